@@ -1,0 +1,29 @@
+//! The contract between the host (bangerd) and the guest (banger-agent).
+//!
+//! A conversation has three layers:
+//!
+//! 1. [`preamble`]: on a byte channel that may hold left-overs of an earlier session, both sides find a common start, and
+//!    the guest says hello: its protocol version and its build.
+//! 2. HTTP/1.1 requests, one per multiplexed stream; bodies are the JSON types of [`messages`].
+//! 3. After an HTTP Upgrade of `/v1/exec`, the [`frame`]s of a running command.
+//!
+//! # Version policy
+//!
+//! [`PROTOCOL_VERSION`] grows when an old peer would misunderstand a new one. Added optional fields and new endpoints do
+//! not change it. The host refuses an agent of another version with an error that names both, and never guesses.
+
+mod bytestring;
+pub mod frame;
+pub mod messages;
+pub mod preamble;
+
+pub use bytestring::ByteString;
+
+/// The protocol's version; see the version policy above.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The name of the virtio-serial port that carries the conversation (`/sys/class/virtio-ports/*/name` in the guest).
+pub const PORT_NAME: &str = "dev.banger.agent";
+
+/// The HTTP `Upgrade` token of streams that carry [`frame`]s.
+pub const UPGRADE_TOKEN: &str = "banger-stream";

@@ -1,0 +1,164 @@
+//! JSON bodies of the guest's HTTP API.
+//!
+//! | request | body | answer |
+//! |---|---|---|
+//! | `GET /v1/health` | | [`Health`] |
+//! | `POST /v1/configure` | [`Configure`] | [`Configured`] |
+//! | `GET /v1/exec` with `Upgrade: banger-stream` | | 101, then [`crate::frame`]s |
+//! | `POST /v1/shutdown` | [`Shutdown`] | 202 |
+//!
+//! Any failure is answered with a 4xx or 5xx status and a [`GuestError`].
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub use crate::preamble::Hello;
+
+/// Everything that makes a generic booted kernel into this VM. Sent once, after the hello.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configure {
+    pub hostname: String,
+    /// The host's wall clock, in nanoseconds since the Unix epoch.
+    pub clock_unix_ns: u64,
+    /// Random bytes, credited to the kernel's entropy pool.
+    pub entropy_seed: Blob,
+    pub disks: Disks,
+    /// None: no network interface but loopback.
+    pub network: Option<Network>,
+    /// One line in `authorized_keys` form that may log in as root over SSH.
+    pub authorized_key: Option<String>,
+    /// Written into the assembled root before its init starts.
+    #[serde(default)]
+    pub files: Vec<GuestFile>,
+    #[serde(default)]
+    pub init: InitChoice,
+}
+
+/// The VM's block devices. They appear in no fixed order, so each is named by what can be seen of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disks {
+    /// The shared image: an ext4 filesystem, read-only.
+    pub base: DiskSelector,
+    /// The VM's own changes to it: the persistent device-mapper snapshot's copy-on-write store.
+    pub cow: DiskSelector,
+    /// The VM's `/root`: an ext4 filesystem.
+    pub work: Option<DiskSelector>,
+    /// The kernel's modules: an ext4 filesystem, read-only, mounted at `/lib/modules`.
+    pub modules: Option<DiskSelector>,
+}
+
+/// How a block device is recognised.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiskSelector {
+    /// By its serial number (`/sys/block/*/serial`).
+    Serial(String),
+    /// The only one that is read-only.
+    ReadOnly,
+}
+
+/// One Ethernet interface with a static address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    pub address: Ipv4Addr,
+    pub prefix_len: u8,
+    pub gateway: Ipv4Addr,
+    pub dns_servers: Vec<IpAddr>,
+    #[serde(default)]
+    pub dns_search: Vec<String>,
+}
+
+/// A file to write into the guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestFile {
+    /// Absolute path, without `..`; missing directories are made, mode 0755.
+    pub path: String,
+    /// Permission bits.
+    pub mode: u32,
+    pub content: Blob,
+}
+
+/// Who becomes PID 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InitChoice {
+    /// The image's `/sbin/init` when it has one, else the agent.
+    #[default]
+    Auto,
+    /// The agent, whatever the image has.
+    Agent,
+}
+
+/// The answer to [`Configure`]: the root is mounted and commands can run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configured {
+    /// The image's init that was started, none when the agent stays PID 1.
+    pub init: Option<String>,
+    /// How long each stage took, in milliseconds, in order.
+    pub stages: Vec<(String, u64)>,
+    /// Things that went wrong and did not matter enough to fail.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// How far the guest has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Booted, knows nothing yet.
+    AwaitingConfigure,
+    Configuring,
+    /// The root is mounted; commands can run.
+    Ready,
+    ShuttingDown,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    pub protocol: u32,
+    pub agent_build: String,
+    pub phase: Phase,
+    pub kernel_release: String,
+    /// Time since the guest's kernel started, in milliseconds.
+    pub uptime_ms: u64,
+    /// Commands that run over the agent now.
+    pub exec_sessions: u32,
+}
+
+/// Asks for a clean power-off: stop init, sync, unmount. The VMM's process ends when it is done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shutdown {
+    /// Restart instead of powering off.
+    #[serde(default)]
+    pub reboot: bool,
+}
+
+/// What failed in the guest, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestError {
+    /// What failed: "could not mount the root".
+    pub message: String,
+    /// The chain of causes, outermost first.
+    #[serde(default)]
+    pub causes: Vec<String>,
+}
+
+/// Bytes, base64 in JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Blob(pub Vec<u8>);
+
+impl Serialize for Blob {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Blob {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        STANDARD.decode(text).map(Self).map_err(serde::de::Error::custom)
+    }
+}
