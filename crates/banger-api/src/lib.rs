@@ -1,0 +1,29 @@
+//! The contract between the `banger` CLI and `bangerd`: one module per noun, and the typed [`Client`].
+//!
+//! HTTP/1.1 with JSON bodies over a Unix socket ([`socket_path`]). Every request carries the caller's [`Build`] in the header
+//! [`BUILD_HEADER`]; the daemon refuses another build's with [`ErrorCode::VersionMismatch`].
+//!
+//! Anything that takes time answers with a stream of [`Event`]s, one JSON object a line (see [`operation`]). Commands in
+//! a VM run over an HTTP Upgrade that carries the frames of [`stream`].
+
+mod build;
+mod client;
+pub mod config;
+pub mod daemon;
+pub mod doctor;
+mod error;
+pub mod image;
+pub mod kernel;
+pub mod operation;
+mod socket;
+pub mod vm;
+
+/// Frames of a running command. The daemon hands them through unread, so they are the guest's own.
+pub use banger_guest_protocol::frame as stream;
+pub use banger_guest_protocol::{ByteString, UPGRADE_TOKEN};
+
+pub use build::{BUILD_HEADER, Build};
+pub use client::{Client, ClientError, EventStream, ExecStream, LogStream};
+pub use error::{ApiError, ErrorCode};
+pub use operation::Event;
+pub use socket::{SocketDirError, private_runtime_dir, runtime_dir, socket_path};

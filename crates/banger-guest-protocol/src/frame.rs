@@ -6,8 +6,8 @@
 //! or a resize from getting through.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use serde::{Deserialize, Serialize};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio_util::codec::{Decoder, Encoder};
 
 use crate::ByteString;
@@ -199,11 +199,9 @@ mod tests {
             any::<u32>().prop_map(Frame::Credit),
             any::<u8>().prop_map(|code| Frame::Exit(Exit { code, error: None })),
             Just(Frame::Signal(Signal::Quit)),
-            (proptest::collection::vec(word(), 0..5), word()).prop_map(|(argv, dir)| Frame::Start(ExecSpec {
-                argv,
-                workdir: Some(dir),
-                ..ExecSpec::default()
-            })),
+            (proptest::collection::vec(word(), 0..5), word()).prop_map(|(argv, dir)| Frame::Start(
+                ExecSpec { argv, workdir: Some(dir), ..ExecSpec::default() }
+            )),
         ]
     }
 

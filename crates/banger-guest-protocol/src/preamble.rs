@@ -40,7 +40,8 @@ impl SessionId {
     }
 
     fn parse(bytes: &[u8]) -> Option<Self> {
-        let hex = bytes.len() == SESSION_ID_LEN && bytes.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let hex =
+            bytes.len() == SESSION_ID_LEN && bytes.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         hex.then(|| Self(String::from_utf8_lossy(bytes).into_owned()))
     }
 }

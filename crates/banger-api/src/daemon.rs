@@ -1,0 +1,34 @@
+//! The daemon itself.
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::Build;
+
+/// How the daemon is doing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DaemonStatus {
+    pub pid: u32,
+    pub build: Build,
+    pub socket: String,
+    pub log_path: String,
+    pub state_dir: String,
+    pub cache_dir: String,
+    /// Since it started, in milliseconds.
+    pub uptime_ms: u64,
+    pub vms_total: usize,
+    pub vms_running: usize,
+    /// Commands and other streams that would break if it stopped now.
+    pub sessions: usize,
+    /// Operations that run now, by title.
+    pub operations: Vec<String>,
+}
+
+/// How to stop the daemon. VMs keep running without it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct StopDaemon {
+    /// Refuse when commands or operations would be cut off.
+    #[serde(default)]
+    pub if_idle: bool,
+}
