@@ -1,0 +1,31 @@
+//! Every touch of Linux on the host: tools, processes, files, filesystems, kernels, KVM.
+//!
+//! Functions that work on files or burn CPU are blocking; those that run a tool are async (tokio). Nothing here knows what a
+//! VM or an image *is*: the daemon decides, this crate does.
+//!
+//! | topic | modules |
+//! |---|---|
+//! | programs | [`command`] (foreground tools), [`process`] (what outlives the daemon), [`sandbox`] (what a VMM may touch) |
+//! | the host | [`system`], [`tsc`], [`kvm`] |
+//! | files | [`files`], [`staging`] |
+//! | kernels | [`kernel_image`], [`modules`], [`initramfs`] |
+//! | disks | [`debian`] (archive to tar), [`tar_source`] (tar to entries), [`ext4`] (entries to image), [`work_disk`] |
+
+pub mod command;
+pub mod debian;
+mod decompress;
+pub mod ext4;
+mod file_tree;
+pub mod files;
+pub mod initramfs;
+pub mod kernel_image;
+pub mod kvm;
+pub mod modules;
+pub mod process;
+pub mod sandbox;
+pub mod staging;
+pub mod system;
+pub mod tar_source;
+pub mod tsc;
+pub mod work_disk;
+mod xattr;

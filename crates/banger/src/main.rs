@@ -1,1 +1,39 @@
-fn main() {}
+//! The `banger` command line: asks [`bangerd`](banger_api) and shows what it answers.
+//!
+//! `cmd` has one file per noun (and one per verb of `vm`), `ui` is all that prints, `session` connects a terminal to a
+//! command in a guest, `daemon` finds and starts bangerd.
+
+mod cli;
+mod cmd;
+mod daemon;
+mod error;
+mod session;
+mod ui;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use crate::cli::Scope;
+use crate::error::CommandError;
+
+fn main() -> ExitCode {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        session::restore_terminal();
+        usual(panic);
+    }));
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let scope = Scope::of(&args);
+    let outcome = match cli::parse(args) {
+        Ok(command) => cmd::run(command),
+        Err(usage) => return ExitCode::from(usage.show(scope)),
+    };
+    ExitCode::from(match outcome {
+        Ok(code) => code,
+        Err(CommandError::Quiet { exit_code }) => exit_code,
+        Err(CommandError::Told(error)) => {
+            ui::print_error(&error);
+            scope.exit_code(error::exit_code(error.code))
+        }
+    })
+}

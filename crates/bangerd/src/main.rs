@@ -1,1 +1,202 @@
-fn main() {}
+//! The program `bangerd`: reads its arguments, calls the library, tells what went wrong.
+
+mod cli;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use banger_api::config::{ConfigView, Origin};
+use banger_api::doctor::{Report, Verdict};
+use banger_api::vm::Acceleration;
+use banger_api::{ApiError, Build, ErrorCode};
+use banger_host::kvm;
+use bangerd::config::{Config, ConfigError, HostSize, vm_defaults};
+use bangerd::paths::Paths;
+use bangerd::{doctor, logging, server};
+use clap::Parser as _;
+use serde::Serialize;
+use tokio::runtime::{Builder, Runtime};
+
+use cli::{Cli, Command};
+
+/// Requests are short, and blocking work has threads of its own.
+const WORKER_THREADS: usize = 2;
+
+/// As in [`doctor`].
+const PROBE_LIMIT: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Serve => serve(),
+        Command::Doctor { json } => diagnose(json),
+        Command::Config { json } => show_config(json),
+        Command::Openapi => print_json(&server::openapi()),
+        Command::Version => print(&format!("bangerd {}\n", Build::current())),
+        Command::ProbeKvm => print_json(&kvm::run_probe_here()),
+        Command::VmmLaunch { sandbox, program, args } => Err(launch(&sandbox, &program, &args)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // With stderr gone there is nobody to tell.
+            let _ = tell(&error);
+            ExitCode::from(exit_code(error.code))
+        }
+    }
+}
+
+fn serve() -> Result<(), ApiError> {
+    let paths = paths()?;
+    let config = config(&paths)?;
+    paths.create().map_err(|error| ApiError::from_error(ErrorCode::HostNotReady, &error))?;
+    logging::init(&paths.log(), config.log_level.value)
+        .map_err(|error| ApiError::from_error(ErrorCode::HostNotReady, &error))?;
+    let mut runtime = Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(WORKER_THREADS).enable_all().build().map_err(no_runtime)?;
+    let served = runtime.block_on(server::run(paths, config));
+    served.map_err(|error| ApiError::from_error(ErrorCode::HostNotReady, &error))
+}
+
+fn diagnose(json: bool) -> Result<(), ApiError> {
+    let paths = paths()?;
+    let report = small_runtime()?.block_on(doctor::run(&paths));
+    if json { print_json(&report)? } else { print(&report_lines(&report))? }
+    match report.checks.iter().filter(|check| check.verdict == Verdict::Fail).count() {
+        0 => Ok(()),
+        // In JSON the report says it all.
+        _ if json => Ok(()),
+        count => Err(ApiError::new(ErrorCode::HostNotReady, format!("{count} of the checks failed"))),
+    }
+}
+
+fn show_config(json: bool) -> Result<(), ApiError> {
+    let paths = paths()?;
+    let config = config(&paths)?;
+    let host = HostSize::of_this_host();
+    let view = config.view(&paths, host, acceleration(&config, host)?);
+    if json { print_json(&view) } else { print(&view_lines(&view)) }
+}
+
+/// What VMs run on; found out only where a value in force depends on it.
+fn acceleration(config: &Config, host: HostSize) -> Result<Acceleration, ApiError> {
+    let vcpu = |acceleration| vm_defaults(config, host, acceleration).vcpu;
+    if vcpu(Acceleration::Kvm) == vcpu(Acceleration::Tcg) {
+        return Ok(Acceleration::Tcg);
+    }
+    let program = std::env::current_exe().unwrap_or_else(|_| "bangerd".into());
+    let probe = small_runtime()?.block_on(kvm::probe_in_child(&program, &["probe-kvm"], PROBE_LIMIT));
+    Ok(if probe.is_usable() { Acceleration::Kvm } else { Acceleration::Tcg })
+}
+
+/// Returns only when the VMM could not be started.
+fn launch(sandbox: &str, program: &Path, args: &[OsString]) -> ApiError {
+    match serde_json::from_str(sandbox) {
+        Ok(sandbox) => {
+            let error = banger_host::sandbox::launch(&sandbox, program, args);
+            ApiError::from_error(ErrorCode::HostNotReady, &error)
+        }
+        Err(error) => {
+            ApiError::new(ErrorCode::Usage, "the sandbox cannot be understood").because(error.to_string())
+        }
+    }
+}
+
+fn paths() -> Result<Paths, ApiError> {
+    Paths::from_env().map_err(|error| ApiError::from_error(ErrorCode::HostNotReady, &error))
+}
+
+fn config(paths: &Paths) -> Result<Config, ApiError> {
+    Config::load(&paths.config_file).map_err(|error| {
+        let code = match error {
+            ConfigError::Read { .. } => ErrorCode::HostNotReady,
+            ConfigError::TooLarge { .. } | ConfigError::Invalid { .. } => ErrorCode::Usage,
+        };
+        ApiError { hint: error.hint(), ..ApiError::from_error(code, &error) }
+    })
+}
+
+fn small_runtime() -> Result<Runtime, ApiError> {
+    Builder::new_current_thread().enable_all().build().map_err(no_runtime)
+}
+
+fn no_runtime(error: io::Error) -> ApiError {
+    ApiError::new(ErrorCode::HostNotReady, "could not set up asynchronous I/O").because(error.to_string())
+}
+
+fn report_lines(report: &Report) -> String {
+    let width = report.checks.iter().map(|check| check.name.len()).max().unwrap_or_default();
+    let mut lines = String::new();
+    for check in &report.checks {
+        let verdict = match check.verdict {
+            Verdict::Ok => "ok",
+            Verdict::Warn => "warn",
+            Verdict::Fail => "fail",
+        };
+        lines.push_str(&format!("{verdict:4}  {:width$}  {}\n", check.name, check.seen));
+        if let Some(fix) = &check.fix {
+            lines.push_str(&format!("      {:width$}  fix: {fix}\n", ""));
+        }
+    }
+    lines
+}
+
+fn view_lines(view: &ConfigView) -> String {
+    let file = if view.exists { "" } else { " (does not exist)" };
+    let mut lines = format!("# {}{file}\n", view.path);
+    for value in &view.values {
+        let origin = match value.origin {
+            Origin::Config => String::new(),
+            Origin::Auto | Origin::Builtin => format!("  # {}", value.origin),
+        };
+        lines.push_str(&format!("{} = {}{origin}\n", value.key, value.value));
+    }
+    lines
+}
+
+fn print_json(value: &impl Serialize) -> Result<(), ApiError> {
+    let json = serde_json::to_string_pretty(value)
+        .map_err(|error| ApiError::new(ErrorCode::Failed, "this cannot be written as JSON").because(error.to_string()))?;
+    print(&format!("{json}\n"))
+}
+
+fn print(text: &str) -> Result<(), ApiError> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(ApiError::new(ErrorCode::Failed, "could not write to stdout").because(error.to_string()))
+        }
+        // Whoever reads has read enough.
+        _ => Ok(()),
+    }
+}
+
+/// For people on a terminal; for programs (`banger` reads it) as one line of JSON.
+fn tell(error: &ApiError) -> io::Result<()> {
+    let mut stderr = io::stderr().lock();
+    if !stderr.is_terminal() {
+        let json = serde_json::to_string(error)?;
+        return writeln!(stderr, "{json}");
+    }
+    writeln!(stderr, "error: {}", error.message)?;
+    for cause in &error.causes {
+        writeln!(stderr, "  because: {cause}")?;
+    }
+    if let Some(hint) = &error.hint {
+        writeln!(stderr, "  help: {hint}")?;
+    }
+    Ok(())
+}
+
+/// As in the CLI.
+fn exit_code(code: ErrorCode) -> u8 {
+    match code {
+        ErrorCode::Usage => 2,
+        ErrorCode::NotFound => 3,
+        ErrorCode::Refused => 4,
+        ErrorCode::HostNotReady => 5,
+        ErrorCode::VersionMismatch | ErrorCode::Cancelled | ErrorCode::Failed => 1,
+    }
+}

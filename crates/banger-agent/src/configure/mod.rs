@@ -1,0 +1,131 @@
+//! `POST /v1/configure`: what makes a generic booted kernel into one VM.
+
+use std::path::Path;
+use std::time::Instant;
+
+use banger_guest_protocol::messages::{Configure, Configured, InitChoice};
+
+use crate::console;
+use crate::init::supervisor::{Request, Supervisor, SupervisorError};
+use crate::init::{MODULES_DIR, modules, mounts};
+use crate::system_error::{Context, SystemError};
+
+mod clock;
+mod device_mapper;
+mod disks;
+mod files;
+mod guest_root;
+mod hosts;
+mod image_init;
+mod network;
+mod switch_root;
+mod work_disk;
+
+use guest_root::GuestRoot;
+
+/// Where the root is assembled.
+const NEW_ROOT: &str = "/newroot";
+
+/// Why the guest could not be configured.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigureError {
+    #[error(transparent)]
+    System(#[from] SystemError),
+    #[error("a kernel module is missing")]
+    Modules(#[from] modules::ModuleError),
+    #[error("the VM's disks are not as announced")]
+    Disks(#[from] disks::DiskError),
+    #[error("could not write into the image's root")]
+    Files(#[from] files::FileError),
+    #[error("could not set up the network")]
+    Network(#[source] SystemError),
+    #[error("could not change to the image's root")]
+    Supervisor(#[from] SupervisorError),
+}
+
+/// Measures the stages.
+struct Stages {
+    done: Vec<(String, u64)>,
+    began: Instant,
+}
+
+impl Stages {
+    fn new() -> Self {
+        Self { done: Vec::new(), began: Instant::now() }
+    }
+
+    fn end(&mut self, name: &str) {
+        let now = Instant::now();
+        self.done.push((name.to_owned(), (now - self.began).as_millis() as u64));
+        self.began = now;
+    }
+}
+
+/// Does all of it, in order. Blocks; must be called once only.
+///
+/// # Errors
+///
+/// The first thing that failed. The guest is then in no state to go on: boot it again.
+pub fn configure(wanted: &Configure, supervisor: &Supervisor) -> Result<Configured, ConfigureError> {
+    let mut stages = Stages::new();
+    let mut warnings = Vec::new();
+
+    clock::set_clock(wanted.clock_unix_ns)?;
+    clock::add_entropy(&wanted.entropy_seed.0)?;
+    rustix::system::sethostname(wanted.hostname.as_bytes())
+        .context("set the host name to", &wanted.hostname)?;
+    stages.end("identity");
+
+    warnings.extend(modules::load_list(Path::new(MODULES_DIR), "late")?);
+    // They are in the kernel now; the files only hold memory.
+    if let Err(error) = std::fs::remove_dir_all(MODULES_DIR)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        warnings.push(format!("could not free {MODULES_DIR}: {error}"));
+    }
+    stages.end("modules");
+
+    let disks = disks::wait_for(&wanted.disks)?;
+    stages.end("disks");
+
+    let root_device = device_mapper::create_snapshot("root", &disks.base, &disks.cow)?;
+    stages.end("snapshot");
+
+    let root = GuestRoot::mount(&root_device, Path::new(NEW_ROOT))?;
+    if let Some(modules_disk) = &disks.modules {
+        root.mount_ext4_read_only(modules_disk, Path::new("/lib/modules"))?;
+    }
+    stages.end("root");
+
+    if let Some(work) = &disks.work {
+        work_disk::mount_at_root(work, &root)?;
+    }
+    stages.end("work");
+
+    files::write_all(wanted, &root)?;
+    stages.end("files");
+
+    network::bring_up(wanted.network.as_ref()).map_err(ConfigureError::Network)?;
+    stages.end("network");
+
+    let init = match wanted.init {
+        InitChoice::Auto => image_init::find(&root),
+        InitChoice::Agent => None,
+    };
+    switch_root::switch(root, supervisor)?;
+    stages.end("switch_root");
+
+    match &init {
+        Some(program) => supervisor.ask(&Request::BecomeInit(program.into()))?,
+        None => {
+            if let Err(error) = mounts::mount_cgroups() {
+                warnings.push(console::one_line(&error));
+            }
+        }
+    }
+    stages.end("init");
+    for warning in &warnings {
+        console::say(warning);
+    }
+    Ok(Configured { init, stages: stages.done, warnings })
+}

@@ -1,0 +1,187 @@
+//! Commands of the host's: one upgraded stream each.
+//!
+//! A command ends for its client when it exited *and* its output is at its end. Background children may hold the output open
+//! for longer than that: once the command itself is gone and its output was silent for [`SILENCE_AFTER_EXIT`], the client gets
+//! its exit code. Nothing the command itself wrote is ever lost.
+//!
+//! When the client goes away first (or breaks the protocol), the command is ended: see [`process`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use banger_guest_protocol::frame::{ExecSpec, Exit, Frame, FrameCodec, PAYLOAD_MAX_LEN, STDIN_WINDOW};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use tokio::io::{AsyncRead, AsyncWrite, ReadHalf};
+use tokio::sync::{mpsc, watch};
+use tokio_util::codec::FramedRead;
+
+use crate::async_file::AsyncFile;
+
+pub mod command;
+mod process;
+mod pump;
+
+use process::Running;
+
+/// How long output may stay silent after the command itself exited before it counts as finished.
+pub const SILENCE_AFTER_EXIT: Duration = Duration::from_millis(200);
+
+/// Frames on their way to the client; more would only add memory, not speed.
+const OUTBOX_FRAMES: usize = 4;
+
+/// Counts the commands that run, and can end them all.
+#[derive(Debug)]
+pub struct ExecSessions {
+    running: AtomicU32,
+    ending: watch::Sender<bool>,
+}
+
+impl Default for ExecSessions {
+    fn default() -> Self {
+        Self { running: AtomicU32::new(0), ending: watch::Sender::new(false) }
+    }
+}
+
+impl ExecSessions {
+    /// How many commands run now.
+    pub fn count(&self) -> u32 {
+        self.running.load(Ordering::Relaxed)
+    }
+
+    /// Ends every command, and every one that comes later at once.
+    pub fn end_all(&self) {
+        self.ending.send_replace(true);
+    }
+}
+
+/// Keeps the count right however a session ends.
+struct Counted<'a>(&'a ExecSessions);
+
+impl<'a> Counted<'a> {
+    fn new(sessions: &'a ExecSessions) -> Self {
+        sessions.running.fetch_add(1, Ordering::Relaxed);
+        Self(sessions)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Runs one command for the client on `stream`, from its `Start` frame to the `Exit` frame.
+pub async fn serve<S>(stream: S, sessions: &ExecSessions)
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let (reader, writer) = tokio::io::split(stream);
+    let mut frames = FramedRead::with_capacity(reader, FrameCodec, 2 * PAYLOAD_MAX_LEN);
+    // Whoever does not begin with Start has nothing to be told.
+    let Some(Ok(Frame::Start(spec))) = frames.next().await else { return };
+    let _counted = Counted::new(sessions);
+    let (outbox, frames_out) = mpsc::channel(OUTBOX_FRAMES);
+    let writing = tokio::spawn(pump::send_frames(writer, frames_out));
+    if let Some(exit) = run(&spec, frames, &outbox, sessions.ending.subscribe()).await {
+        // Fails only when the client is gone.
+        let _delivered = outbox.send(Frame::Exit(exit)).await;
+    }
+    drop(outbox);
+    let _finished = writing.await;
+}
+
+/// Runs the command; none when the client is not there any more to hear how it ended.
+async fn run<S: AsyncRead>(
+    spec: &ExecSpec,
+    frames: FramedRead<ReadHalf<S>, FrameCodec>,
+    outbox: &mpsc::Sender<Frame>,
+    mut ending: watch::Receiver<bool>,
+) -> Option<Exit> {
+    let mut running = match Running::start(spec) {
+        Ok(running) => running,
+        Err(error) => return Some(error.exit()),
+    };
+    let (exited, _) = watch::channel(false);
+    let stdin = Stdin::default();
+    let (stdin_bytes, stdin_inbox) = mpsc::unbounded_channel();
+    let control = running.control();
+    let terminal = running.terminal.is_some();
+    let output = pump::all_output(running.stdout.take(), running.stderr.take(), terminal, outbox, &exited);
+    let input = running.stdin.take();
+    let finished = tokio::select! {
+        biased;
+        // Output first: it holds what the command said before it ended.
+        exit = async {
+            let (exit, ()) = tokio::join!(
+                async {
+                    let exit = running.wait().await;
+                    exited.send_replace(true);
+                    exit
+                },
+                output,
+            );
+            exit
+        } => Finished::ByItself(exit),
+        () = pump::stdin(input, terminal, stdin_inbox, outbox, &stdin) => Finished::ClientGone,
+        () = follow_client(frames, stdin_bytes, &stdin, &control) => Finished::ClientGone,
+        () = outbox.closed() => Finished::ClientGone,
+        _ = ending.wait_for(|ending| *ending) => Finished::Shutdown,
+    };
+    // It holds the terminal open.
+    drop(control);
+    match finished {
+        Finished::ByItself(exit) => Some(exit),
+        Finished::ClientGone => {
+            running.end().await;
+            None
+        }
+        Finished::Shutdown => Some(running.end().await),
+    }
+}
+
+enum Finished {
+    ByItself(Exit),
+    ClientGone,
+    Shutdown,
+}
+
+/// How many bytes of stdin are between the client and the command.
+#[derive(Default)]
+struct Stdin {
+    pending: AtomicUsize,
+}
+
+impl Stdin {
+    /// Takes bytes from the client; false when it sends more than it may.
+    fn accept(&self, len: usize) -> bool {
+        self.pending.fetch_add(len, Ordering::Relaxed) + len <= STDIN_WINDOW
+    }
+
+    fn settle(&self, len: usize) {
+        self.pending.fetch_sub(len, Ordering::Relaxed);
+    }
+}
+
+/// Does what the client says, until it leaves or breaks the protocol.
+async fn follow_client<S: AsyncRead>(
+    mut frames: FramedRead<ReadHalf<S>, FrameCodec>,
+    stdin_bytes: mpsc::UnboundedSender<Bytes>,
+    stdin: &Stdin,
+    control: &process::Control,
+) {
+    while let Some(Ok(frame)) = frames.next().await {
+        match frame {
+            Frame::Stdin(bytes) if stdin.accept(bytes.len()) => {
+                // Fails only after end of file, when the bytes have nowhere to go.
+                let _taken = stdin_bytes.send(bytes);
+            }
+            Frame::Resize(size) => control.resize(size),
+            Frame::Signal(signal) => control.signal(signal),
+            _ => return,
+        }
+    }
+}
+
+type Stream = Option<Arc<AsyncFile>>;

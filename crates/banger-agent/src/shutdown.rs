@@ -1,0 +1,85 @@
+//! A clean power-off: first the commands, then whatever is PID 1.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use banger_guest_protocol::messages::Shutdown;
+
+use crate::agent::Agent;
+use crate::init::power::{self, Ending};
+use crate::init::supervisor::Request;
+use crate::{console, signals, spawn};
+
+/// How long commands of the host's get to end; a little more than they need to be killed.
+const COMMANDS_GRACE: Duration = Duration::from_millis(3500);
+
+/// systemd stops services with time limits of its own; the host waits 20 s by default, and a forced clean end is better
+/// than its kill.
+const SYSTEMD_GRACE: Duration = Duration::from_secs(16);
+const OTHER_INIT_GRACE: Duration = Duration::from_secs(10);
+
+/// The answer to the request must get out before everything ends.
+const ANSWER_PAUSE: Duration = Duration::from_millis(20);
+
+/// Where images keep the program that asks their init for a power-off.
+const SBIN_DIRS: [&str; 4] = ["/sbin", "/usr/sbin", "/bin", "/usr/bin"];
+
+/// Shuts the guest down. The machine is gone before this returns, or something is badly wrong.
+pub async fn run(agent: Arc<Agent>, wanted: Shutdown) {
+    tokio::time::sleep(ANSWER_PAUSE).await;
+    end_commands(&agent).await;
+    let ending = if wanted.reboot { Ending::Reboot } else { Ending::PowerOff };
+    // Waiting for init blocks, and the host may still ask for our health.
+    let done = tokio::task::spawn_blocking(move || end_init(&agent, ending)).await;
+    if let Err(error) = done {
+        console::say(format_args!("shutdown failed: {}", console::one_line(&error)));
+    }
+}
+
+async fn end_commands(agent: &Agent) {
+    agent.execs().end_all();
+    let end = Instant::now() + COMMANDS_GRACE;
+    while agent.execs().count() > 0 && Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn end_init(agent: &Agent, ending: Ending) {
+    if agent.image_init().is_none() {
+        // PID 1 is still ours. It kills this process on the way.
+        if let Err(error) = agent.supervisor().ask(&Request::End(ending)) {
+            console::say(format_args!("PID 1 does not shut down: {}", console::one_line(&error)));
+            power::end_machine(ending);
+        }
+        return;
+    }
+    let grace = if Path::new("/run/systemd/system").is_dir() {
+        // systemd(1): +4 is poweroff.target, +5 is reboot.target.
+        signals::tell_init(libc::SIGRTMIN() + if ending == Ending::PowerOff { 4 } else { 5 });
+        SYSTEMD_GRACE
+    } else {
+        ask_other_init(ending);
+        OTHER_INIT_GRACE
+    };
+    std::thread::sleep(grace);
+    console::say("the image's init did not shut down in time; doing it for it");
+    power::end_machine(ending);
+}
+
+fn ask_other_init(ending: Ending) {
+    let programs: &[(&str, &[&str])] = match ending {
+        Ending::PowerOff => &[("poweroff", &[]), ("halt", &["-p"])],
+        Ending::Reboot => &[("reboot", &[])],
+    };
+    for (name, args) in programs {
+        let candidates = SBIN_DIRS.iter().map(|dir| Path::new(dir).join(name));
+        for program in candidates.filter(|program| program.is_file()) {
+            if spawn::run_quietly(&program, args).is_ok_and(|succeeded| succeeded) {
+                return;
+            }
+        }
+    }
+    // What busybox's init understands.
+    signals::tell_init(if ending == Ending::PowerOff { libc::SIGUSR2 } else { libc::SIGTERM });
+}

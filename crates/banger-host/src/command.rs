@@ -1,0 +1,451 @@
+//! The one place that runs foreground tools.
+//!
+//! A tool runs in its own process group. The group is killed when the caller loses interest (drops the future), and the tool
+//! itself when the daemon dies, however it dies. Tools that fork and must not leave children behind after a SIGKILL of the
+//! daemon need a PID namespace on top (see [`crate::debian`]).
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+
+use rustix::process::{Pid, Signal};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin};
+
+/// Which Debian package brings a program.
+const PACKAGES: &[(&str, &str)] = &[
+    ("debugfs", "e2fsprogs"),
+    ("dumpe2fs", "e2fsprogs"),
+    ("e2fsck", "e2fsprogs"),
+    ("git", "git"),
+    ("ip", "iproute2"),
+    ("mke2fs", "e2fsprogs"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("newgidmap", "uidmap"),
+    ("newuidmap", "uidmap"),
+    ("nft", "nftables"),
+    ("pasta", "passt"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("resize2fs", "e2fsprogs"),
+    ("resolvectl", "systemd-resolved"),
+    ("rm", "coreutils"),
+    ("ssh", "openssh-client"),
+    ("ssh-keygen", "openssh-client"),
+    ("unshare", "util-linux"),
+];
+
+/// Where an ordinary user's PATH does not look, but Debian keeps administration tools.
+const EXTRA_PATH: &[&str] = &["/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+/// How much of what a streamed tool prints is kept, in bytes.
+const TAIL_LEN: usize = 16 * 1024;
+
+/// How much of stderr an error shows, in lines.
+const ERROR_LINES: usize = 12;
+
+/// Longest line handed to a callback, in bytes; longer ones are cut there.
+const LINE_MAX_LEN: usize = 4096;
+
+/// Why a tool did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    #[error("{program} is not installed{}", package.map(|name| format!(" (Debian package {name})")).unwrap_or_default())]
+    NotFound { program: String, package: Option<&'static str> },
+    #[error("could not start `{argv}`")]
+    Spawn { argv: String, source: io::Error },
+    #[error("`{argv}` failed ({status}){}", with_colon(stderr))]
+    Failed { argv: String, status: ExitStatus, stderr: String },
+    #[error("lost contact with `{argv}`")]
+    Io { argv: String, source: io::Error },
+}
+
+fn with_colon(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!(": {text}") }
+}
+
+/// What a tool said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// Exit code: one of the codes that count as success.
+    pub code: i32,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+}
+
+/// Where a line came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputStream {
+    Stdout,
+    Stderr,
+}
+
+/// A tool to run: program, arguments, environment, input.
+#[derive(Clone, Debug)]
+pub struct Command {
+    program: OsString,
+    args: Vec<OsString>,
+    env: Vec<(OsString, Option<OsString>)>,
+    cwd: Option<PathBuf>,
+    stdin: Option<Vec<u8>>,
+    ok_codes: &'static [i32],
+}
+
+impl Command {
+    /// `program` is a path, or a name for [`find_program`].
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        Self {
+            program: program.as_ref().to_owned(),
+            args: Vec::new(),
+            // The tools' messages end up in errors: one language for all.
+            env: vec![("LC_ALL".into(), Some("C.UTF-8".into()))],
+            cwd: None,
+            stdin: None,
+            ok_codes: &[0],
+        }
+    }
+
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// Adds to (and wins over) the daemon's own environment.
+    pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.env.push((key.as_ref().to_owned(), Some(value.as_ref().to_owned())));
+        self
+    }
+
+    pub fn env_remove(mut self, key: impl AsRef<OsStr>) -> Self {
+        self.env.push((key.as_ref().to_owned(), None));
+        self
+    }
+
+    pub fn cwd(mut self, dir: impl AsRef<Path>) -> Self {
+        self.cwd = Some(dir.as_ref().to_owned());
+        self
+    }
+
+    /// Bytes for the tool's standard input, which is `/dev/null` otherwise.
+    pub fn stdin(mut self, bytes: Vec<u8>) -> Self {
+        self.stdin = Some(bytes);
+        self
+    }
+
+    /// Exit codes that count as success; `&[0]` otherwise.
+    pub fn ok_codes(mut self, codes: &'static [i32]) -> Self {
+        self.ok_codes = codes;
+        self
+    }
+
+    /// Runs the tool to its end and keeps all it printed.
+    ///
+    /// # Errors
+    ///
+    /// When the tool is not installed, cannot be started, or ends with a code that is not a success.
+    pub async fn run(self) -> Result<Output, CommandError> {
+        self.execute(None).await
+    }
+
+    /// Like [`Self::run`], but hands over every line as it comes (carriage returns end a line as well) and keeps only the
+    /// last 16 KiB of each stream.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run`].
+    pub async fn run_streaming(
+        self,
+        mut on_line: impl FnMut(OutputStream, &str) + Send,
+    ) -> Result<Output, CommandError> {
+        self.execute(Some(&mut on_line)).await
+    }
+
+    async fn execute(mut self, on_line: Option<LineCallback<'_>>) -> Result<Output, CommandError> {
+        let argv = display_argv(&self.program, &self.args);
+        let input = self.stdin.take();
+        let mut child = self.spawn(&argv, input.is_some())?;
+        // Dropped before `child`: the group's id is ours only as long as its leader has not been reaped.
+        let mut group = ProcessGroup(child.id().and_then(|id| Pid::from_raw(id as i32)));
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let io_error = |source| CommandError::Io { argv: argv.clone(), source };
+        let (Some(stdout), Some(stderr)) = (stdout, stderr) else {
+            return Err(io_error(io::Error::other("its output is not a pipe")));
+        };
+        let ((), pumped) = tokio::join!(feed(stdin, input), pump(stdout, stderr, on_line));
+        let (stdout, stderr) = pumped.map_err(io_error)?;
+        let status = child.wait().await.map_err(io_error)?;
+        group.0 = None;
+        match status.code() {
+            Some(code) if self.ok_codes.contains(&code) => Ok(Output { code, stdout, stderr }),
+            _ => Err(CommandError::Failed { argv, status, stderr: last_lines(&stderr) }),
+        }
+    }
+
+    fn spawn(&self, argv: &str, with_stdin: bool) -> Result<Child, CommandError> {
+        let program = find_program(&self.program.to_string_lossy())?;
+        #[allow(clippy::disallowed_methods, reason = "the one place that runs tools")]
+        let mut command = tokio::process::Command::new(program);
+        command
+            .args(&self.args)
+            .stdin(if with_stdin { Stdio::piped() } else { Stdio::null() })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        for (key, value) in &self.env {
+            match value {
+                Some(value) => command.env(key, value),
+                None => command.env_remove(key),
+            };
+        }
+        if let Some(dir) = &self.cwd {
+            command.current_dir(dir);
+        }
+        let parent = rustix::process::getpid();
+        let die_with_parent = move || {
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+            // The parent may have died before the line above; then nobody would ever send the signal.
+            if rustix::process::getppid() == Some(parent) {
+                Ok(())
+            } else {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+        };
+        #[allow(unsafe_code, reason = "runs between fork and exec")]
+        // SAFETY: the closure makes two system calls, allocates nothing and takes no lock.
+        unsafe {
+            command.pre_exec(die_with_parent);
+        }
+        command.spawn().map_err(|source| CommandError::Spawn { argv: argv.to_owned(), source })
+    }
+}
+
+type LineCallback<'a> = &'a mut (dyn FnMut(OutputStream, &str) + Send);
+
+/// Kills the process group when dropped with a group in it.
+struct ProcessGroup(Option<Pid>);
+
+impl Drop for ProcessGroup {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            // It may have ended by itself.
+            let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+        }
+    }
+}
+
+/// Writes all input, then closes the pipe. A tool that does not read its input to the end is free to do so.
+async fn feed(pipe: Option<ChildStdin>, input: Option<Vec<u8>>) {
+    if let (Some(mut pipe), Some(input)) = (pipe, input) {
+        let _ = pipe.write_all(&input).await;
+    }
+}
+
+/// Reads both streams to their ends.
+async fn pump(
+    mut stdout: impl AsyncRead + Unpin,
+    mut stderr: impl AsyncRead + Unpin,
+    mut on_line: Option<LineCallback<'_>>,
+) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    let mut out = Capture::new(on_line.is_some());
+    let mut err = Capture::new(on_line.is_some());
+    let (mut out_chunk, mut err_chunk) = (vec![0; 64 * 1024], vec![0; 8 * 1024]);
+    while !(out.ended && err.ended) {
+        tokio::select! {
+            len = stdout.read(&mut out_chunk), if !out.ended => {
+                out.take(&out_chunk[..len?], OutputStream::Stdout, &mut on_line);
+            }
+            len = stderr.read(&mut err_chunk), if !err.ended => {
+                err.take(&err_chunk[..len?], OutputStream::Stderr, &mut on_line);
+            }
+        }
+    }
+    Ok((out.kept, err.kept))
+}
+
+/// What was read of one stream.
+struct Capture {
+    kept: Vec<u8>,
+    tail_only: bool,
+    line: Vec<u8>,
+    ended: bool,
+}
+
+impl Capture {
+    fn new(tail_only: bool) -> Self {
+        Self { kept: Vec::new(), tail_only, line: Vec::new(), ended: false }
+    }
+
+    /// An empty chunk is the end of the stream.
+    fn take(&mut self, chunk: &[u8], stream: OutputStream, on_line: &mut Option<LineCallback<'_>>) {
+        self.kept.extend_from_slice(chunk);
+        if self.tail_only && self.kept.len() > 2 * TAIL_LEN {
+            self.kept.drain(..self.kept.len() - TAIL_LEN);
+        }
+        self.ended = chunk.is_empty();
+        let Some(on_line) = on_line else { return };
+        for byte in chunk {
+            if matches!(byte, b'\n' | b'\r') {
+                emit(&mut self.line, stream, on_line);
+            } else if self.line.len() < LINE_MAX_LEN {
+                self.line.push(*byte);
+            }
+        }
+        if self.ended {
+            emit(&mut self.line, stream, on_line);
+        }
+    }
+}
+
+fn emit(line: &mut Vec<u8>, stream: OutputStream, on_line: &mut LineCallback<'_>) {
+    let text = String::from_utf8_lossy(line);
+    if !text.trim().is_empty() {
+        on_line(stream, text.trim_end());
+    }
+    line.clear();
+}
+
+/// The last lines of a tool's stderr, for an error.
+fn last_lines(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let mut lines: Vec<&str> =
+        text.lines().filter(|line| !line.trim().is_empty()).rev().take(ERROR_LINES).collect();
+    lines.reverse();
+    lines.join("\n")
+}
+
+/// An argument vector as one would type it.
+pub fn display_argv(program: &OsStr, args: &[OsString]) -> String {
+    let quoted = |word: &OsStr| {
+        let word = word.to_string_lossy();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%^".contains(c);
+        if !word.is_empty() && word.chars().all(plain) {
+            word.into_owned()
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    };
+    std::iter::once(program)
+        .chain(args.iter().map(OsString::as_os_str))
+        .map(quoted)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// Finds a program on PATH, then where Debian keeps administration tools. A name with a slash is taken as a path.
+///
+/// # Errors
+///
+/// [`CommandError::NotFound`], which names the Debian package to install.
+pub fn find_program(name: &str) -> Result<PathBuf, CommandError> {
+    let is_program = |path: &Path| {
+        path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    };
+    let not_found = || CommandError::NotFound { program: name.to_owned(), package: package_of(name) };
+    if name.contains('/') {
+        return Some(PathBuf::from(name)).filter(|path| is_program(path)).ok_or_else(not_found);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(EXTRA_PATH.iter().map(PathBuf::from))
+        .filter(|dir| dir.is_absolute())
+        .map(|dir| dir.join(name))
+        .find(|candidate| is_program(candidate))
+        .ok_or_else(not_found)
+}
+
+/// The Debian package that brings a program; the path to it, if any, does not matter.
+pub fn package_of(program: &str) -> Option<&'static str> {
+    let name = program.rsplit('/').next().unwrap_or(program);
+    PACKAGES.iter().find(|(known, _)| *known == name).map(|(_, package)| *package)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn sh(script: &str) -> Command {
+        Command::new("sh").arg("-c").arg(script)
+    }
+
+    #[tokio::test]
+    async fn streams_and_input_are_kept_apart() {
+        let output = sh("cat; echo oops >&2").stdin(b"a\0b".to_vec()).run().await.unwrap();
+        assert_eq!(output, Output { code: 0, stdout: b"a\0b".to_vec(), stderr: b"oops\n".to_vec() });
+    }
+
+    #[tokio::test]
+    async fn input_larger_than_a_pipe_does_not_deadlock() {
+        let input = vec![b'x'; 3 << 20];
+        let output = Command::new("cat").stdin(input.clone()).run().await.unwrap();
+        assert_eq!(output.stdout, input);
+    }
+
+    #[tokio::test]
+    async fn a_failure_tells_argv_status_and_stderr() {
+        let error = sh("echo 'no such thing' >&2; exit 3").run().await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`sh -c 'echo '\\''no such thing'\\'' >&2; exit 3'` failed (exit status: 3): no such thing"
+        );
+    }
+
+    #[tokio::test]
+    async fn other_codes_can_be_success() {
+        assert_eq!(sh("exit 1").ok_codes(&[0, 1]).run().await.unwrap().code, 1);
+    }
+
+    #[tokio::test]
+    async fn a_missing_tool_names_its_package() {
+        let error = Command::new("/nonexistent/mke2fs").run().await.unwrap_err();
+        assert_eq!(error.to_string(), "/nonexistent/mke2fs is not installed (Debian package e2fsprogs)");
+    }
+
+    #[tokio::test]
+    async fn lines_arrive_one_by_one() {
+        let mut seen = Vec::new();
+        let script = "printf 'one\\ntwo\\rthree'; printf 'x%.0s' $(seq 1 5000) >&2";
+        sh(script).run_streaming(|stream, line| seen.push((stream, line.to_owned()))).await.unwrap();
+        let stdout: Vec<_> =
+            seen.iter().filter(|(s, _)| *s == OutputStream::Stdout).map(|(_, l)| l.as_str()).collect();
+        assert_eq!(stdout, ["one", "two", "three"]);
+        assert!(seen.contains(&(OutputStream::Stderr, "x".repeat(LINE_MAX_LEN))));
+    }
+
+    #[tokio::test]
+    async fn dropping_the_future_kills_the_whole_group() {
+        let dir = tempfile::tempdir().unwrap();
+        let pids = dir.path().join("pids");
+        let script = format!("sleep 600 & echo $! $$ > {p}.new; mv {p}.new {p}; wait", p = pids.display());
+        let run = tokio::time::timeout(Duration::from_secs(20), async {
+            let wait_for_pids = async {
+                while !pids.exists() {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            tokio::select! { _ = sh(&script).run() => panic!("ended by itself"), () = wait_for_pids => {} }
+        });
+        run.await.unwrap();
+        let text = std::fs::read_to_string(&pids).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        for pid in text.split_whitespace() {
+            // Gone, or a zombie that its new parent has yet to reap.
+            let dead = || {
+                std::fs::read_to_string(format!("/proc/{pid}/stat"))
+                    .map_or(true, |stat| stat.contains(") Z "))
+            };
+            while !dead() {
+                assert!(Instant::now() < deadline, "process {pid} survived");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The initramfs: the agent and the few modules it needs, nothing else.
+//!
+//! `/init` is the agent. `/modules/early` names, one a line and in load order, the modules it loads before its hello;
+//! `/modules/late` those for the disks and the network, which it loads when it is configured. A `-` before a name says that the
+//! guest can do without. Not compressed: that would cost the guest more time than reading it.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use cpio::newc::{Builder, ModeFileType, trailer};
+
+use crate::modules::{KernelTree, Module, ModuleError, WantedModule};
+
+/// Why no initramfs could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum InitramfsError {
+    #[error("the kernel's modules do not suffice")]
+    Modules(#[from] ModuleError),
+    #[error("could not write the initramfs")]
+    Write(#[from] io::Error),
+}
+
+/// A finished initramfs.
+#[derive(Clone, Debug)]
+pub struct Initramfs {
+    pub bytes: Vec<u8>,
+    /// The optional modules this kernel does not have.
+    pub missing: Vec<String>,
+}
+
+/// What the agent needs to say hello.
+fn early_modules() -> Vec<WantedModule<'static>> {
+    ["virtio_mmio", "virtio_console"].map(WantedModule::required).into()
+}
+
+/// What it needs to assemble the root and the network.
+fn late_modules() -> Vec<WantedModule<'static>> {
+    let required = ["virtio_blk", "ext4", "dm_snapshot", "virtio_net"].map(WantedModule::required);
+    // Faster checksums for ext4. Packet sockets and the entropy device are wanted by what runs in the guest.
+    let optional = ["crc32c_intel", "af_packet", "virtio_rng"].map(WantedModule::optional);
+    required.into_iter().chain(optional).collect()
+}
+
+/// Builds the initramfs for a kernel and an agent. The same input gives the same bytes.
+///
+/// # Errors
+///
+/// When the kernel lacks a module that is needed.
+pub fn build(kernel: &KernelTree, agent: &[u8]) -> Result<Initramfs, InitramfsError> {
+    let modules = modules_archive(kernel)?;
+    let mut bytes = agent_archive(agent)?;
+    bytes.extend(modules.bytes);
+    Ok(Initramfs { bytes, missing: modules.missing })
+}
+
+/// The part that belongs to the kernel: its modules and in which order to load them. Linux takes archives one after the other, so
+/// [`agent_archive`] and this make an initramfs.
+///
+/// # Errors
+///
+/// When the kernel lacks a module that is needed.
+pub fn modules_archive(kernel: &KernelTree) -> Result<Initramfs, InitramfsError> {
+    let mut loaded = BTreeSet::new();
+    let (early, early_missing) = kernel.load_order(&early_modules(), &mut loaded)?;
+    let (late, late_missing) = kernel.load_order(&late_modules(), &mut loaded)?;
+    let mut archive = Archive::default();
+    archive.directory("modules")?;
+    archive.file("modules/early", 0o644, load_list(&early).as_bytes())?;
+    archive.file("modules/late", 0o644, load_list(&late).as_bytes())?;
+    for module in early.iter().chain(&late) {
+        let path = format!("modules/{}", module.file_name());
+        archive.file(&path, 0o644, &kernel.read_module(module)?)?;
+    }
+    let missing = early_missing.into_iter().chain(late_missing).collect();
+    Ok(Initramfs { bytes: trailer(archive.bytes)?, missing })
+}
+
+/// The part that belongs to the agent: its program as `/init`, and the console. Ends where another archive may begin.
+///
+/// # Errors
+///
+/// When the agent has 4 GiB or more.
+pub fn agent_archive(agent: &[u8]) -> Result<Vec<u8>, InitramfsError> {
+    let mut archive = Archive::default();
+    archive.directory("dev")?;
+    archive.console()?;
+    archive.file("init", 0o755, agent)?;
+    Ok(trailer(archive.bytes)?)
+}
+
+fn load_list(modules: &[Module]) -> String {
+    modules
+        .iter()
+        .map(|module| format!("{}{}\n", if module.optional { "-" } else { "" }, module.file_name()))
+        .collect()
+}
+
+/// A cpio archive under construction.
+#[derive(Default)]
+struct Archive {
+    bytes: Vec<u8>,
+    entries: u32,
+}
+
+impl Archive {
+    fn directory(&mut self, path: &str) -> io::Result<()> {
+        self.add(Builder::new(path).mode(0o755).set_mode_file_type(ModeFileType::Directory), &[])
+    }
+
+    fn file(&mut self, path: &str, mode: u32, content: &[u8]) -> io::Result<()> {
+        self.add(Builder::new(path).mode(mode).set_mode_file_type(ModeFileType::Regular), content)
+    }
+
+    /// The kernel opens it for `/init` before anything is mounted.
+    fn console(&mut self) -> io::Result<()> {
+        let node = Builder::new("dev/console").mode(0o600).set_mode_file_type(ModeFileType::Char);
+        self.add(node.rdev_major(5).rdev_minor(1), &[])
+    }
+
+    fn add(&mut self, entry: Builder, content: &[u8]) -> io::Result<()> {
+        self.entries += 1;
+        let len = u32::try_from(content.len()).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+        let mut writer = entry.ino(self.entries).nlink(1).write(std::mem::take(&mut self.bytes), len);
+        io::Write::write_all(&mut writer, content)?;
+        self.bytes = writer.finish()?;
+        Ok(())
+    }
+}

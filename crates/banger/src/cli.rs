@@ -1,0 +1,179 @@
+//! The command tree, and how a command line becomes one of its commands.
+
+use std::ffi::{OsStr, OsString};
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use crate::cmd::{completion, config, daemon, doctor, image, kernel, version, vm};
+use crate::error::SESSION_FAILED;
+
+/// Disposable Linux microVMs.
+#[derive(Debug, Parser)]
+#[command(name = "banger", version, subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Virtual machines
+    #[command(subcommand)]
+    Vm(vm::VmCommand),
+    /// Create a VM and run a command or a shell in it (short for `vm run`)
+    Run(Box<vm::run::RunArgs>),
+    /// List VMs (short for `vm list`)
+    Ps(vm::list::ListArgs),
+    /// Run a command in a running VM (short for `vm exec`)
+    Exec(vm::exec::ExecArgs),
+    /// Images: the root filesystems that VMs start from
+    #[command(subcommand)]
+    Image(image::ImageCommand),
+    /// Kernels that VMs boot
+    #[command(subcommand)]
+    Kernel(kernel::KernelCommand),
+    /// The daemon that owns the VMs; other commands start it when they need it
+    #[command(subcommand)]
+    Daemon(daemon::DaemonCommand),
+    /// Check whether this host has what VMs need
+    Doctor(doctor::DoctorArgs),
+    /// Configuration
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Show the version
+    Version(version::VersionArgs),
+    /// Print a completion script: source it in your shell's start-up file
+    Completion(completion::CompletionArgs),
+    /// Write manual pages
+    #[command(hide = true)]
+    Man(completion::ManArgs),
+}
+
+/// Whose exit code a command line ends with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// banger's own table of codes.
+    Banger,
+    /// The code of the command in the guest; banger's own failures have one code that few commands use.
+    Guest,
+}
+
+impl Scope {
+    /// Told from the words alone, for a command line that cannot be parsed has a scope as well.
+    pub(crate) fn of(args: &[OsString]) -> Self {
+        let mut words = args.iter().skip(1).take_while(|word| *word != "--").filter(|word| !is_flag(word));
+        match words.next().and_then(|word| word.to_str()) {
+            Some("run" | "exec") => Self::Guest,
+            Some("vm") if words.next().is_some_and(|verb| verb == "run" || verb == "exec") => Self::Guest,
+            _ => Self::Banger,
+        }
+    }
+
+    pub(crate) fn exit_code(self, code: u8) -> u8 {
+        match self {
+            Self::Banger => code,
+            Self::Guest => SESSION_FAILED,
+        }
+    }
+}
+
+/// A command line that is no command: an error, or a question for help.
+pub(crate) struct Usage(clap::Error);
+
+impl Usage {
+    /// Prints it and answers the exit code.
+    pub(crate) fn show(&self, scope: Scope) -> u8 {
+        // Nobody to tell when that fails.
+        let _ = self.0.print();
+        if self.0.use_stderr() { scope.exit_code(2) } else { 0 }
+    }
+}
+
+/// # Errors
+///
+/// When it is no command of ours, or asks for help.
+pub(crate) fn parse(args: Vec<OsString>) -> Result<Command, Usage> {
+    let mut tree = Cli::command();
+    if asks_for_sizes(&args) {
+        tree = vm::machine::with_defaults(tree);
+    }
+    let matches = tree.try_get_matches_from_mut(args).map_err(Usage)?;
+    Cli::from_arg_matches(&matches).map(|cli| cli.command).map_err(|error| Usage(error.format(&mut tree)))
+}
+
+/// Is it the help of a command that shows the host's defaults? They take a run of bangerd to find out.
+fn asks_for_sizes(args: &[OsString]) -> bool {
+    let mut words = args.iter().skip(1).take_while(|word| *word != "--");
+    let help = words.clone().any(|word| word == "--help" || word == "-h" || word == "help");
+    help && words.any(|word| word == "run" || word == "create")
+}
+
+fn is_flag(word: &OsStr) -> bool {
+    word.as_encoded_bytes().starts_with(b"-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(text: &str) -> Vec<OsString> {
+        text.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn the_tree_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn scopes_are_told_from_words() {
+        for guest in ["banger run", "banger vm run --bad", "banger exec x -- ls", "banger vm exec"] {
+            assert_eq!(Scope::of(&line(guest)), Scope::Guest, "{guest}");
+        }
+        for own in [
+            "banger",
+            "banger vm",
+            "banger vm list",
+            "banger ps run",
+            "banger image show run",
+            "banger vm -- run",
+        ] {
+            assert_eq!(Scope::of(&line(own)), Scope::Banger, "{own}");
+        }
+    }
+
+    #[test]
+    fn aliases_take_what_the_full_commands_take() {
+        let tree = Cli::command();
+        let vm = tree.find_subcommand("vm").unwrap();
+        for (alias, verb) in [("run", "run"), ("ps", "list"), ("exec", "exec")] {
+            let ids = |command: &clap::Command| -> Vec<String> {
+                command.get_arguments().map(|arg| arg.get_id().to_string()).collect()
+            };
+            assert_eq!(ids(tree.find_subcommand(alias).unwrap()), ids(vm.find_subcommand(verb).unwrap()));
+        }
+    }
+
+    #[test]
+    fn what_comes_after_the_first_word_belongs_to_the_command() {
+        for text in [
+            "banger exec -it x -- sh -c -x --",
+            "banger exec x -it -- sh -c -x --",
+            "banger exec -it x sh -c -x --",
+        ] {
+            let Ok(Command::Exec(args)) = parse(line(text)) else { panic!("{text}") };
+            assert_eq!(args.command, ["sh", "-c", "-x", "--"], "{text}");
+            assert!(args.session.tty && args.session.interactive, "{text}");
+        }
+    }
+
+    #[test]
+    fn arguments_need_not_be_text() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let odd = OsString::from_vec(vec![b'a', 0xFF, 0xFE]);
+        let mut args = line("banger run -- printf");
+        args.push(odd.clone());
+        let Ok(Command::Run(run)) = parse(args) else { panic!("refused") };
+        assert_eq!(run.command[1], odd);
+    }
+}

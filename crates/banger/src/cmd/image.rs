@@ -1,0 +1,128 @@
+use banger_api::image::{Image, ListImages, PullImage};
+use clap::{Args, Subcommand};
+
+use super::many::{each, first_of_each};
+use super::operation::{Followed, ProgressArgs, catch_signals, follow};
+use super::{Outcome, block_on};
+use crate::error::CommandError;
+use crate::{daemon, ui};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// List images
+    #[command(visible_alias = "ls")]
+    List(ListArgs),
+    /// Show an image
+    Show {
+        name: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Get an image of the catalog
+    Pull {
+        name: String,
+        #[command(flatten)]
+        progress: ProgressArgs,
+    },
+    /// Delete images that no VM uses
+    #[command(visible_alias = "rm")]
+    Delete {
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Those of the catalog that are not on this host, too
+    #[arg(long)]
+    available: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Print names only
+    #[arg(long, short, conflicts_with = "json")]
+    quiet: bool,
+}
+
+pub(crate) fn run(command: ImageCommand) -> Outcome {
+    block_on(async {
+        match command {
+            ImageCommand::List(args) => list(&args).await,
+            ImageCommand::Show { name, json } => show(&name, json).await,
+            ImageCommand::Pull { name, progress } => pull(name, progress).await,
+            ImageCommand::Delete { names } => delete(names).await,
+        }
+    })
+}
+
+async fn list(args: &ListArgs) -> Outcome {
+    let images = daemon::connect().await?.images(ListImages { available: args.available }).await?;
+    if args.json {
+        ui::json(&images)?;
+    } else if args.quiet {
+        images.iter().try_for_each(|image| ui::line(&image.name))?;
+    } else {
+        ui::print(table(&images))?;
+    }
+    Ok(0)
+}
+
+fn table(images: &[Image]) -> ui::Table {
+    let mut table = ui::Table::new(&["NAME", "SOURCE", "SIZE", "ON DISK", "CREATED", "USED BY"]);
+    for image in images {
+        let size = |bytes: Option<u64>| bytes.map_or("-".into(), ui::bytes);
+        let created = match image.created_at_unix_ms {
+            _ if !image.local => "not pulled".into(),
+            when => when.map_or("-".into(), ui::ago),
+        };
+        table.row([
+            image.name.clone(),
+            image.source.clone(),
+            size(image.size_bytes),
+            size(image.disk_used_bytes),
+            created,
+            super::vm::names(&image.used_by),
+        ]);
+    }
+    table
+}
+
+async fn show(name: &str, json: bool) -> Outcome {
+    let image = daemon::connect().await?.image(name).await?;
+    if json {
+        ui::json(&image)?;
+        return Ok(0);
+    }
+    let fields = ui::Fields::default()
+        .with("name", &image.name)
+        .with("source", &image.source)
+        .with("on this host", if image.local { "yes" } else { "no" })
+        .with_some("size", image.size_bytes.map(ui::bytes))
+        .with_some("on disk", image.disk_used_bytes.map(ui::bytes))
+        .with_some("sha256", image.sha256.as_ref())
+        .with_some("created", image.created_at_unix_ms.map(ui::ago))
+        .with("used by", super::vm::names(&image.used_by));
+    ui::print(fields)?;
+    Ok(0)
+}
+
+async fn pull(name: String, progress: ProgressArgs) -> Outcome {
+    let client = daemon::connect().await?;
+    let mut signals = catch_signals()?;
+    let mut stream = client.image_pull(&PullImage { name }).await?;
+    match follow::<Image>(&client, &mut stream, progress.verbosity(), &mut signals).await? {
+        Followed::Done(image) => ui::line(&image.name).map(|()| 0),
+        Followed::Interrupted { by, .. } => Err(CommandError::Quiet { exit_code: by.exit_code() }),
+    }
+}
+
+async fn delete(names: Vec<String>) -> Outcome {
+    let client = daemon::connect().await?;
+    let deleted = |name: String| {
+        let client = &client;
+        async move { client.image_delete(&name).await.map(|()| name) }
+    };
+    each(first_of_each(names, String::clone).into_iter().map(deleted), ui::line).await
+}

@@ -1,0 +1,162 @@
+use std::ffi::OsString;
+use std::io::IsTerminal as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+
+use banger_api::stream::{ExecSpec, WindowSize};
+use banger_api::vm::VmState;
+use banger_api::{ApiError, ByteString, Client, ErrorCode};
+use clap::Args;
+
+use crate::error::{CommandError, OUTPUT_CLOSED, exit_code};
+use crate::session::{Outcome, Session, SessionError, Signals, window_size};
+use crate::ui;
+
+/// How a command in a guest is run.
+#[derive(Debug, Args)]
+pub(crate) struct SessionArgs {
+    /// Set an environment variable; K alone takes its value from here
+    #[arg(long, short, value_name = "K=V")]
+    pub(crate) env: Vec<OsString>,
+    /// Directory to run in [default: root's home]
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) workdir: Option<OsString>,
+    /// Read stdin from the terminal; from files and pipes it is read anyway
+    #[arg(long, short)]
+    pub(crate) interactive: bool,
+    /// Give the command a terminal (a shell has one if we do)
+    #[arg(long, short)]
+    pub(crate) tty: bool,
+    /// Give the shell no terminal
+    #[arg(long, conflicts_with = "tty")]
+    pub(crate) no_tty: bool,
+}
+
+impl SessionArgs {
+    /// What to run; no command means root's login shell.
+    ///
+    /// # Errors
+    ///
+    /// When a variable has no name.
+    pub(crate) fn session(self, command: Vec<OsString>) -> Result<Session, CommandError> {
+        let terminal = std::io::stdin().is_terminal();
+        let shell = command.is_empty();
+        let tty = self.tty || (shell && !self.no_tty && terminal && std::io::stdout().is_terminal());
+        let mut env = Vec::new();
+        if tty {
+            for name in ["TERM", "COLORTERM"] {
+                env.extend(std::env::var_os(name).map(|value| (name.into(), value.into())));
+            }
+        }
+        for setting in self.env {
+            env.extend(variable(setting, |name| std::env::var_os(name))?);
+        }
+        let size = || window_size().unwrap_or(WindowSize { rows: 24, cols: 80 });
+        let spec = ExecSpec {
+            argv: command.into_iter().map(ByteString::from).collect(),
+            env,
+            workdir: self.workdir.map(ByteString::from),
+            tty: tty.then(size),
+        };
+        Ok(Session { spec, stdin: tty || shell || self.interactive || !terminal })
+    }
+}
+
+type Variable = (ByteString, ByteString);
+
+/// `K=V`, or `K` for what K is on this side; none when it is not set here.
+fn variable(
+    setting: OsString,
+    here: impl Fn(&OsString) -> Option<OsString>,
+) -> Result<Option<Variable>, CommandError> {
+    let bytes = setting.as_bytes();
+    let end = bytes.iter().position(|byte| *byte == b'=');
+    if bytes.is_empty() || end == Some(0) {
+        let message = format!("--env {} has no name before the `=`", setting.display());
+        return Err(CommandError::usage(message)
+            .with_hint("write --env NAME=VALUE, or --env NAME to pass on your own"));
+    }
+    Ok(match end {
+        Some(end) => Some((bytes[..end].to_vec().into(), bytes[end + 1..].to_vec().into())),
+        None => here(&setting).map(|value| (setting.into_vec().into(), value.into())),
+    })
+}
+
+/// Runs a session in a running VM and answers the exit code of its command.
+///
+/// # Errors
+///
+/// When it could not be run, or its end is not known.
+pub(crate) async fn run(
+    client: &Client,
+    vm: &str,
+    session: Session,
+    signals: &mut Signals,
+) -> Result<u8, CommandError> {
+    let program = session.spec.argv.first().map(|word| word.as_os_str().to_owned());
+    let stream = match signals.unless_caught(client.vm_exec(vm)).await {
+        Ok(stream) => stream?,
+        Err(caught) => return Ok(caught.exit_code()),
+    };
+    match session.run(stream, signals).await {
+        Ok(Outcome::Exited(exit)) => {
+            if let Some(why) = exit.error {
+                let program =
+                    program.map_or("the login shell".into(), |program| format!("`{}`", program.display()));
+                let error = ApiError::new(ErrorCode::Failed, format!("could not run {program} in {vm}"));
+                ui::print_error(&error.because(why));
+            }
+            Ok(exit.code)
+        }
+        Ok(Outcome::OutputClosed) => Ok(OUTPUT_CLOSED),
+        Ok(Outcome::Interrupted(caught)) => Ok(caught.exit_code()),
+        Err(error) => Err(broken(client, vm, &error).await.into()),
+    }
+}
+
+/// A session that broke most often did so because the VM went away under it.
+async fn broken(client: &Client, vm: &str, error: &SessionError) -> ApiError {
+    // The stream ends before the VM's process has; a moment later its state tells.
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let told = ApiError::from_error(ErrorCode::Failed, error);
+    let stopped = match client.vm(vm).await {
+        Ok(vm) if vm.state == VmState::Running => {
+            return told.with_hint(format!("see what it says: banger vm logs {vm}", vm = vm.spec.name));
+        }
+        Ok(vm) => Some(vm.last_error).map(|why| why.unwrap_or_else(|| format!("the VM is {}", vm.state))),
+        Err(error) => {
+            let error = crate::error::api_error(error);
+            (exit_code(error.code) == 3).then(|| "the VM is gone".to_owned())
+        }
+    };
+    match stopped {
+        Some(why) => ApiError::new(ErrorCode::Failed, "the VM stopped while the command ran").because(why),
+        None => told,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(setting: &str) -> Option<(String, String)> {
+        let text = |bytes: ByteString| bytes.into_os_string().into_string().unwrap();
+        let here = |name: &OsString| (name == "HERE").then(|| "value".into());
+        variable(setting.into(), here).unwrap().map(|(name, value)| (text(name), text(value)))
+    }
+
+    #[test]
+    fn variables_come_from_the_line_or_from_here() {
+        let owned = |name: &str, value: &str| Some((name.to_owned(), value.to_owned()));
+        assert_eq!(pair("A=b=c"), owned("A", "b=c"));
+        assert_eq!(pair("A="), owned("A", ""));
+        assert_eq!(pair("HERE"), owned("HERE", "value"));
+        assert_eq!(pair("NOWHERE"), None);
+    }
+
+    #[test]
+    fn a_variable_without_a_name_is_refused() {
+        for setting in ["", "=x", "="] {
+            assert!(variable(setting.into(), |_| None).is_err(), "{setting:?}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+use banger_api::vm::{ListVms, Vm};
+use clap::Args;
+
+use crate::cmd::{Outcome, block_on};
+use crate::{daemon, ui};
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Stopped ones, too
+    #[arg(long, short)]
+    all: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Print names only
+    #[arg(long, short, conflicts_with = "json")]
+    quiet: bool,
+}
+
+pub(crate) fn run(args: &ListArgs) -> Outcome {
+    let vms = block_on(async { Ok(daemon::connect().await?.vms(ListVms { all: args.all }).await?) })?;
+    if args.json {
+        ui::json(&vms)?;
+    } else if args.quiet {
+        vms.iter().try_for_each(|vm| ui::line(&vm.spec.name))?;
+    } else {
+        ui::print(table(&vms))?;
+    }
+    Ok(0)
+}
+
+fn table(vms: &[Vm]) -> ui::Table {
+    let mut table =
+        ui::Table::new(&["NAME", "STATE", "IMAGE", "VCPU", "MEM", "DISK", "IP", "WORKSPACE", "UPTIME"]);
+    for vm in vms {
+        table.row([
+            vm.spec.name.clone(),
+            vm.state.to_string(),
+            vm.spec.image.clone(),
+            vm.spec.vcpu.to_string(),
+            ui::memory(vm.spec.memory_mib),
+            ui::memory(vm.spec.disk_mib),
+            vm.address.clone().unwrap_or_else(|| "-".into()),
+            "-".into(),
+            vm.uptime_ms.map_or("-".into(), ui::duration),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vms_are_listed_in_a_table() {
+        let vm = |json: &str| serde_json::from_str::<Vm>(json).unwrap();
+        let running = vm(
+            r#"{"id":"0123456789ab","name":"brave-otter","image":"debian-trixie","kernel":"debian-6.12","vcpu":4,
+            "memory_mib":8192,"disk_mib":8192,"vmm":"qemu","network":"user","init":"auto","state":"running",
+            "lifetime":"kept","created_at_unix_ms":0,"uptime_ms":192000,"vmm_pid":7,"acceleration":"tcg",
+            "address":"10.0.2.15","guest_init":"/sbin/init","disk_used_bytes":null,"last_error":null}"#,
+        );
+        let mut stopped = running.clone();
+        (stopped.spec.name, stopped.state) = ("x".into(), banger_api::vm::VmState::Stopped);
+        (stopped.address, stopped.uptime_ms, stopped.spec.memory_mib) = (None, None, 512);
+        insta::assert_snapshot!(table(&[running, stopped]).to_string(), @r"
+        NAME          STATE     IMAGE           VCPU   MEM       DISK    IP          WORKSPACE   UPTIME
+        brave-otter   running   debian-trixie   4      8 GiB     8 GiB   10.0.2.15   -           3m 12s
+        x             stopped   debian-trixie   4      512 MiB   8 GiB   -           -           -
+        ");
+    }
+}

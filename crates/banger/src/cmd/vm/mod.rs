@@ -1,0 +1,69 @@
+//! Virtual machines: one file per verb.
+
+mod create;
+mod delete;
+pub(crate) mod exec;
+mod guest;
+mod health;
+mod kill;
+pub(crate) mod list;
+mod logs;
+pub(crate) mod machine;
+mod refs;
+pub(crate) mod run;
+mod show;
+mod start;
+mod stop;
+
+use clap::Subcommand;
+
+use super::Outcome;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VmCommand {
+    /// Create a VM and run a command or a shell in it
+    Run(Box<run::RunArgs>),
+    /// Create a VM
+    Create(create::CreateArgs),
+    /// Start VMs
+    Start(start::StartArgs),
+    /// Shut VMs down
+    Stop(stop::StopArgs),
+    /// Kill VMs: their disks look as after a power cut
+    Kill(kill::KillArgs),
+    /// Delete VMs and everything that belongs to them
+    #[command(visible_alias = "rm")]
+    Delete(delete::DeleteArgs),
+    /// Show VMs in detail
+    Show(show::ShowArgs),
+    /// List VMs
+    #[command(visible_alias = "ls")]
+    List(list::ListArgs),
+    /// Run a command in a running VM
+    Exec(exec::ExecArgs),
+    /// Show a VM's console
+    Logs(logs::LogsArgs),
+    /// Ask a VM's agent how it is
+    Health(health::HealthArgs),
+}
+
+pub(crate) fn run(command: VmCommand) -> Outcome {
+    match command {
+        VmCommand::Run(args) => run::run(*args),
+        VmCommand::Create(args) => create::run(args),
+        VmCommand::Start(args) => start::run(args),
+        VmCommand::Stop(args) => stop::run(args),
+        VmCommand::Kill(args) => kill::run(args),
+        VmCommand::Delete(args) => delete::run(args),
+        VmCommand::Show(args) => show::run(args),
+        VmCommand::List(args) => list::run(&args),
+        VmCommand::Exec(args) => exec::run(args),
+        VmCommand::Logs(args) => logs::run(&args),
+        VmCommand::Health(args) => health::run(&args),
+    }
+}
+
+/// Names in a cell or a field.
+pub(super) fn names(names: &[String]) -> String {
+    if names.is_empty() { "-".into() } else { names.join(", ") }
+}

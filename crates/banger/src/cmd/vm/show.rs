@@ -1,0 +1,68 @@
+use banger_api::vm::{Lifetime, Vm};
+use clap::Args;
+
+use super::refs::Refs;
+use crate::cmd::many::each;
+use crate::cmd::{Outcome, block_on};
+use crate::{daemon, ui};
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    #[command(flatten)]
+    refs: Refs,
+    /// Print JSON: an object for one REF, an array for several
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: ShowArgs) -> Outcome {
+    block_on(async {
+        let client = daemon::connect().await?;
+        let (several, mut shown) = (args.refs.several(), Vec::new());
+        let found = args.refs.resolve(&client).await.into_iter().map(std::future::ready);
+        let code = each(found, |vm| {
+            if !args.json {
+                let gap = if shown.is_empty() { "" } else { "\n" };
+                ui::print(format_args!("{gap}{}", fields(&vm)))?;
+            }
+            shown.push(vm);
+            Ok(())
+        })
+        .await?;
+        match &shown[..] {
+            _ if !args.json => {}
+            vms if several => ui::json(&vms)?,
+            [vm] => ui::json(vm)?,
+            _ => {}
+        }
+        Ok(code)
+    })
+}
+
+fn fields(vm: &Vm) -> ui::Fields {
+    let spec = &vm.spec;
+    let lifetime = match vm.lifetime {
+        Lifetime::Kept => None,
+        Lifetime::UntilStopped => Some("deleted when it stops"),
+        Lifetime::Leased => Some("deleted when the command that made it ends"),
+    };
+    ui::Fields::default()
+        .with("name", &spec.name)
+        .with("id", &vm.id)
+        .with("state", vm.state)
+        .with_some("up", vm.uptime_ms.map(ui::duration))
+        .with_some("last error", vm.last_error.as_ref())
+        .with("image", &spec.image)
+        .with("kernel", &spec.kernel)
+        .with("vcpu", spec.vcpu)
+        .with("memory", ui::memory(spec.memory_mib))
+        .with("disk", ui::memory(spec.disk_mib))
+        .with_some("on disk", vm.disk_used_bytes.map(ui::bytes))
+        .with("vmm", vm.acceleration.map_or(spec.vmm.to_string(), |how| format!("{} ({how})", spec.vmm)))
+        .with_some("pid", vm.vmm_pid)
+        .with("network", format!("{:?}", spec.network).to_lowercase())
+        .with_some("address", vm.address.as_ref())
+        .with_some("init", vm.guest_init.as_ref())
+        .with_some("lifetime", lifetime)
+        .with("created", ui::ago(vm.created_at_unix_ms))
+}

@@ -1,0 +1,89 @@
+use std::time::{Duration, Instant};
+
+use banger_api::daemon::{DaemonStatus, StopDaemon};
+use banger_api::{ApiError, Build, Client, ClientError, ErrorCode};
+
+use super::program::serve;
+use crate::error::CommandError;
+use crate::ui;
+
+const START_LIMIT: Duration = Duration::from_secs(5);
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(10);
+
+/// A client of a running daemon of our own build: starts one when nobody answers, replaces an idle one of another build.
+pub(crate) async fn connect() -> Result<Client, CommandError> {
+    let client = Client::new()?;
+    let other_build = match client.daemon_status().await {
+        Ok(status) if status.build == Build::current() => return Ok(client),
+        Ok(status) => status.build.to_string(),
+        Err(ClientError::NotRunning { .. }) => {
+            start(&client).await?;
+            return Ok(client);
+        }
+        // A build that describes itself in words we do not know.
+        Err(ClientError::Answer { .. }) => "another build".into(),
+        Err(error) => return Err(error.into()),
+    };
+    replace(&client, &other_build).await?;
+    Ok(client)
+}
+
+async fn replace(client: &Client, old: &str) -> Result<(), CommandError> {
+    let new = Build::current();
+    match stop(client, StopDaemon { if_idle: true }).await {
+        Ok(()) => {}
+        Err(ClientError::Api(refusal)) if refusal.code == ErrorCode::Refused => {
+            let message = format!("bangerd {old} is running and busy; this is banger {new}");
+            let mut error = ApiError::new(ErrorCode::VersionMismatch, message).because(refusal.message);
+            error.causes.extend(refusal.causes);
+            return Err(error.with_hint("wait, or cut it off (VMs keep running): banger daemon stop").into());
+        }
+        Err(error) => return Err(error.into()),
+    }
+    start(client).await?;
+    ui::note(format_args!("restarted bangerd (was {old}, now {new}); running VMs were not touched"));
+    Ok(())
+}
+
+/// Stops the daemon and waits until it is gone.
+pub(crate) async fn stop(client: &Client, how: StopDaemon) -> Result<(), ClientError> {
+    client.daemon_stop(how).await?;
+    let deadline = Instant::now() + STOP_LIMIT;
+    while Instant::now() < deadline {
+        // Hung up on in the middle of an answer is on its way out as well.
+        if let Err(ClientError::NotRunning { .. }) = client.daemon_status().await {
+            return Ok(());
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    let message = format!("bangerd was asked to stop {} s ago and still runs", STOP_LIMIT.as_secs());
+    Err(ClientError::Api(ApiError::new(ErrorCode::Failed, message).with_hint("see why: banger daemon logs")))
+}
+
+/// Starts the daemon and waits until it answers. Says why when it does not.
+async fn start(client: &Client) -> Result<DaemonStatus, CommandError> {
+    let mut starting = serve()?;
+    let deadline = Instant::now() + START_LIMIT;
+    loop {
+        match client.daemon_status().await {
+            Ok(status) => return Ok(status),
+            Err(ClientError::NotRunning { .. } | ClientError::Broken(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        // One that found another daemon in its place leaves the field to it: two commands may start one at a time.
+        let refused = i32::from(crate::error::exit_code(ErrorCode::Refused));
+        match starting.ended() {
+            Some(status) if status.code() != Some(refused) => return Err(starting.report(status).into()),
+            Some(status) if Instant::now() > deadline => return Err(starting.report(status).into()),
+            None if Instant::now() > deadline => {
+                let message =
+                    format!("bangerd was started but does not answer after {} s", START_LIMIT.as_secs());
+                return Err(
+                    CommandError::new(ErrorCode::Failed, message).with_hint("see why: banger daemon logs")
+                );
+            }
+            _ => tokio::time::sleep(POLL).await,
+        }
+    }
+}

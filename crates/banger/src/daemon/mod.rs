@@ -1,0 +1,7 @@
+//! Reaching bangerd: finding its program, starting it when nobody answers, replacing one of another build.
+
+mod connect;
+mod program;
+
+pub(crate) use connect::{connect, stop};
+pub(crate) use program::{ProgramError, ask};

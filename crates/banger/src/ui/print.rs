@@ -1,0 +1,57 @@
+use std::io::{ErrorKind, Write as _};
+
+use serde::Serialize;
+
+use super::style::{DIM, paint};
+use crate::error::{CommandError, OUTPUT_CLOSED};
+
+/// Prints one line of result.
+pub(crate) fn line(text: impl std::fmt::Display) -> Result<(), CommandError> {
+    print(format_args!("{text}\n"))
+}
+
+/// Prints a result that brings its own line ends.
+pub(crate) fn print(text: impl std::fmt::Display) -> Result<(), CommandError> {
+    let mut out = anstream::stdout().lock();
+    write!(out, "{text}").and_then(|()| out.flush()).map_err(output_error)
+}
+
+/// Prints bytes of foreign origin as they are; on a terminal without escape sequences, which could make it lie.
+pub(crate) fn raw(bytes: &[u8], filter: &mut anstream::adapter::StripBytes) -> Result<(), CommandError> {
+    use std::io::IsTerminal as _;
+    let mut out = std::io::stdout().lock();
+    let written = if out.is_terminal() {
+        filter.strip_next(bytes).try_for_each(|piece| out.write_all(piece))
+    } else {
+        out.write_all(bytes)
+    };
+    written.and_then(|()| out.flush()).map_err(output_error)
+}
+
+/// Prints `value` as one JSON document.
+pub(crate) fn json(value: &impl Serialize) -> Result<(), CommandError> {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => line(text),
+        Err(error) => Err(CommandError::io("could not write the result as JSON", error)),
+    }
+}
+
+/// Says something on stderr that is worth a line of its own. There is nobody to tell when that fails.
+pub(crate) fn note(text: impl std::fmt::Display) {
+    let mut err = anstream::stderr().lock();
+    let _ = writeln!(err, "{} {text}", paint(DIM, "note:"));
+}
+
+/// Says below a note which command does what.
+pub(crate) fn hint(does: &str, command: impl std::fmt::Display) {
+    let mut err = anstream::stderr().lock();
+    let _ = writeln!(err, "  {} {command}", paint(DIM, format_args!("{:9}", format!("{does}:"))));
+}
+
+/// A reader that has seen enough (`| head`) is no error to talk about.
+fn output_error(error: std::io::Error) -> CommandError {
+    match error.kind() {
+        ErrorKind::BrokenPipe => CommandError::Quiet { exit_code: OUTPUT_CLOSED },
+        _ => CommandError::io("could not write to stdout", error),
+    }
+}

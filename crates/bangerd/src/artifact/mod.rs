@@ -1,0 +1,40 @@
+//! What images and kernels have in common: files that are got once, staged, published under an id, and then only read.
+//!
+//! ```text
+//! catalog entry --Archive--> tar --service--> staging directory --rename--> <shelf>/<id>/ --> row in the store
+//! ```
+//!
+//! The row is written last and removed first. So a crash leaves a directory without a row at worst, and
+//! [`Shelf::recover`] removes those when the daemon starts.
+
+mod archive;
+mod checksum;
+mod error;
+mod flights;
+mod shelf;
+mod staged;
+
+pub use archive::{Archive, ArchiveError, DebianArchive};
+pub use error::ArtifactError;
+
+pub(crate) use checksum::{sha256, sha256_file};
+pub(crate) use flights::Flights;
+pub(crate) use shelf::Shelf;
+pub(crate) use staged::{Work, fetch_tar, in_staging};
+
+/// Unpredictable bytes.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    let mut filled = 0;
+    while filled < N {
+        // Fails only when interrupted by a signal.
+        if let Ok(n) = rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()) {
+            filled += n;
+        }
+    }
+    bytes
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,47 @@
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// The daemon of banger: owns the user's VMs. `banger` starts it when it is needed.
+#[derive(Debug, Parser)]
+#[command(name = "bangerd")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the daemon until it is told to stop
+    Serve,
+    /// Look whether this host is ready for VMs; needs no running daemon
+    Doctor {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show every configuration value in force and where it comes from
+    Config {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the description of the daemon's HTTP interface (OpenAPI, JSON)
+    Openapi,
+    /// Print version and commit
+    Version,
+    /// Run a few guest instructions on /dev/kvm and print how that went; it may hang
+    #[command(hide = true)]
+    ProbeKvm,
+    /// Give up all access but what the sandbox allows, then become the VMM
+    #[command(hide = true)]
+    VmmLaunch {
+        /// What the VMM may touch, as JSON
+        #[arg(long)]
+        sandbox: String,
+        program: PathBuf,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+}

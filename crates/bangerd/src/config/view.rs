@@ -1,0 +1,48 @@
+use std::path::Path;
+
+use banger_api::config::{ConfigValue, ConfigView, Origin};
+use banger_api::vm::Acceleration;
+
+use super::disk_size::format_disk_mib;
+use super::{Config, HostSize, LogLevel, NetworkChoice, Setting, VmmChoice, vm_defaults};
+use crate::paths::Paths;
+
+impl Config {
+    /// Every key with its value in force and who says so; the directories as well, which the environment decides.
+    pub fn view(&self, paths: &Paths, host: HostSize, acceleration: Acceleration) -> ConfigView {
+        let vm = vm_defaults(self, host, acceleration);
+        let values = vec![
+            row("default_image", quoted(&self.default_image.value), self.default_image.origin),
+            row("default_kernel", quoted(&self.default_kernel.value), self.default_kernel.origin),
+            choice("vmm", self.vmm, VmmChoice::WORDS),
+            row("qemu_bin", path(&self.qemu_bin.value), self.qemu_bin.origin),
+            row("vm_defaults.vcpu", vm.vcpu.value.to_string(), vm.vcpu.origin),
+            row("vm_defaults.memory_mib", vm.memory_mib.value.to_string(), vm.memory_mib.origin),
+            row("vm_defaults.disk_size", quoted(&format_disk_mib(vm.disk_mib.value)), vm.disk_mib.origin),
+            choice("network.mode", self.network, NetworkChoice::WORDS),
+            choice("log_level", self.log_level, LogLevel::WORDS),
+            row("state_dir", path(&paths.state), Origin::Auto),
+            row("cache_dir", path(&paths.cache), Origin::Auto),
+            row("socket", path(&paths.socket), Origin::Auto),
+            row("log_path", path(&paths.log()), Origin::Auto),
+        ];
+        ConfigView { path: self.path.display().to_string(), exists: self.exists, values }
+    }
+}
+
+fn row(key: &str, value: String, origin: Origin) -> ConfigValue {
+    ConfigValue { key: key.into(), value, origin }
+}
+
+fn choice<T: Copy + PartialEq>(key: &str, setting: Setting<T>, words: &[(&str, T)]) -> ConfigValue {
+    let word = words.iter().find(|(_, choice)| *choice == setting.value).map_or("", |(name, _)| name);
+    row(key, quoted(word), setting.origin)
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.into()).to_string()
+}
+
+fn path(path: &Path) -> String {
+    quoted(&path.to_string_lossy())
+}

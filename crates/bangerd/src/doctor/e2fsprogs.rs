@@ -1,0 +1,14 @@
+use banger_api::doctor::Check;
+use banger_host::command::find_program;
+
+use super::{chain, fail, install, ok};
+
+const NAME: &str = "e2fsprogs";
+
+/// Can work disks be made?
+pub(super) fn check() -> Check {
+    match find_program("mke2fs") {
+        Ok(path) => ok(NAME, path.display().to_string()),
+        Err(error) => fail(NAME, chain(&error), Some(install("e2fsprogs"))),
+    }
+}

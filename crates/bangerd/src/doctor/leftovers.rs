@@ -1,0 +1,65 @@
+use std::collections::HashSet;
+use std::path::Path;
+
+use banger_api::doctor::Check;
+use banger_host::process::find_by_cwd_and_arg;
+
+use super::{Host, ok, warn};
+use crate::identity::VmId;
+
+const NAME: &str = "leftovers";
+
+/// What every VMM's command line contains.
+const VMM_MARK: &str = "qemu";
+
+/// Is there anything of VMs, images or kernels that are no more?
+pub(super) fn check(host: &Host) -> Check {
+    let Ok(store) = &host.store else {
+        return warn(NAME, "not looked for: the state store cannot be read", None);
+    };
+    let known = match store.as_ref().map(known_ids) {
+        None => HashSet::new(),
+        Some(Ok(known)) => known,
+        Some(Err(error)) => return warn(NAME, format!("not looked for: {}", super::chain(&error)), None),
+    };
+    let paths = &host.paths;
+    let mut found: Vec<String> = [paths.vms(), paths.images(), paths.kernels()]
+        .iter()
+        .flat_map(|dir| unknown_dirs(dir, &known))
+        .collect();
+    found.extend(unknown_processes(&paths.vms(), &known));
+    if found.is_empty() {
+        return ok(NAME, "none");
+    }
+    let fix = "banger daemon stop; banger daemon start";
+    warn(NAME, found.join(", "), Some(format!("{fix}   # the daemon cleans up when it starts")))
+}
+
+fn known_ids(store: &crate::store::Store) -> Result<HashSet<String>, crate::store::StoreError> {
+    let vms = store.vms()?.into_iter().map(|row| row.id.to_string());
+    let images = store.images()?.into_iter().map(|row| row.id);
+    let kernels = store.kernels()?.into_iter().map(|row| row.id);
+    Ok(vms.chain(images).chain(kernels).collect())
+}
+
+/// Directories with an id for a name that nothing has.
+fn unknown_dirs(dir: &Path, known: &HashSet<String>) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let unknown = |name: &str| VmId::parse(name).is_some() && !known.contains(name);
+    entries
+        .filter(|entry| entry.file_name().to_str().is_some_and(unknown))
+        .map(|entry| entry.path().display().to_string())
+        .collect()
+}
+
+/// VMMs that run in the directory of a VM that is not known.
+fn unknown_processes(vms: &Path, known: &HashSet<String>) -> Vec<String> {
+    // Without the directory there is no such process.
+    let processes = find_by_cwd_and_arg(vms, VMM_MARK).unwrap_or_default();
+    let unknown = |cwd: &Path| cwd.file_name().is_none_or(|name| !known.contains(name.to_string_lossy().as_ref()));
+    processes
+        .iter()
+        .filter(|process| unknown(&process.cwd))
+        .map(|process| format!("process {} in {}", process.identity.pid, process.cwd.display()))
+        .collect()
+}

@@ -1,0 +1,81 @@
+use super::*;
+
+fn paths(dir: &Path) -> Paths {
+    Paths {
+        config_file: dir.join("config.toml"),
+        state: dir.join("state"),
+        cache: dir.join("cache"),
+        socket: dir.join("bangerd.sock"),
+    }
+}
+
+fn find<'a>(report: &'a Report, name: &str) -> &'a Check {
+    report.checks.iter().find(|check| check.name == name).unwrap_or_else(|| panic!("no {name} in {report:?}"))
+}
+
+#[tokio::test]
+async fn a_fresh_home_is_fine_and_stays_untouched() {
+    let dir = tempfile::tempdir().unwrap();
+    let report = run(&paths(dir.path())).await;
+    for name in ["configuration", "state store", "default image", "default kernel", "leftovers"] {
+        assert_eq!(find(&report, name).verdict, Verdict::Ok, "{:?}", find(&report, name));
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_bad_configuration_fails_with_its_place_and_the_rest_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = paths(dir.path());
+    std::fs::write(&paths.config_file, "\nvmn = 1\n").unwrap();
+    let report = run(&paths).await;
+    let check = find(&report, "configuration");
+    assert_eq!(check.verdict, Verdict::Fail);
+    assert!(check.seen.ends_with("config.toml:2:1: unknown key `vmn`"), "{check:?}");
+    assert_eq!(check.fix.as_deref(), Some("did you mean `vmm`?"));
+    assert!(report.checks.len() > 8);
+}
+
+#[tokio::test]
+async fn a_missing_qemu_names_its_package_and_a_wrong_setting_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut host = Host::look(&paths(dir.path()));
+    host.config.qemu_bin.value = "/nonexistent/qemu-system-x86_64".into();
+    let check = qemu::check(&host).await;
+    assert_eq!((check.verdict, check.fix.as_deref()), (Verdict::Fail, Some("sudo apt-get install qemu-system-x86")));
+    host.config.qemu_bin.origin = banger_api::config::Origin::Config;
+    let check = qemu::check(&host).await;
+    assert!(check.fix.unwrap().starts_with("correct `qemu_bin` in "));
+}
+
+#[tokio::test]
+async fn a_broken_store_and_unknown_defaults_fail() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = paths(dir.path());
+    std::fs::create_dir(&paths.state).unwrap();
+    std::fs::write(paths.database(), "no database, but as long as one could be".repeat(100)).unwrap();
+    std::fs::write(&paths.config_file, "default_image = \"debian-trixi\"\n").unwrap();
+    let report = run(&paths).await;
+    assert_eq!(find(&report, "state store").verdict, Verdict::Fail);
+    assert_eq!(find(&report, "leftovers").verdict, Verdict::Warn);
+    let image = find(&report, "default image");
+    assert_eq!(image.verdict, Verdict::Fail);
+    assert!(image.fix.as_ref().unwrap().ends_with("did you mean debian-trixie?"));
+}
+
+#[tokio::test]
+async fn directories_without_a_row_are_leftovers() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = paths(dir.path());
+    std::fs::create_dir(&paths.state).unwrap();
+    drop(Store::open(&paths.database()).unwrap());
+    for path in [paths.vms().join("0123456789ab"), paths.images().join("ba9876543210"), paths.kernels().join("mine")] {
+        std::fs::create_dir_all(path).unwrap();
+    }
+    let report = run(&paths).await;
+    let check = find(&report, "leftovers");
+    assert_eq!(check.verdict, Verdict::Warn);
+    assert!(check.seen.contains("vms/0123456789ab") && check.seen.contains("images/ba9876543210"), "{check:?}");
+    assert!(!check.seen.contains("mine"));
+    assert_eq!(find(&report, "state store").verdict, Verdict::Ok);
+}

@@ -1,0 +1,169 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use banger_guest_protocol::UPGRADE_TOKEN;
+use banger_guest_protocol::messages::{self, Configure, Configured, Health, Shutdown};
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::Mutex;
+
+use super::GuestError;
+use super::session::{Pipe, Session};
+use crate::paths::VmDir;
+
+/// How long a reachable agent may take to answer a small request, on an emulated machine whose host is busy.
+const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+/// How long mounting the root and the rest of a guest's configuration may take, likewise.
+const CONFIGURE_LIMIT: Duration = Duration::from_secs(90);
+/// Largest JSON answer that is believed, in bytes.
+const ANSWER_MAX_LEN: usize = 1024 * 1024;
+
+/// A raw stream of a command's frames, both ways.
+pub type ExecUpgrade = TokioIo<hyper::upgrade::Upgraded>;
+
+/// A running VM's agent. Clones share one session.
+#[derive(Clone)]
+pub struct Guest {
+    dir: VmDir,
+    session: Arc<Mutex<Option<Arc<Session>>>>,
+}
+
+impl Guest {
+    /// The agent of a VM that is known to have booted.
+    pub fn of(dir: VmDir) -> Self {
+        Self { dir, session: Arc::default() }
+    }
+
+    /// Waits for the hello of a VM that was just started.
+    pub(crate) async fn greet(dir: VmDir, limit: Duration) -> Result<Self, GuestError> {
+        let connect = async {
+            loop {
+                match Session::connect(dir.path(), VmDir::AGENT_SOCKET, Pipe::Fresh).await {
+                    // The VMM makes the socket some milliseconds after it has started.
+                    Err(GuestError::Connect(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
+                    other => return other,
+                }
+            }
+        };
+        let session = tokio::time::timeout(limit, connect).await.map_err(|_| GuestError::NoHello { limit })??;
+        tracing::info!(dir = %dir.path().display(), hello = ?session.hello, "agent said hello");
+        Ok(Self { dir, session: Arc::new(Mutex::new(Some(Arc::new(session)))) })
+    }
+
+    /// How the agent is, and how long it took to say so.
+    pub async fn health(&self) -> Result<(Health, Duration), GuestError> {
+        // A session may have to be made first; that is not the round trip people want to know.
+        self.session().await?;
+        let start = Instant::now();
+        let health = self.json(Method::GET, "health", "/v1/health", &(), ANSWER_LIMIT).await?;
+        Ok((health, start.elapsed()))
+    }
+
+    pub(crate) async fn configure(&self, configure: &Configure) -> Result<Configured, GuestError> {
+        self.json(Method::POST, "configure", "/v1/configure", configure, CONFIGURE_LIMIT).await
+    }
+
+    /// Asks for a clean power-off; the VMM's process ends when it is done.
+    pub(crate) async fn shutdown(&self) -> Result<(), GuestError> {
+        let request = "shutdown";
+        let how = Shutdown::default();
+        let response = self.send(Method::POST, request, "/v1/shutdown", &how, None);
+        with_limit(request, ANSWER_LIMIT, response).await?;
+        Ok(())
+    }
+
+    /// Opens the stream of a command.
+    pub async fn exec(&self) -> Result<ExecUpgrade, GuestError> {
+        let request = "exec";
+        let response = self.send(Method::GET, request, "/v1/exec", &(), Some(UPGRADE_TOKEN));
+        let response = with_limit(request, ANSWER_LIMIT, response).await?;
+        let upgraded =
+            hyper::upgrade::on(response).await.map_err(|source| GuestError::Http { request, source })?;
+        Ok(TokioIo::new(upgraded))
+    }
+
+    async fn session(&self) -> Result<Arc<Session>, GuestError> {
+        let mut current = self.session.lock().await;
+        if let Some(session) = current.as_ref().filter(|session| session.is_alive()) {
+            return Ok(session.clone());
+        }
+        let limit = ANSWER_LIMIT;
+        let connect = Session::connect(self.dir.path(), VmDir::AGENT_SOCKET, Pipe::LeftOvers);
+        let session = tokio::time::timeout(limit, connect).await.map_err(|_| GuestError::NoHello { limit })??;
+        let session = Arc::new(session);
+        *current = Some(session.clone());
+        Ok(session)
+    }
+
+    async fn json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        request: &'static str,
+        path: &'static str,
+        body: &impl Serialize,
+        limit: Duration,
+    ) -> Result<T, GuestError> {
+        let exchange = async {
+            let response = self.send(method, request, path, body, None).await?;
+            let bytes = read_body(request, response).await?;
+            serde_json::from_slice(&bytes).map_err(|source| GuestError::Body { request, source })
+        };
+        with_limit(request, limit, exchange).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        request: &'static str,
+        path: &'static str,
+        body: &impl Serialize,
+        upgrade: Option<&str>,
+    ) -> Result<Response<Incoming>, GuestError> {
+        let failed = |source| GuestError::Http { request, source };
+        let stream = self.session().await?.open_stream().await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
+        tokio::spawn(connection.with_upgrades());
+        let json = serde_json::to_vec(body).map_err(|source| GuestError::Encode { request, source })?;
+        let mut message = Request::new(Full::new(if json == b"null" { Bytes::new() } else { json.into() }));
+        *message.method_mut() = method;
+        *message.uri_mut() = http::Uri::from_static(path);
+        let headers = message.headers_mut();
+        headers.insert(header::HOST, http::HeaderValue::from_static("guest"));
+        headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+        if upgrade.is_some() {
+            headers.insert(header::CONNECTION, http::HeaderValue::from_static("upgrade"));
+            headers.insert(header::UPGRADE, http::HeaderValue::from_static(UPGRADE_TOKEN));
+        }
+        let response = sender.send_request(message).await.map_err(failed)?;
+        if response.status().is_success() || response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(response);
+        }
+        let status = response.status();
+        let bytes = read_body(request, response).await?;
+        Err(match serde_json::from_slice(&bytes) {
+            Ok(messages::GuestError { message, causes }) => GuestError::Refused { message, causes },
+            Err(_) => GuestError::Refused { message: format!("HTTP status {status} for {request}"), causes: vec![] },
+        })
+    }
+}
+
+async fn with_limit<T>(
+    request: &'static str,
+    limit: Duration,
+    work: impl Future<Output = Result<T, GuestError>>,
+) -> Result<T, GuestError> {
+    tokio::time::timeout(limit, work).await.map_err(|_| GuestError::Timeout { request, limit })?
+}
+
+/// Reads an answer of bounded size: the guest is not trusted.
+async fn read_body(request: &'static str, response: Response<Incoming>) -> Result<Bytes, GuestError> {
+    let body = Limited::new(response.into_body(), ANSWER_MAX_LEN).collect().await;
+    let refuse = |_| GuestError::Refused { message: format!("the answer to {request} broke off"), causes: vec![] };
+    body.map(|body| body.to_bytes()).map_err(refuse)
+}

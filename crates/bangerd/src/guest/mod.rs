@@ -1,0 +1,11 @@
+//! The conversation with a VM's agent: one multiplexed session over its virtio-serial port, HTTP/1.1 on every stream.
+//!
+//! [`Guest`] is what the rest of the daemon holds. It connects when first needed and again when the session broke or the
+//! daemon was restarted, so nobody has to know about sessions.
+
+mod client;
+mod error;
+mod session;
+
+pub use client::{ExecUpgrade, Guest};
+pub use error::GuestError;

@@ -1,0 +1,180 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use banger_api::image::Image;
+
+use super::ImageError;
+use crate::artifact::{Archive, DebianArchive, Flights, Shelf};
+use crate::catalog::{self, Entry};
+use crate::operation::Reporter;
+use crate::paths::Paths;
+use crate::store::{ImageRow, Store};
+
+/// The image's file in its directory.
+pub(super) const FILE: &str = "rootfs.ext4";
+
+/// All that is done with images.
+#[derive(Clone)]
+pub struct ImageService {
+    pub(super) store: Store,
+    pub(super) shelf: Shelf,
+    pub(super) flights: Flights,
+    pub(super) archive: Arc<dyn Archive>,
+}
+
+impl ImageService {
+    pub fn new(store: Store, paths: &Paths) -> Self {
+        Self::with_archive(store, paths, Arc::new(DebianArchive))
+    }
+
+    /// With another place to get images from.
+    pub fn with_archive(store: Store, paths: &Paths, archive: Arc<dyn Archive>) -> Self {
+        Self { store, shelf: Shelf::new(paths.images()), flights: Flights::default(), archive }
+    }
+
+    /// Removes what a former daemon left half-made, and answers what that was. Call it before anything else.
+    ///
+    /// # Errors
+    ///
+    /// When something cannot be removed.
+    pub async fn recover(&self) -> Result<Vec<PathBuf>, ImageError> {
+        let known = self.store.images()?.into_iter().map(|row| row.id).collect();
+        self.shelf.recover(&known).await.map_err(ImageError::Recover)
+    }
+
+    /// The image of that name: at once when it is on this host, else it is pulled.
+    ///
+    /// # Errors
+    ///
+    /// When it is not here and cannot be pulled either.
+    pub async fn ensure(&self, name: &str, reporter: &Reporter) -> Result<ImageRow, ImageError> {
+        match self.local(name)? {
+            Some(row) => Ok(row),
+            None => self.get(name, reporter).await,
+        }
+    }
+
+    /// Gets an image of the catalog onto this host. One that is here stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be built; nothing of it is left then.
+    pub async fn pull(&self, name: &str, reporter: &Reporter) -> Result<ImageRow, ImageError> {
+        match self.local(name)? {
+            Some(row) => {
+                reporter.notice(format!("image {name} is on this host already; delete it first to build it anew"));
+                Ok(row)
+            }
+            None => self.get(name, reporter).await,
+        }
+    }
+
+    /// The images on this host; with `available` those of the catalog that could be, as well.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn list(&self, available: bool) -> Result<Vec<Image>, ImageError> {
+        let rows = self.store.images()?;
+        let mut images = rows.iter().map(|row| self.describe(row)).collect::<Result<Vec<_>, _>>()?;
+        if available {
+            let missing = |entry: &&Entry| !rows.iter().any(|row| row.name == entry.name);
+            images.extend(catalog::images().iter().filter(missing).map(describe_entry));
+        }
+        images.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(images)
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    ///
+    /// When it is neither here nor in the catalog.
+    pub fn show(&self, name: &str) -> Result<Image, ImageError> {
+        if let Some(row) = self.store.image(name)? {
+            return self.describe(&row);
+        }
+        catalog::find(catalog::images(), name).map(describe_entry).ok_or_else(|| unknown(name))
+    }
+
+    /// Removes an image from this host.
+    ///
+    /// # Errors
+    ///
+    /// When it is not here, or a VM uses it.
+    pub async fn delete(&self, name: &str) -> Result<(), ImageError> {
+        let Some(row) = self.store.image(name)? else { return Err(not_here(name)) };
+        if self.store.delete_unused_image(&row.id)? {
+            self.shelf.remove(&row.id).await;
+            return Ok(());
+        }
+        let users = self.store.image_users(&row.id)?;
+        // Somebody else may have deleted it just now.
+        Err(if users.is_empty() { not_here(name) } else { ImageError::InUse { name: name.into(), users } })
+    }
+
+    /// The image's file; see [`Self::usable_file`] for whether it is there.
+    pub fn file(&self, row: &ImageRow) -> PathBuf {
+        self.shelf.dir(&row.id).join(FILE)
+    }
+
+    /// The image's file, when it is there in its full size.
+    ///
+    /// # Errors
+    ///
+    /// When it is not.
+    pub fn usable_file(&self, row: &ImageRow) -> Result<PathBuf, ImageError> {
+        if self.is_whole(row) { Ok(self.file(row)) } else { Err(self.lost(row)?) }
+    }
+
+    /// The image of that name, when it is on this host and whole.
+    pub(super) fn local(&self, name: &str) -> Result<Option<ImageRow>, ImageError> {
+        Ok(self.store.image(name)?.filter(|row| self.is_whole(row)))
+    }
+
+    pub(super) fn lost(&self, row: &ImageRow) -> Result<ImageError, ImageError> {
+        let users = self.store.image_users(&row.id)?;
+        Ok(ImageError::Lost { name: row.name.clone(), path: self.file(row), users })
+    }
+
+    fn is_whole(&self, row: &ImageRow) -> bool {
+        self.file(row).metadata().is_ok_and(|meta| meta.is_file() && meta.len() == row.size_bytes)
+    }
+
+    fn describe(&self, row: &ImageRow) -> Result<Image, ImageError> {
+        Ok(Image {
+            name: row.name.clone(),
+            local: self.is_whole(row),
+            source: row.source.clone(),
+            size_bytes: Some(row.size_bytes),
+            disk_used_bytes: Some(self.shelf.disk_used_bytes(&row.id)),
+            sha256: Some(row.sha256.clone()),
+            created_at_unix_ms: Some(row.created_at_unix_ms),
+            used_by: self.store.image_users(&row.id)?,
+        })
+    }
+}
+
+fn describe_entry(entry: &Entry) -> Image {
+    Image {
+        name: entry.name.clone(),
+        local: false,
+        source: entry.source.to_string(),
+        size_bytes: None,
+        disk_used_bytes: None,
+        sha256: None,
+        created_at_unix_ms: None,
+        used_by: Vec::new(),
+    }
+}
+
+pub(super) fn unknown(name: &str) -> ImageError {
+    ImageError::Unknown { name: name.into(), hint: catalog::hint(catalog::images(), name) }
+}
+
+fn not_here(name: &str) -> ImageError {
+    match catalog::find(catalog::images(), name) {
+        Some(_) => ImageError::Unknown { name: name.into(), hint: "it is in the catalog, but not on this host".into() },
+        None => unknown(name),
+    }
+}

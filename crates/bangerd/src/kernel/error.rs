@@ -1,0 +1,70 @@
+use std::path::PathBuf;
+
+use banger_api::ErrorCode;
+use banger_host::files::FileError;
+
+use super::AgentError;
+use crate::artifact::ArtifactError;
+use crate::store::StoreError;
+
+/// Why a kernel cannot be had, shown or deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    #[error("there is no kernel {name:?}")]
+    Unknown { name: String, hint: String },
+    #[error("kernel {name} is in use by {}", users.join(", "))]
+    InUse { name: String, users: Vec<String> },
+    #[error("kernel {name} is damaged: {} is gone", path.display())]
+    Lost { name: String, path: PathBuf, users: Vec<String> },
+    #[error("could not get kernel {name}")]
+    Get { name: String, source: ArtifactError },
+    #[error("could not make the initramfs of kernel {name}")]
+    Initramfs { name: String, source: InitramfsFileError },
+    #[error("could not clean up among the kernels")]
+    Recover(#[source] ArtifactError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What an initramfs can fail at.
+#[derive(Debug, thiserror::Error)]
+pub enum InitramfsFileError {
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("could not read {}", path.display())]
+    Modules { path: PathBuf, source: std::io::Error },
+    #[error("could not pack the agent")]
+    Pack(#[from] banger_host::initramfs::InitramfsError),
+    #[error("the work on it broke off")]
+    Broken(#[from] tokio::task::JoinError),
+}
+
+impl KernelError {
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Unknown { .. } => ErrorCode::NotFound,
+            Self::InUse { .. } | Self::Lost { .. } => ErrorCode::Refused,
+            Self::Get { source, .. } | Self::Recover(source) => source.code(),
+            Self::Initramfs { source: InitramfsFileError::Agent(_), .. } => ErrorCode::HostNotReady,
+            Self::Initramfs { .. } | Self::Store(_) => ErrorCode::Failed,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unknown { hint, .. } => Some(hint.clone()),
+            Self::InUse { users, .. } => Some(format!("banger vm delete {}", users.join(" "))),
+            Self::Lost { name, users, .. } if users.is_empty() => Some(format!("banger kernel pull {name}")),
+            Self::Lost { users, .. } => Some(format!(
+                "put the file back, or delete the VMs that cannot start without it: banger vm delete {}",
+                users.join(" ")
+            )),
+            Self::Get { source, .. } | Self::Recover(source) => source.hint(),
+            Self::Initramfs { source: InitramfsFileError::Agent(agent), .. } => agent.hint(),
+            Self::Initramfs { .. } | Self::Store(_) => None,
+        }
+    }
+}

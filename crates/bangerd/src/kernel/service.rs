@@ -1,0 +1,222 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use banger_api::kernel::Kernel;
+
+use super::KernelError;
+use super::agent::Agent;
+use super::initramfs::InitramfsCache;
+use crate::artifact::{Archive, DebianArchive, Flights, Shelf};
+use crate::catalog::{self, Entry};
+use crate::operation::Reporter;
+use crate::paths::Paths;
+use crate::store::{KernelRow, Store};
+
+/// The uncompressed kernel, an ELF file.
+pub(super) const VMLINUX: &str = "vmlinux";
+
+/// The initramfs but for the agent.
+pub(super) const MODULES_ARCHIVE: &str = "modules.cpio";
+
+/// All modules, for the guest's `/lib/modules`.
+pub(super) const MODULES_DISK: &str = "modules.ext4";
+
+/// All that is done with kernels.
+#[derive(Clone)]
+pub struct KernelService {
+    pub(super) store: Store,
+    pub(super) shelf: Shelf,
+    pub(super) flights: Flights,
+    pub(super) archive: Arc<dyn Archive>,
+    initramfs: InitramfsCache,
+    agent: Agent,
+}
+
+impl KernelService {
+    /// `agent` is the guest agent's program, for the initramfs; see [`super::agent_path`].
+    pub fn new(store: Store, paths: &Paths, agent: PathBuf) -> Self {
+        Self::with_archive(store, paths, agent, Arc::new(DebianArchive))
+    }
+
+    /// With another place to get kernels from.
+    pub fn with_archive(store: Store, paths: &Paths, agent: PathBuf, archive: Arc<dyn Archive>) -> Self {
+        Self {
+            store,
+            shelf: Shelf::new(paths.kernels()),
+            flights: Flights::default(),
+            archive,
+            initramfs: InitramfsCache::new(paths.initramfs()),
+            agent: Agent::new(agent),
+        }
+    }
+
+    /// Removes what a former daemon left half-made, and answers what that was. Call it before anything else.
+    ///
+    /// # Errors
+    ///
+    /// When something cannot be removed.
+    pub async fn recover(&self) -> Result<Vec<PathBuf>, KernelError> {
+        let known = self.store.kernels()?.into_iter().map(|row| row.id).collect();
+        self.initramfs.recover(&known).await.map_err(KernelError::Recover)?;
+        self.shelf.recover(&known).await.map_err(KernelError::Recover)
+    }
+
+    /// The kernel of that name: at once when it is on this host, else it is pulled.
+    ///
+    /// # Errors
+    ///
+    /// When it is not here and cannot be pulled either.
+    pub async fn ensure(&self, name: &str, reporter: &Reporter) -> Result<KernelRow, KernelError> {
+        match self.local(name)? {
+            Some(row) => Ok(row),
+            None => self.get(name, reporter).await,
+        }
+    }
+
+    /// Gets a kernel of the catalog onto this host. One that is here stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be built; nothing of it is left then.
+    pub async fn pull(&self, name: &str, reporter: &Reporter) -> Result<KernelRow, KernelError> {
+        match self.local(name)? {
+            Some(row) => {
+                reporter.notice(format!("kernel {name} is on this host already; delete it first to get it anew"));
+                Ok(row)
+            }
+            None => self.get(name, reporter).await,
+        }
+    }
+
+    /// The kernels on this host; with `available` those of the catalog that could be, as well.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn list(&self, available: bool) -> Result<Vec<Kernel>, KernelError> {
+        let rows = self.store.kernels()?;
+        let mut kernels = rows.iter().map(|row| self.describe(row)).collect::<Result<Vec<_>, _>>()?;
+        if available {
+            let missing = |entry: &&Entry| !rows.iter().any(|row| row.name == entry.name);
+            kernels.extend(catalog::kernels().iter().filter(missing).map(describe_entry));
+        }
+        kernels.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(kernels)
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    ///
+    /// When it is neither here nor in the catalog.
+    pub fn show(&self, name: &str) -> Result<Kernel, KernelError> {
+        if let Some(row) = self.store.kernel(name)? {
+            return self.describe(&row);
+        }
+        catalog::find(catalog::kernels(), name).map(describe_entry).ok_or_else(|| unknown(name))
+    }
+
+    /// Removes a kernel from this host.
+    ///
+    /// # Errors
+    ///
+    /// When it is not here, or a VM uses it.
+    pub async fn delete(&self, name: &str) -> Result<(), KernelError> {
+        let Some(row) = self.store.kernel(name)? else { return Err(not_here(name)) };
+        if self.store.delete_unused_kernel(&row.id)? {
+            self.remove_files(&row).await;
+            return Ok(());
+        }
+        let users = self.store.kernel_users(&row.id)?;
+        // Somebody else may have deleted it just now.
+        Err(if users.is_empty() { not_here(name) } else { KernelError::InUse { name: name.into(), users } })
+    }
+
+    /// The ELF file to boot.
+    pub fn vmlinux(&self, row: &KernelRow) -> PathBuf {
+        self.shelf.dir(&row.id).join(VMLINUX)
+    }
+
+    /// The ext4 image of all modules.
+    pub fn modules_disk(&self, row: &KernelRow) -> PathBuf {
+        self.shelf.dir(&row.id).join(MODULES_DISK)
+    }
+
+    /// The initramfs of this kernel with the agent as it is now.
+    ///
+    /// # Errors
+    ///
+    /// When a file of the kernel or the agent is missing, or the cache cannot be written.
+    pub async fn initramfs(&self, row: &KernelRow) -> Result<PathBuf, KernelError> {
+        if let Some(path) = self.missing_file(row) {
+            return Err(self.lost(row, path)?);
+        }
+        let (cache, agent, id) = (self.initramfs.clone(), self.agent.clone(), row.id.clone());
+        let modules = self.shelf.dir(&row.id).join(MODULES_ARCHIVE);
+        let file = tokio::task::spawn_blocking(move || cache.file(&id, &modules, &agent)).await;
+        file.unwrap_or_else(|error| Err(error.into()))
+            .map_err(|source| KernelError::Initramfs { name: row.name.clone(), source })
+    }
+
+    /// Where the agent is looked for.
+    pub fn agent(&self) -> &std::path::Path {
+        self.agent.path()
+    }
+
+    /// The kernel of that name, when it is on this host and whole.
+    pub(super) fn local(&self, name: &str) -> Result<Option<KernelRow>, KernelError> {
+        Ok(self.store.kernel(name)?.filter(|row| self.missing_file(row).is_none()))
+    }
+
+    pub(super) fn missing_file(&self, row: &KernelRow) -> Option<PathBuf> {
+        let dir = self.shelf.dir(&row.id);
+        [VMLINUX, MODULES_ARCHIVE, MODULES_DISK].map(|file| dir.join(file)).into_iter().find(|path| !path.is_file())
+    }
+
+    pub(super) fn lost(&self, row: &KernelRow, path: PathBuf) -> Result<KernelError, KernelError> {
+        let users = self.store.kernel_users(&row.id)?;
+        Ok(KernelError::Lost { name: row.name.clone(), path, users })
+    }
+
+    pub(super) async fn remove_files(&self, row: &KernelRow) {
+        self.initramfs.forget(&row.id);
+        self.shelf.remove(&row.id).await;
+    }
+
+    fn describe(&self, row: &KernelRow) -> Result<Kernel, KernelError> {
+        Ok(Kernel {
+            name: row.name.clone(),
+            local: self.missing_file(row).is_none(),
+            source: row.source.clone(),
+            release: Some(row.release.clone()),
+            disk_used_bytes: Some(self.shelf.disk_used_bytes(&row.id)),
+            sha256: Some(row.sha256.clone()),
+            created_at_unix_ms: Some(row.created_at_unix_ms),
+            used_by: self.store.kernel_users(&row.id)?,
+        })
+    }
+}
+
+fn describe_entry(entry: &Entry) -> Kernel {
+    Kernel {
+        name: entry.name.clone(),
+        local: false,
+        source: entry.source.to_string(),
+        release: None,
+        disk_used_bytes: None,
+        sha256: None,
+        created_at_unix_ms: None,
+        used_by: Vec::new(),
+    }
+}
+
+pub(super) fn unknown(name: &str) -> KernelError {
+    KernelError::Unknown { name: name.into(), hint: catalog::hint(catalog::kernels(), name) }
+}
+
+fn not_here(name: &str) -> KernelError {
+    match catalog::find(catalog::kernels(), name) {
+        Some(_) => KernelError::Unknown { name: name.into(), hint: "it is in the catalog, but not on this host".into() },
+        None => unknown(name),
+    }
+}

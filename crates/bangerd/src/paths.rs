@@ -1,0 +1,128 @@
+use std::path::{Path, PathBuf};
+
+use banger_host::files::{FileError, private_dir};
+use etcetera::BaseStrategy as _;
+
+use crate::identity::VmId;
+
+/// Where everything of the daemon's lies.
+///
+/// ```text
+/// $XDG_CONFIG_HOME/banger/config.toml
+/// $XDG_STATE_HOME/banger/           banger.db  bangerd.log  bangerd.lock
+///     images/<id>/                  rootfs.ext4
+///     kernels/<id>/                 vmlinux  modules.cpio  modules.ext4
+///     vms/<id>/                     cow.img  work.ext4  console.log  vmm.log  handles.json  *.sock
+/// $XDG_CACHE_HOME/banger/           initramfs/<key>.cpio
+/// $XDG_RUNTIME_DIR/banger/          bangerd.sock
+/// ```
+#[derive(Clone, Debug)]
+pub struct Paths {
+    pub config_file: PathBuf,
+    pub state: PathBuf,
+    pub cache: PathBuf,
+    pub socket: PathBuf,
+}
+
+/// Why the daemon's directories cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PathsError {
+    #[error("there is no home directory to keep state in: neither $HOME nor the user database names one")]
+    NoHome(#[source] etcetera::HomeDirError),
+    #[error("the directory of bangerd's socket cannot be used")]
+    Socket(#[from] banger_api::SocketDirError),
+    #[error("a directory of bangerd's own cannot be used")]
+    Directory(#[from] FileError),
+}
+
+impl Paths {
+    /// The paths that the environment asks for. Touches nothing.
+    ///
+    /// # Errors
+    ///
+    /// When there is no home directory.
+    pub fn from_env() -> Result<Self, PathsError> {
+        let base = etcetera::base_strategy::Xdg::new().map_err(PathsError::NoHome)?;
+        let state = base.state_dir().unwrap_or_else(|| base.home_dir().join(".local/state"));
+        Ok(Self {
+            config_file: base.config_dir().join("banger/config.toml"),
+            state: state.join("banger"),
+            cache: base.cache_dir().join("banger"),
+            socket: banger_api::socket_path(),
+        })
+    }
+
+    /// Makes the directories, private to the user.
+    ///
+    /// # Errors
+    ///
+    /// When one cannot be made, or belongs to somebody else.
+    pub fn create(&self) -> Result<(), PathsError> {
+        banger_api::private_runtime_dir()?;
+        for dir in [&self.state, &self.cache] {
+            if let Some(parent) = dir.parent() {
+                std::fs::create_dir_all(parent)
+                    .map_err(|source| FileError::Io { action: "make the directory", path: parent.into(), source })?;
+            }
+            private_dir(dir)?;
+        }
+        for dir in [self.images(), self.kernels(), self.vms(), self.initramfs()] {
+            private_dir(&dir)?;
+        }
+        Ok(())
+    }
+
+    pub fn database(&self) -> PathBuf {
+        self.state.join("banger.db")
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.state.join("bangerd.log")
+    }
+
+    /// Held with `flock` by the one daemon that may use the state directory.
+    pub fn lock(&self) -> PathBuf {
+        self.state.join("bangerd.lock")
+    }
+
+    pub fn images(&self) -> PathBuf {
+        self.state.join("images")
+    }
+
+    pub fn kernels(&self) -> PathBuf {
+        self.state.join("kernels")
+    }
+
+    pub fn vms(&self) -> PathBuf {
+        self.state.join("vms")
+    }
+
+    pub fn initramfs(&self) -> PathBuf {
+        self.cache.join("initramfs")
+    }
+
+    pub fn vm(&self, id: &VmId) -> VmDir {
+        VmDir(self.vms().join(id.as_str()))
+    }
+}
+
+/// A VM's own directory. Its VMM runs in it and holds every path relative to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VmDir(PathBuf);
+
+impl VmDir {
+    pub const COW: &str = "cow.img";
+    pub const WORK: &str = "work.ext4";
+    pub const CONSOLE_LOG: &str = "console.log";
+    pub const VMM_LOG: &str = "vmm.log";
+    pub const HANDLES: &str = "handles.json";
+    pub const AGENT_SOCKET: &str = "agent.sock";
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}

@@ -1,0 +1,78 @@
+//! Who may talk to the daemon, and in which words.
+
+use axum::Json;
+use axum::extract::{FromRequest, Request};
+use axum::http::header;
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use banger_api::{ApiError, BUILD_HEADER, Build, ErrorCode};
+use serde::de::DeserializeOwned;
+use tokio::net::unix::SocketAddr;
+use tokio::net::{UnixListener, UnixStream};
+
+use super::error::Failure;
+
+/// Accepts connections of the daemon's own user only. The socket's directory keeps others out already; this holds even
+/// where somebody changed its mode.
+pub(super) struct OwnUserListener(pub(super) UnixListener);
+
+impl axum::serve::Listener for OwnUserListener {
+    type Io = UnixStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (UnixStream, SocketAddr) {
+        let own = banger_host::system::uid();
+        loop {
+            match self.0.accept().await {
+                Ok((stream, address)) => match stream.peer_cred() {
+                    Ok(peer) if peer.uid() == own => return (stream, address),
+                    Ok(peer) => tracing::warn!(uid = peer.uid(), "refused another user's connection"),
+                    Err(error) => tracing::warn!(%error, "refused a connection of unknown origin"),
+                },
+                Err(error) => {
+                    // Out of descriptors, most likely: time heals that, and a busy loop does not.
+                    tracing::error!(%error, "could not accept a connection");
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+/// Refuses requests of another build's client, but for those it needs to replace this daemon.
+pub(super) async fn same_build(request: Request, next: Next) -> Response {
+    let own = Build::current();
+    let caller = request.headers().get(BUILD_HEADER).and_then(|value| value.to_str().ok());
+    let matches = caller.is_none_or(|caller| caller == format!("{} {}", own.version, own.commit));
+    if matches || request.uri().path().starts_with("/v1/daemon") {
+        return next.run(request).await;
+    }
+    let error = ApiError::new(ErrorCode::VersionMismatch, format!("bangerd is of build {own}, its client is not"))
+        .because(format!("the client is of build {}", caller.unwrap_or("unknown")))
+        .with_hint("`banger daemon stop`; the next command starts the daemon that belongs to it");
+    Failure(error).into_response()
+}
+
+/// A JSON body; an absent one is an empty object. Errors are [`ApiError`]s, as everywhere.
+pub(super) struct Body<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Failure;
+
+    async fn from_request(mut request: Request, state: &S) -> Result<Self, Failure> {
+        let refuse = |error: &dyn std::error::Error| {
+            Failure(ApiError::from_error(ErrorCode::Usage, error).because("the request's body is not as it must be"))
+        };
+        let empty = request.headers().get(header::CONTENT_LENGTH).is_none_or(|length| length == "0");
+        if empty && request.headers().get(header::TRANSFER_ENCODING).is_none() {
+            return serde_json::from_str("{}").map(Self).map_err(|error| refuse(&error));
+        }
+        // `curl -d` names another type unless told otherwise, and there is only one that we take.
+        request.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+        Json::from_request(request, state).await.map(|Json(body)| Self(body)).map_err(|error| refuse(&error))
+    }
+}

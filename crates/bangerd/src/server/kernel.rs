@@ -1,0 +1,52 @@
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::response::Response;
+use banger_api::kernel::{Kernel, ListKernels, PullKernel};
+use banger_api::{ApiError, ErrorCode, Event};
+
+use super::access::Body;
+use super::error::{Answer, Failure, kernel_error};
+use super::operation::event_stream;
+use super::state::AppState;
+
+/// The kernels on this host, and those of the catalog when asked for.
+#[utoipa::path(get, path = "/v1/kernels", params(ListKernels), responses((status = 200, body = [Kernel])))]
+pub(super) async fn list(State(app): State<AppState>, Query(which): Query<ListKernels>) -> Answer<Vec<Kernel>> {
+    Ok(Json(app.services.kernels.list(which.available)?))
+}
+
+/// One kernel, on this host or in the catalog.
+#[utoipa::path(
+    get, path = "/v1/kernels/{name}",
+    responses((status = 200, body = Kernel), (status = 404, body = ApiError))
+)]
+pub(super) async fn show(State(app): State<AppState>, Path(name): Path<String>) -> Answer<Kernel> {
+    Ok(Json(app.services.kernels.show(&name)?))
+}
+
+/// Gets a kernel of the catalog. Answers with events; the result is the kernel.
+#[utoipa::path(
+    post, path = "/v1/kernels/pull", request_body = PullKernel,
+    responses((status = 200, body = Event, content_type = "application/x-ndjson"))
+)]
+pub(super) async fn pull(State(app): State<AppState>, body: Body<PullKernel>) -> Result<Response, Failure> {
+    let (services, name) = (app.services.clone(), body.0.name);
+    let operation = app.operations().spawn(format!("pull kernel {name}"), |reporter| async move {
+        let shown = async {
+            let row = services.kernels.pull(&name, &reporter).await?;
+            services.kernels.show(&row.name)
+        };
+        let kernel = shown.await.map_err(|error| kernel_error(&error))?;
+        serde_json::to_value(kernel).map_err(|error| ApiError::from_error(ErrorCode::Failed, &error))
+    });
+    Ok(event_stream(operation, None))
+}
+
+/// Removes a kernel from this host, unless a VM uses it.
+#[utoipa::path(
+    delete, path = "/v1/kernels/{name}",
+    responses((status = 200), (status = 404, body = ApiError), (status = 409, body = ApiError))
+)]
+pub(super) async fn delete(State(app): State<AppState>, Path(name): Path<String>) -> Answer<()> {
+    Ok(Json(app.services.kernels.delete(&name).await?))
+}

@@ -1,0 +1,56 @@
+//! HTTP over the Unix socket. Converts requests and answers and maps errors; decides nothing.
+
+mod access;
+mod daemon;
+mod error;
+mod exec;
+mod image;
+mod kernel;
+mod logs;
+mod operation;
+mod run;
+mod state;
+mod vm;
+
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use run::{ServeError, run};
+use state::AppState;
+
+#[derive(utoipa::OpenApi)]
+#[openapi(info(
+    title = "bangerd",
+    description = "The API of banger's daemon. HTTP/1.1 over $XDG_RUNTIME_DIR/banger/bangerd.sock.",
+    license(name = "Apache-2.0 OR MIT")
+))]
+struct Document;
+
+fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(daemon::status))
+        .routes(routes!(daemon::stop))
+        .routes(routes!(vm::list, vm::create))
+        .routes(routes!(vm::show, vm::delete))
+        .routes(routes!(vm::start))
+        .routes(routes!(vm::stop))
+        .routes(routes!(vm::kill))
+        .routes(routes!(vm::health))
+        .routes(routes!(logs::logs))
+        .routes(routes!(exec::exec))
+        .routes(routes!(image::list))
+        .routes(routes!(image::pull))
+        .routes(routes!(image::show, image::delete))
+        .routes(routes!(kernel::list))
+        .routes(routes!(kernel::pull))
+        .routes(routes!(kernel::show, kernel::delete))
+        .routes(routes!(operation::list))
+        .routes(routes!(operation::cancel))
+        .routes(routes!(operation::events))
+}
+
+/// The API's description. `docs/openapi.json` is this; a test holds them together.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    router().into_openapi()
+}

@@ -1,0 +1,49 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::operation::Operations;
+use crate::vm::{Services, Vms};
+
+/// What every handler gets.
+#[derive(Clone)]
+pub(super) struct AppState {
+    pub(super) services: Arc<Services>,
+    pub(super) vms: Vms,
+    pub(super) sessions: Sessions,
+    pub(super) started: Instant,
+    /// Triggered when the daemon is to end.
+    pub(super) stopping: CancellationToken,
+}
+
+impl AppState {
+    pub(super) fn operations(&self) -> &Operations {
+        &self.services.operations
+    }
+}
+
+/// Counts what would break if the daemon ended now.
+#[derive(Clone, Default)]
+pub(super) struct Sessions(Arc<AtomicUsize>);
+
+impl Sessions {
+    /// Counts one session for as long as the answer is held.
+    pub(super) fn enter(&self) -> Session {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Session(self.clone())
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+pub(super) struct Session(Sessions);
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        (self.0.0).fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,157 @@
+//! What VMs, images and kernels *are*: intent, in SQLite. What is true right now (processes, sockets) is not here.
+//!
+//! One file per table. Migrations only go forward; a database of a newer banger is refused.
+
+mod images;
+mod kernels;
+mod vms;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use rusqlite::Connection;
+use rusqlite_migration::{M, Migrations};
+
+pub use images::ImageRow;
+pub use kernels::KernelRow;
+pub use vms::{StoredSpec, VmPhase, VmRow};
+
+/// Why the store did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("could not open the state store {}", path.display())]
+    Open { path: PathBuf, source: rusqlite::Error },
+    #[error("could not bring the state store {} up to date", path.display())]
+    Migrate { path: PathBuf, source: rusqlite_migration::Error },
+    #[error("the state store could not {action}")]
+    Query { action: &'static str, source: rusqlite::Error },
+    #[error("the state store holds something it should not: {what}")]
+    Corrupt { what: String },
+}
+
+impl StoreError {
+    fn query(action: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
+        move |source| Self::Query { action, source }
+    }
+
+    /// Is it that a unique name is taken already?
+    pub fn is_taken(&self) -> bool {
+        matches!(self, Self::Query { source: rusqlite::Error::SqliteFailure(failure, _), .. }
+            if failure.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE)
+    }
+}
+
+/// The state store. Clones share one connection; every call is a few pages of I/O at most, so none needs a thread.
+#[derive(Clone)]
+pub struct Store {
+    connection: Arc<Mutex<Connection>>,
+}
+
+impl Store {
+    /// Opens the store, making or migrating it as needed.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be opened, is no database, or was made by a newer banger.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let open = |source| StoreError::Open { path: path.into(), source };
+        let mut connection = Connection::open(path).map_err(open)?;
+        // FULL: a VM that was reported as created is there after a power cut, too.
+        connection.pragma_update(None, "journal_mode", "WAL").map_err(open)?;
+        connection.pragma_update(None, "synchronous", "FULL").map_err(open)?;
+        connection.pragma_update(None, "foreign_keys", true).map_err(open)?;
+        connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(open)?;
+        migrations()
+            .to_latest(&mut connection)
+            .map_err(|source| StoreError::Migrate { path: path.into(), source })?;
+        Ok(Self { connection: Arc::new(Mutex::new(connection)) })
+    }
+
+    /// Opens an existing store for looking only: nothing is made or migrated.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or it cannot be read.
+    pub fn open_read_only(path: &Path) -> Result<Self, StoreError> {
+        let open = |source| StoreError::Open { path: path.into(), source };
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(open)?;
+        Ok(Self { connection: Arc::new(Mutex::new(connection)) })
+    }
+
+    /// Reads the whole file and checks that it hangs together.
+    ///
+    /// # Errors
+    ///
+    /// When it does not, or cannot be read.
+    pub fn integrity_check(&self) -> Result<(), StoreError> {
+        let verdict: String = self
+            .connection()
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+            .map_err(StoreError::query("check its integrity"))?;
+        if verdict == "ok" { Ok(()) } else { Err(StoreError::Corrupt { what: verdict }) }
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        // A panic while holding the lock leaves no half-done change behind: SQLite rolls it back.
+        self.connection.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn migrations() -> Migrations<'static> {
+    Migrations::new(vec![M::up(
+        "CREATE TABLE images (
+            id TEXT PRIMARY KEY,
+            name TEXT NOT NULL UNIQUE,
+            source TEXT NOT NULL,
+            size_bytes INTEGER NOT NULL,
+            sha256 TEXT NOT NULL,
+            created_at_unix_ms INTEGER NOT NULL
+        ) STRICT;
+        CREATE TABLE kernels (
+            id TEXT PRIMARY KEY,
+            name TEXT NOT NULL UNIQUE,
+            source TEXT NOT NULL,
+            release TEXT NOT NULL,
+            sha256 TEXT NOT NULL,
+            created_at_unix_ms INTEGER NOT NULL
+        ) STRICT;
+        CREATE TABLE vms (
+            id TEXT PRIMARY KEY,
+            name TEXT NOT NULL UNIQUE,
+            image_id TEXT REFERENCES images(id),
+            kernel_id TEXT REFERENCES kernels(id),
+            phase TEXT NOT NULL,
+            created_at_unix_ms INTEGER NOT NULL,
+            spec TEXT NOT NULL
+        ) STRICT;",
+    )])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn migrations_are_valid() {
+        migrations().validate().unwrap();
+    }
+
+    #[test]
+    fn a_newer_store_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("banger.db");
+        drop(Store::open(&path).unwrap());
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", 999).unwrap();
+        assert!(matches!(Store::open(&path), Err(StoreError::Migrate { .. })));
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("banger.db");
+        std::fs::write(&path, "not a database, but long enough to look like one".repeat(50)).unwrap();
+        assert!(Store::open(&path).is_err());
+        assert!(Store::open_read_only(&path).and_then(|store| store.integrity_check()).is_err());
+    }
+}

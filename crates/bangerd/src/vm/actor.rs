@@ -1,0 +1,374 @@
+//! One task per VM, the only code that changes it.
+//!
+//! It holds at most one job (a start, a stop, ...) and polls it beside its mailbox, so it always listens. Whoever wants
+//! something waits in `waiters`; whenever something has happened, [`super::state::decide`] is asked again for each of them.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use banger_api::vm::Lifetime;
+use banger_host::process::ProcessHandle;
+
+use super::create::{self, Create};
+use super::registry::{Members, Services};
+use super::start::{self, Start, Started};
+use super::state::{Decision, Job, Request, State, decide};
+use super::view::{RunningView, VmView};
+use super::{VmError, delete, steps, stop};
+use crate::operation::Reporter;
+use crate::store::VmRow;
+
+/// What somebody wants of a VM, and where to tell them how it went.
+pub(super) struct Ask {
+    pub(super) request: Request,
+    /// How long a guest may take to shut down, where it is asked to.
+    pub(super) grace: Duration,
+    pub(super) reporter: Reporter,
+    pub(super) reply: oneshot::Sender<Result<Answer, Arc<VmError>>>,
+}
+
+/// How it went.
+pub(super) struct Answer {
+    pub(super) view: VmView,
+    /// The last stop had to kill.
+    pub(super) killed: bool,
+}
+
+/// How to reach an actor.
+#[derive(Clone)]
+pub(super) struct VmHandle {
+    pub(super) asks: mpsc::Sender<Ask>,
+    pub(super) view: watch::Receiver<VmView>,
+}
+
+/// What an actor begins with.
+pub(super) enum Beginning {
+    /// The row is there, nothing else.
+    Create(Reporter),
+    Stopped,
+    Running(Started),
+    /// A process was found, but not whether it ever came up.
+    Adopt(ActiveJob),
+    /// An earlier deletion did not get through.
+    HalfDeleted,
+}
+
+pub(super) struct ActiveJob {
+    /// Cuts it short. What that means is up to the job: a start is undone, a stop kills.
+    pub(super) cut: CancellationToken,
+    pub(super) future: Pin<Box<dyn Future<Output = JobEnd> + Send>>,
+}
+
+pub(super) enum JobEnd {
+    Created(Result<VmRow, VmError>),
+    Started(Result<Started, VmError>),
+    /// True: it was killed.
+    Stopped(Result<bool, VmError>),
+    Deleted(Result<(), VmError>),
+}
+
+/// What the job under way means to somebody who waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stake {
+    /// Nothing yet.
+    None,
+    /// Its failure is theirs, too.
+    Outcome,
+    /// They only want it out of the way.
+    Interruption,
+}
+
+struct Waiter {
+    ask: Ask,
+    stake: Stake,
+}
+
+
+pub(super) struct Actor {
+    services: Arc<Services>,
+    members: Members,
+    row: VmRow,
+    state: State,
+    job: Option<ActiveJob>,
+    running: Option<RunningView>,
+    waiters: Vec<Waiter>,
+    killed: bool,
+    last_error: Option<String>,
+    view: watch::Sender<VmView>,
+}
+
+impl Actor {
+    /// Makes the actor of the VM of `row`, known to `members` from now on.
+    pub(super) fn spawn(services: Arc<Services>, members: Members, row: VmRow, beginning: Beginning) -> VmHandle {
+        let id = row.id.clone();
+        let (asks, mailbox) = mpsc::channel(16);
+        let first = VmView { row: row.clone(), state: State::Stopped, running: None, last_error: None };
+        let (view, watcher) = watch::channel(first);
+        let mut actor = Self {
+            services,
+            members: members.clone(),
+            row,
+            state: State::Stopped,
+            job: None,
+            running: None,
+            waiters: Vec::new(),
+            killed: false,
+            last_error: None,
+            view,
+        };
+        match beginning {
+            Beginning::Stopped => {}
+            Beginning::Create(reporter) => actor.begin_create(reporter),
+            Beginning::Running(started) => actor.came_up(started),
+            Beginning::Adopt(job) => (actor.state, actor.job) = (State::Starting, Some(job)),
+            Beginning::HalfDeleted => actor.state = State::Deleting,
+        }
+        actor.publish();
+        let handle = VmHandle { asks, view: watcher };
+        members.insert(id, handle.clone());
+        tokio::spawn(actor.run(mailbox));
+        handle
+    }
+
+    async fn run(mut self, mut mailbox: mpsc::Receiver<Ask>) {
+        loop {
+            self.settle();
+            self.publish();
+            if self.state == State::Gone {
+                break;
+            }
+            let exit = self.running.as_ref().filter(|_| self.job.is_none()).map(|running| running.process.clone());
+            tokio::select! {
+                end = poll_job(&mut self.job), if self.job.is_some() => self.ended(end),
+                ask = mailbox.recv() => match ask {
+                    Some(ask) => self.waiters.push(Waiter { ask, stake: Stake::None }),
+                    // The daemon is going down.
+                    None => break,
+                },
+                status = wait_exit(exit.as_ref()), if exit.is_some() => self.vmm_exited(status),
+            }
+        }
+        self.members.remove(&self.row.id);
+    }
+
+    /// Asks `decide` for everybody who waits, until nothing more can be said or begun.
+    fn settle(&mut self) {
+        let mut index = 0;
+        while index < self.waiters.len() {
+            let request = self.waiters[index].ask.request;
+            match decide(self.state, self.job.is_some(), request) {
+                Decision::Satisfied => {
+                    let answer = Answer { view: self.current_view(), killed: self.killed };
+                    self.reply(index, Ok(answer));
+                }
+                Decision::Denied => {
+                    let error = VmError::Denied {
+                        action: action(request),
+                        name: self.row.name.to_string(),
+                        state: self.state,
+                    };
+                    self.reply(index, Err(Arc::new(error)));
+                }
+                Decision::Begin(job) => {
+                    self.waiters[index].stake = Stake::Outcome;
+                    self.begin(job, index);
+                    index += 1;
+                }
+                Decision::Wait => {
+                    self.waiters[index].stake = Stake::Outcome;
+                    index += 1;
+                }
+                Decision::Interrupt => {
+                    let waiter = &mut self.waiters[index];
+                    if waiter.stake != Stake::Outcome {
+                        waiter.stake = Stake::Interruption;
+                        if let Some(job) = &self.job {
+                            job.cut.cancel();
+                        }
+                    }
+                    index += 1;
+                }
+            }
+        }
+    }
+
+    fn reply(&mut self, index: usize, answer: Result<Answer, Arc<VmError>>) {
+        let waiter = self.waiters.remove(index);
+        // Who has gone away meanwhile needs no answer.
+        let _ = waiter.ask.reply.send(answer);
+    }
+
+    fn begin_create(&mut self, reporter: Reporter) {
+        let cut = reporter.cancelled().child_token();
+        let mut create = Create::new(self.services.clone(), reporter, self.row.clone());
+        let token = cut.clone();
+        let future = Box::pin(async move {
+            let outcome = steps::run(create::STEPS, &mut create, &token).await;
+            JobEnd::Created(outcome.map(|()| create.row))
+        });
+        self.state = State::Creating;
+        self.job = Some(ActiveJob { cut, future });
+    }
+
+    fn begin(&mut self, job: Job, index: usize) {
+        let ask = &self.waiters[index].ask;
+        let (reporter, grace) = (ask.reporter.clone(), ask.grace);
+        let (cut, future): (_, Pin<Box<dyn Future<Output = JobEnd> + Send>>) = match job {
+            Job::Start => {
+                self.state = State::Starting;
+                self.last_error = None;
+                let cut = reporter.cancelled().child_token();
+                let mut start = Start::new(self.services.clone(), reporter, self.row.clone());
+                let token = cut.clone();
+                let future = async move {
+                    let outcome = steps::run(start::STEPS, &mut start, &token).await;
+                    JobEnd::Started(outcome.and_then(|()| start.into_started().ok_or(VmError::Cancelled)))
+                };
+                (cut, Box::pin(future))
+            }
+            Job::Stop | Job::Kill => {
+                self.state = State::Stopping;
+                let cut = CancellationToken::new();
+                if job == Job::Kill {
+                    cut.cancel();
+                }
+                let target = self.running.as_ref().map(|running| (running.guest.clone(), running.process.clone()));
+                let (token, dir) = (cut.clone(), self.services.paths.vm(&self.row.id));
+                let future = async move {
+                    let Some((guest, process)) = target else { return JobEnd::Stopped(Ok(false)) };
+                    let outcome = stop::shut_down(&guest, &process, grace, &reporter, &token).await;
+                    JobEnd::Stopped(outcome.and_then(|killed| stop::clean_up(&dir).map(|()| killed)))
+                };
+                (cut, Box::pin(future))
+            }
+            Job::Delete => {
+                self.state = State::Deleting;
+                let (services, row) = (self.services.clone(), self.row.clone());
+                let future = async move { JobEnd::Deleted(delete::delete(&services, &row, &reporter).await) };
+                (CancellationToken::new(), Box::pin(future))
+            }
+        };
+        self.job = Some(ActiveJob { cut, future });
+    }
+
+    fn ended(&mut self, end: JobEnd) {
+        self.job = None;
+        let (state, failure) = match end {
+            JobEnd::Created(Ok(row)) => {
+                self.row = row;
+                (State::Stopped, None)
+            }
+            JobEnd::Created(Err(error)) => (State::Gone, Some(error)),
+            JobEnd::Started(Ok(started)) => {
+                self.came_up(started);
+                (State::Running, None)
+            }
+            JobEnd::Started(Err(error)) => (State::Stopped, Some(error)),
+            JobEnd::Stopped(Ok(killed)) => {
+                (self.running, self.killed) = (None, killed);
+                (State::Stopped, None)
+            }
+            JobEnd::Stopped(Err(error)) => (State::Running, Some(error)),
+            JobEnd::Deleted(Ok(())) => (State::Gone, None),
+            JobEnd::Deleted(Err(error)) => (State::Deleting, Some(error)),
+        };
+        let was = std::mem::replace(&mut self.state, state);
+        tracing::info!(vm = %self.row.name, id = %self.row.id, from = ?was, to = ?state, failed = failure.is_some());
+        if let Some(error) = failure {
+            self.failed(Arc::new(error));
+        }
+        for waiter in &mut self.waiters {
+            waiter.stake = Stake::None;
+        }
+        if state == State::Stopped && was != State::Creating {
+            self.remove_unless_kept();
+        }
+    }
+
+    /// Tells those who had a stake in the job that has just failed.
+    fn failed(&mut self, error: Arc<VmError>) {
+        if !matches!(*error, VmError::Cancelled) {
+            self.last_error = Some(super::error::chain(&*error).join(": "));
+        }
+        while let Some(index) = self.waiters.iter().position(|waiter| waiter.stake == Stake::Outcome) {
+            self.reply(index, Err(error.clone()));
+        }
+    }
+
+    fn came_up(&mut self, started: Started) {
+        let Started { process, guest, handles } = started;
+        let shown = RunningView {
+            process,
+            acceleration: handles.acceleration,
+            guest_init: handles.guest_init,
+            started_at_unix_ms: handles.started_at_unix_ms,
+            guest,
+        };
+        self.running = Some(shown);
+        (self.state, self.last_error) = (State::Running, None);
+    }
+
+    /// The guest powered off by itself, or its VMM died.
+    fn vmm_exited(&mut self, status: Option<std::process::ExitStatus>) {
+        tracing::info!(vm = %self.row.name, ?status, "the VM's process ended by itself");
+        (self.running, self.state) = (None, State::Stopped);
+        self.last_error = match status {
+            Some(status) if !status.success() => Some(format!("the VM's process ended with {status}")),
+            _ => None,
+        };
+        if let Err(error) = stop::clean_up(&self.services.paths.vm(&self.row.id)) {
+            tracing::warn!(vm = %self.row.name, causes = ?super::error::chain(&error), "could not clean up");
+        }
+        self.remove_unless_kept();
+    }
+
+    /// A VM that lives only until it stops has just stopped.
+    fn remove_unless_kept(&mut self) {
+        if self.row.spec.lifetime == Lifetime::Kept {
+            return;
+        }
+        let (reply, _) = oneshot::channel();
+        let request = Request::Delete { force: true };
+        let ask = Ask { request, grace: Duration::ZERO, reporter: Reporter::unwatched(), reply };
+        self.waiters.push(Waiter { ask, stake: Stake::None });
+    }
+
+    fn current_view(&self) -> VmView {
+        let running = self.running.clone();
+        VmView { row: self.row.clone(), state: self.state, running, last_error: self.last_error.clone() }
+    }
+
+    fn publish(&self) {
+        self.view.send_replace(self.current_view());
+    }
+}
+
+async fn poll_job(job: &mut Option<ActiveJob>) -> JobEnd {
+    match job {
+        Some(job) => job.future.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn wait_exit(process: Option<&ProcessHandle>) -> Option<std::process::ExitStatus> {
+    match process {
+        // A process that cannot be waited for any more is gone.
+        Some(process) => process.wait_exit().await.unwrap_or_default(),
+        None => std::future::pending().await,
+    }
+}
+
+fn action(request: Request) -> &'static str {
+    match request {
+        Request::Exist => "create",
+        Request::Start => "start",
+        Request::Stop => "stop",
+        Request::Kill => "kill",
+        Request::Delete { .. } => "delete",
+    }
+}

@@ -1,0 +1,87 @@
+//! Making a VM: everything it is, nothing of it running.
+
+use std::sync::Arc;
+
+use banger_api::operation::Stage;
+use banger_host::staging::remove_tree;
+
+use super::registry::Services;
+use super::steps::{Step, StepFuture, nothing_to_undo};
+use crate::disk;
+use crate::operation::Reporter;
+use crate::paths::VmDir;
+use crate::store::{ImageRow, VmPhase, VmRow};
+
+/// What the steps work on.
+pub(super) struct Create {
+    pub(super) services: Arc<Services>,
+    pub(super) reporter: Reporter,
+    pub(super) row: VmRow,
+    pub(super) dir: VmDir,
+    image: Option<ImageRow>,
+}
+
+impl Create {
+    pub(super) fn new(services: Arc<Services>, reporter: Reporter, row: VmRow) -> Self {
+        let dir = services.paths.vm(&row.id);
+        Self { services, reporter, row, dir, image: None }
+    }
+}
+
+pub(super) const STEPS: &[Step<Create>] = &[
+    // The row itself was written when the name was reserved, before there was an actor to run steps.
+    Step { name: "reserve", run: nothing_to_undo, undo: remove_row },
+    Step { name: "parts", run: get_parts, undo: nothing_to_undo },
+    Step { name: "directory", run: make_directory, undo: remove_directory },
+    Step { name: "cow disk", run: make_cow, undo: nothing_to_undo },
+    Step { name: "work disk", run: make_work, undo: nothing_to_undo },
+    Step { name: "commit", run: commit, undo: nothing_to_undo },
+];
+
+fn remove_row(create: &mut Create) -> StepFuture<'_> {
+    Box::pin(async { Ok(create.services.store.delete_vm(&create.row.id)?) })
+}
+
+/// Image and kernel, pulled or built when they are not there; from then on they cannot be deleted under the VM.
+fn get_parts(create: &mut Create) -> StepFuture<'_> {
+    Box::pin(async {
+        let services = create.services.clone();
+        let image = services.images.ensure(&create.row.spec.image, &create.reporter).await?;
+        let kernel = services.kernels.ensure(&create.row.spec.kernel, &create.reporter).await?;
+        services.store.set_vm_parts(&create.row.id, &image.id, &kernel.id)?;
+        create.row.image_id = Some(image.id.clone());
+        create.row.kernel_id = Some(kernel.id);
+        create.image = Some(image);
+        Ok(())
+    })
+}
+
+fn make_directory(create: &mut Create) -> StepFuture<'_> {
+    Box::pin(async {
+        create.reporter.stage(Stage::Disks, "making the VM's disks");
+        Ok(banger_host::files::private_dir(create.dir.path())?)
+    })
+}
+
+fn remove_directory(create: &mut Create) -> StepFuture<'_> {
+    Box::pin(async { Ok(remove_tree(create.dir.path()).await?) })
+}
+
+fn make_cow(create: &mut Create) -> StepFuture<'_> {
+    Box::pin(async {
+        let base_bytes = create.image.as_ref().map_or(0, |image| image.size_bytes);
+        Ok(disk::make_cow(&create.dir.file(VmDir::COW), base_bytes)?)
+    })
+}
+
+fn make_work(create: &mut Create) -> StepFuture<'_> {
+    Box::pin(async { Ok(disk::make_work(&create.dir.file(VmDir::WORK), create.row.spec.disk_mib).await?) })
+}
+
+fn commit(create: &mut Create) -> StepFuture<'_> {
+    Box::pin(async {
+        create.services.store.set_vm_phase(&create.row.id, VmPhase::Exists)?;
+        create.row.phase = VmPhase::Exists;
+        Ok(())
+    })
+}

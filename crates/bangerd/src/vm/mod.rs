@@ -1,0 +1,42 @@
+//! The life of VMs: the only orchestrator of the daemon.
+//!
+//! ```text
+//!            create                    start                 hello, configured
+//!   (nothing) ───► creating ───► stopped ───► starting ───────────────────────► running
+//!                     │           │ ▲ ▲          │                                │ │
+//!        failed, undone           │ │ └──────────┘ failed or interrupted, undone  │ │
+//!                     ▼           │ │                                             │ │
+//!                  (gone)         │ └──── stopping ◄──────────────────────────────┘ │
+//!                     ▲           │          stop, kill, delete                     │
+//!                     └─ deleting ◄┘                                                │
+//!                                 ▲── the VMM's process ended by itself: stopped ◄──┘
+//! ```
+//!
+//! The happy path of `banger vm run`: [`Vms::create`] checks the request and reserves the name with a row in the store. One
+//! task per VM ([`actor`]) does everything from then on: it gets the image and the kernel, makes the disks ([`create`]),
+//! starts the VMM, waits for the agent's hello and configures the guest ([`start`]). A command is then a stream from the
+//! guest's agent to the client. [`stop`] and [`delete`] take it all apart again.
+//!
+//! What may happen when is decided by a pure function ([`state::decide`]). What happens is a list of steps, each with its
+//! undo beside it ([`steps`]). [`recover`] compares the store with reality when the daemon starts.
+
+mod actor;
+mod create;
+mod delete;
+mod error;
+mod handles;
+mod recover;
+mod registry;
+mod spec;
+mod start;
+pub mod state;
+#[cfg(test)]
+mod step_tests;
+mod steps;
+mod stop;
+mod view;
+
+
+pub use error::VmError;
+pub use registry::{Plan, Services, Vms};
+pub use view::{RunningView, VmView};

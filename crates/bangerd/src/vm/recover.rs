@@ -1,0 +1,162 @@
+//! Store versus reality, when the daemon starts: what runs is found again, what is half made or half gone is removed.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+
+use banger_api::vm::{Acceleration, Lifetime};
+use banger_guest_protocol::messages::Phase;
+use banger_host::process::{FoundProcess, ProcessHandle, find_by_cwd_and_arg};
+use banger_host::staging::remove_tree;
+use tokio_util::sync::CancellationToken;
+
+use super::actor::{ActiveJob, Actor, Beginning, JobEnd};
+use super::handles::Handles;
+use super::registry::Vms;
+use super::start::Started;
+use super::stop::{clean_up, kill_and_wait};
+use super::VmError;
+use crate::clock::unix_ms;
+use crate::guest::Guest;
+use crate::identity::VmId;
+use crate::store::{VmPhase, VmRow};
+use crate::vmm::Qemu;
+
+/// How long an agent may take to say how it is, before its VM counts as one that never came up.
+const ADOPTION_LIMIT: Duration = Duration::from_secs(10);
+
+impl Vms {
+    /// Brings every VM of the store back to life as an actor, and removes what belongs to none.
+    ///
+    /// # Errors
+    ///
+    /// When the store or `/proc` cannot be read. What goes wrong with one VM is logged and keeps nobody else from starting.
+    pub async fn recover(&self) -> Result<(), VmError> {
+        let mut processes = self.find_processes()?;
+        let rows = self.services.store.vms()?;
+        let known: Vec<VmId> = rows.iter().map(|row| row.id.clone()).collect();
+        for row in rows {
+            let found = processes.remove(&row.id).unwrap_or_default();
+            let name = row.name.clone();
+            if let Err(error) = self.recover_one(row, found).await {
+                tracing::error!(vm = %name, causes = ?super::error::chain(&error), "could not be recovered");
+            }
+        }
+        for (id, orphans) in processes {
+            tracing::warn!(%id, "a VM process that belongs to no VM; killing it");
+            for orphan in orphans {
+                kill_and_wait(&orphan).await?;
+            }
+        }
+        self.remove_strange_directories(&known).await
+    }
+
+    fn find_processes(&self) -> Result<HashMap<VmId, Vec<ProcessHandle>>, VmError> {
+        let mut processes: HashMap<VmId, Vec<ProcessHandle>> = HashMap::new();
+        for found in find_by_cwd_and_arg(&self.services.paths.vms(), "banger-")? {
+            let Some(id) = vm_of(&found) else { continue };
+            // None: it has ended since.
+            if let Some(process) = ProcessHandle::open(found.identity)? {
+                processes.entry(id).or_default().push(process);
+            }
+        }
+        Ok(processes)
+    }
+
+    async fn recover_one(&self, row: VmRow, mut found: Vec<ProcessHandle>) -> Result<(), VmError> {
+        let dir = self.services.paths.vm(&row.id);
+        let handles = Handles::read(&dir);
+        // At most one of them is the VM; a second one can only be of an attempt that was cut off.
+        let known = handles.as_ref().and_then(|handles| {
+            found.iter().position(|process| process.identity() == handles.process)
+        });
+        let chosen = known.or((!found.is_empty()).then_some(0)).map(|index| found.swap_remove(index));
+        for other in &found {
+            kill_and_wait(other).await?;
+        }
+        // The connection that a leased VM lived by is gone with the daemon that held it.
+        let doomed = row.phase != VmPhase::Exists || row.spec.lifetime == Lifetime::Leased;
+        let stopped_for_good = chosen.is_none() && row.spec.lifetime == Lifetime::UntilStopped;
+        if doomed || stopped_for_good {
+            if let Some(process) = &chosen {
+                kill_and_wait(process).await?;
+            }
+            return self.remove(row).await;
+        }
+        let beginning = match (chosen, handles) {
+            (None, _) => {
+                clean_up(&dir)?;
+                Beginning::Stopped
+            }
+            (Some(process), Some(handles)) if known.is_some() => {
+                tracing::info!(vm = %row.name, pid = process.identity().pid, "found running");
+                Beginning::Running(Started { process, guest: Guest::of(dir), handles })
+            }
+            (Some(process), _) => Beginning::Adopt(adopt(process, Guest::of(dir))),
+        };
+        Actor::spawn(self.services.clone(), self.members.clone(), row, beginning);
+        Ok(())
+    }
+
+    async fn remove(&self, row: VmRow) -> Result<(), VmError> {
+        tracing::info!(vm = %row.name, phase = ?row.phase, "removing what is left of it");
+        match remove_tree(self.services.paths.vm(&row.id).path()).await {
+            Ok(()) => Ok(self.services.store.delete_vm(&row.id)?),
+            Err(error) => {
+                // Still listed, so that it can be deleted once the cause is mended.
+                Actor::spawn(self.services.clone(), self.members.clone(), row, Beginning::HalfDeleted);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Removes directories under `vms/` that no row knows.
+    async fn remove_strange_directories(&self, known: &[VmId]) -> Result<(), VmError> {
+        let entries = std::fs::read_dir(self.services.paths.vms());
+        for entry in entries.into_iter().flatten().flatten() {
+            let id = entry.file_name().to_str().and_then(VmId::parse);
+            if let Some(id) = id.filter(|id| !known.contains(id)) {
+                tracing::warn!(%id, "a directory that belongs to no VM; removing it");
+                remove_tree(&entry.path()).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The VM whose directory the process runs in, if it carries that VM's mark as well.
+fn vm_of(found: &FoundProcess) -> Option<VmId> {
+    let id = Path::new(&found.cwd).file_name().and_then(|name| VmId::parse(name.to_str()?))?;
+    let marker = Qemu::marker(&id);
+    found.argv.iter().any(|arg| arg.to_str() == Some(&marker)).then_some(id)
+}
+
+/// Asks a guest that runs, but of which it is not known whether it ever came up. One that did not is killed.
+fn adopt(process: ProcessHandle, guest: Guest) -> ActiveJob {
+    let cut = CancellationToken::new();
+    let token = cut.clone();
+    let future = Box::pin(async move {
+        let health = tokio::select! {
+            health = tokio::time::timeout(ADOPTION_LIMIT, guest.health()) => health,
+            () = token.cancelled() => { return JobEnd::Started(end(&process, VmError::Cancelled).await) }
+        };
+        match health {
+            Ok(Ok((health, _))) if health.phase == Phase::Ready => {
+                let handles = Handles {
+                    process: process.identity(),
+                    acceleration: Acceleration::Tcg,
+                    guest_init: None,
+                    started_at_unix_ms: unix_ms().saturating_sub(health.uptime_ms),
+                };
+                JobEnd::Started(Ok(Started { process, guest, handles }))
+            }
+            _ => JobEnd::Started(end(&process, VmError::Cancelled).await),
+        }
+    });
+    ActiveJob { cut, future }
+}
+
+async fn end(process: &ProcessHandle, error: VmError) -> Result<Started, VmError> {
+    kill_and_wait(process).await?;
+    Err(error)
+}

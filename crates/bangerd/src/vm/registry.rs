@@ -1,0 +1,247 @@
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use banger_api::vm::{CreateVm, Lifetime, VmSpec};
+use banger_host::process::Signal;
+use tokio::sync::oneshot;
+
+use super::actor::{Actor, Answer, Ask, Beginning, VmHandle};
+use super::state::{Request, State};
+use super::view::VmView;
+use super::{VmError, spec};
+use crate::clock::unix_ms;
+use crate::config::{Config, HostSize};
+use crate::identity::{VmId, VmName};
+use crate::image::ImageService;
+use crate::kernel::KernelService;
+use crate::operation::{Operations, Reporter};
+use crate::paths::Paths;
+use crate::spelling::nearest;
+use crate::store::{Store, StoredSpec, VmPhase, VmRow};
+use crate::vmm::{Accelerator, Qemu};
+
+/// What the orchestrator works with.
+pub struct Services {
+    pub store: Store,
+    pub paths: Paths,
+    pub config: Config,
+    pub host: HostSize,
+    pub images: ImageService,
+    pub kernels: KernelService,
+    pub accelerator: Accelerator,
+    pub qemu: Qemu,
+    pub operations: Operations,
+}
+
+/// The actors, by id.
+#[derive(Clone, Default)]
+pub(super) struct Members(Arc<Mutex<BTreeMap<VmId, VmHandle>>>);
+
+impl Members {
+    pub(super) fn insert(&self, id: VmId, handle: VmHandle) {
+        self.lock().insert(id, handle);
+    }
+
+    pub(super) fn remove(&self, id: &VmId) {
+        self.lock().remove(id);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<VmId, VmHandle>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All VMs of this user.
+#[derive(Clone)]
+pub struct Vms {
+    pub(super) services: Arc<Services>,
+    pub(super) members: Members,
+}
+
+/// A VM that could be made.
+pub struct Plan {
+    pub id: VmId,
+    pub name: VmName,
+    spec: StoredSpec,
+}
+
+impl Plan {
+    /// The VM as it will be.
+    pub fn shown(&self) -> VmSpec {
+        spec::planned(&self.name, &self.spec)
+    }
+}
+
+impl Vms {
+    pub fn new(services: Arc<Services>) -> Self {
+        Self { services, members: Members::default() }
+    }
+
+    /// Every VM as it is now, oldest first. Waits for nobody.
+    pub fn list(&self) -> Vec<VmView> {
+        let handles: Vec<VmHandle> = self.members.lock().values().cloned().collect();
+        let mut views: Vec<VmView> = handles.iter().map(|handle| handle.view.borrow().clone()).collect();
+        views.retain(|view| view.state != State::Gone);
+        views.sort_by(|a, b| (a.row.created_at_unix_ms, &a.row.id).cmp(&(b.row.created_at_unix_ms, &b.row.id)));
+        views
+    }
+
+    /// The VM that `reference` names: by name, id or the beginning of an id that is no other's.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or more than one.
+    pub fn find(&self, reference: &str) -> Result<VmView, VmError> {
+        let views = self.list();
+        let exact = |view: &&VmView| view.row.name.as_str() == reference || view.row.id.as_str() == reference;
+        if let Some(view) = views.iter().find(exact) {
+            return Ok(view.clone());
+        }
+        let starts = |view: &&VmView| !reference.is_empty() && view.row.id.as_str().starts_with(reference);
+        match views.iter().filter(starts).collect::<Vec<_>>()[..] {
+            [view] => Ok(view.clone()),
+            [] => {
+                let names = views.iter().map(|view| view.row.name.as_str());
+                let similar = nearest(reference, names).map(str::to_owned);
+                Err(VmError::NotFound { reference: reference.into(), similar })
+            }
+            ref several => {
+                let candidates = several.iter().map(|view| format!("{} ({})", view.row.name, view.row.id)).collect();
+                Err(VmError::Ambiguous { reference: reference.into(), candidates })
+            }
+        }
+    }
+
+    /// Fills in what the request leaves open, and checks what can be checked without touching anything.
+    ///
+    /// # Errors
+    ///
+    /// When the request makes no sense, the name is taken, or there is no VMM.
+    pub async fn plan(&self, request: &CreateVm) -> Result<Plan, VmError> {
+        let services = &self.services;
+        services.qemu.find()?;
+        let acceleration = services.accelerator.acceleration().await;
+        let (name, spec) = spec::resolve(request, &services.config, services.host, acceleration)?;
+        if self.list().iter().any(|view| view.row.name == name) {
+            return Err(VmError::NameTaken { name: name.to_string() });
+        }
+        Ok(Plan { id: VmId::random(), name, spec })
+    }
+
+    /// Makes the VM and starts it when `start` is set. When either fails, nothing is left of it.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong.
+    pub async fn create(&self, plan: Plan, start: bool, reporter: &Reporter) -> Result<VmView, Arc<VmError>> {
+        let Plan { id, name, spec } = plan;
+        let row = VmRow {
+            id: id.clone(),
+            name: name.clone(),
+            phase: VmPhase::Creating,
+            image_id: None,
+            kernel_id: None,
+            created_at_unix_ms: unix_ms(),
+            spec,
+        };
+        self.services.store.insert_vm(&row).map_err(|error| match error.is_taken() {
+            true => VmError::NameTaken { name: name.to_string() },
+            false => error.into(),
+        })?;
+        let beginning = Beginning::Create(reporter.clone());
+        Actor::spawn(self.services.clone(), self.members.clone(), row, beginning);
+        let view = self.ask(&id, Request::Exist, Duration::ZERO, reporter).await?.view;
+        if !start {
+            return Ok(view);
+        }
+        let started = self.start(&id, reporter).await;
+        if started.is_err() {
+            // Creating and starting were one request: half of it is not what was asked for.
+            if let Err(error) = self.delete(&id, true, Duration::ZERO, reporter).await {
+                tracing::error!(vm = %name, causes = ?super::error::chain(&*error), "could not be removed");
+            }
+        }
+        started
+    }
+
+    /// Starts a VM, or waits until it has.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started; it is stopped then, with nothing left of the attempt.
+    pub async fn start(&self, id: &VmId, reporter: &Reporter) -> Result<VmView, Arc<VmError>> {
+        Ok(self.ask(id, Request::Start, Duration::ZERO, reporter).await?.view)
+    }
+
+    /// Shuts a VM down, and kills it when it takes longer than `grace`. Says whether it was killed.
+    ///
+    /// # Errors
+    ///
+    /// When it is not in a state to be stopped, or cannot even be killed.
+    pub async fn stop(&self, id: &VmId, grace: Duration, reporter: &Reporter) -> Result<(VmView, bool), Arc<VmError>> {
+        let answer = self.ask(id, Request::Stop, grace, reporter).await?;
+        Ok((answer.view, answer.killed))
+    }
+
+    /// Ends a VM's process without asking the guest.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::stop`].
+    pub async fn kill(&self, id: &VmId, reporter: &Reporter) -> Result<VmView, Arc<VmError>> {
+        Ok(self.ask(id, Request::Kill, Duration::ZERO, reporter).await?.view)
+    }
+
+    /// Sends a signal to a VM's process, which stays in charge of what it does about it.
+    ///
+    /// # Errors
+    ///
+    /// When it does not run.
+    pub fn signal(&self, view: &VmView, signal: Signal) -> Result<(), VmError> {
+        let not_running = || VmError::NotRunning { name: view.row.name.to_string(), state: view.state };
+        let running = view.running.as_ref().ok_or_else(not_running)?;
+        running.process.signal(signal)?.then_some(()).ok_or_else(not_running)
+    }
+
+    /// Removes every trace of a VM; fine when there is none.
+    ///
+    /// # Errors
+    ///
+    /// When something of it cannot be removed. It is then still listed and can be deleted again.
+    pub async fn delete(
+        &self,
+        id: &VmId,
+        force: bool,
+        grace: Duration,
+        reporter: &Reporter,
+    ) -> Result<(), Arc<VmError>> {
+        match self.ask(id, Request::Delete { force }, grace, reporter).await {
+            Ok(_) => Ok(()),
+            Err(error) if matches!(*error, VmError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn ask(
+        &self,
+        id: &VmId,
+        request: Request,
+        grace: Duration,
+        reporter: &Reporter,
+    ) -> Result<Answer, Arc<VmError>> {
+        let not_found = || Arc::new(VmError::NotFound { reference: id.to_string(), similar: None });
+        let handle = self.members.lock().get(id).cloned().ok_or_else(not_found)?;
+        let (reply, answer) = oneshot::channel();
+        let ask = Ask { request, grace, reporter: reporter.clone(), reply };
+        handle.asks.send(ask).await.map_err(|_| not_found())?;
+        answer.await.map_err(|_| not_found())?
+    }
+}
+
+impl VmView {
+    /// Is it deleted when the connection that asked for it goes?
+    pub fn is_leased(&self) -> bool {
+        self.row.spec.lifetime == Lifetime::Leased
+    }
+}

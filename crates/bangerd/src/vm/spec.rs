@@ -1,0 +1,130 @@
+//! From what a client asks for to what the VM will be: flags, then configuration, then the host's size.
+
+use banger_api::vm::{Acceleration, CreateVm, VmSpec};
+
+use super::VmError;
+use crate::config::{Config, HostSize, vm_defaults};
+use crate::identity::VmName;
+use crate::store::StoredSpec;
+
+/// Kernel, agent and a shell need about 100 MiB; below this nothing useful boots.
+const MIN_MEMORY_MIB: u64 = 128;
+/// The smallest filesystem that is worth having as a home.
+const MIN_DISK_MIB: u64 = 16;
+/// What ext4 with 4 KiB blocks can grow to.
+const MAX_DISK_MIB: u64 = 16 * 1024 * 1024;
+
+/// Fills in what `request` leaves open and checks all of it. Touches nothing.
+pub(super) fn resolve(
+    request: &CreateVm,
+    config: &Config,
+    host: HostSize,
+    acceleration: Acceleration,
+) -> Result<(VmName, StoredSpec), VmError> {
+    let name = match &request.name {
+        Some(name) => VmName::parse(name).map_err(|source| VmError::Name { name: name.clone(), source })?,
+        None => VmName::random(),
+    };
+    let defaults = vm_defaults(config, host, acceleration);
+    let spec = StoredSpec {
+        image: request.image.clone().unwrap_or_else(|| config.default_image.value.clone()),
+        kernel: request.kernel.clone().unwrap_or_else(|| config.default_kernel.value.clone()),
+        vcpu: request.vcpu.unwrap_or(defaults.vcpu.value),
+        memory_mib: request.memory_mib.unwrap_or(defaults.memory_mib.value),
+        disk_mib: request.disk_mib.unwrap_or(defaults.disk_mib.value),
+        vmm: request.vmm.unwrap_or_else(|| config.vmm.value.kind()),
+        network: request.network.unwrap_or_else(|| config.network.value.mode()),
+        init: request.init,
+        lifetime: request.lifetime,
+    };
+    check_size(&spec, host)?;
+    Ok((name, spec))
+}
+
+fn check_size(spec: &StoredSpec, host: HostSize) -> Result<(), VmError> {
+    let refuse = |what: String, hint: String| Err(VmError::Size { what, hint });
+    if spec.vcpu == 0 {
+        return refuse("a VM needs at least one vCPU, not 0".into(), format!("use 1 to {}", host.cpus));
+    }
+    if spec.vcpu > host.cpus {
+        let what = format!("{} vCPUs are more than this host has CPUs", spec.vcpu);
+        return refuse(what, format!("use 1 to {}", host.cpus));
+    }
+    if spec.memory_mib < MIN_MEMORY_MIB {
+        let what = format!("{} MiB of memory are too few for a VM to boot", spec.memory_mib);
+        return refuse(what, format!("use at least {MIN_MEMORY_MIB} MiB"));
+    }
+    if spec.memory_mib > host.memory_mib {
+        let what = format!("{} MiB of memory are more than this host has ({} MiB)", spec.memory_mib, host.memory_mib);
+        return refuse(what, format!("use at most {} MiB", host.memory_mib));
+    }
+    if !(MIN_DISK_MIB..=MAX_DISK_MIB).contains(&spec.disk_mib) {
+        let what = format!("a disk of {} MiB cannot be made", spec.disk_mib);
+        return refuse(what, format!("use {MIN_DISK_MIB} MiB to {} TiB", MAX_DISK_MIB / 1024 / 1024));
+    }
+    Ok(())
+}
+
+/// The spec in the API's words.
+pub(super) fn planned(name: &VmName, spec: &StoredSpec) -> VmSpec {
+    VmSpec {
+        name: name.to_string(),
+        image: spec.image.clone(),
+        kernel: spec.kernel.clone(),
+        vcpu: spec.vcpu,
+        memory_mib: spec.memory_mib,
+        disk_mib: spec.disk_mib,
+        vmm: spec.vmm,
+        network: spec.network,
+        init: spec.init,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const HOST: HostSize = HostSize { cpus: 8, memory_mib: 16 * 1024 };
+
+    fn resolved(request: &CreateVm, acceleration: Acceleration) -> Result<StoredSpec, VmError> {
+        resolve(request, &Config::builtin(Path::new("/none")), HOST, acceleration).map(|(_, spec)| spec)
+    }
+
+    #[test]
+    fn the_host_decides_what_nobody_asked_for() {
+        let spec = resolved(&CreateVm::default(), Acceleration::Kvm).unwrap();
+        assert_eq!((spec.vcpu, spec.memory_mib, spec.disk_mib), (2, 2048, 8192));
+        assert_eq!(resolved(&CreateVm::default(), Acceleration::Tcg).unwrap().vcpu, 1);
+    }
+
+    #[test]
+    fn what_was_asked_for_wins() {
+        let request = CreateVm { vcpu: Some(8), memory_mib: Some(512), ..CreateVm::default() };
+        let spec = resolved(&request, Acceleration::Tcg).unwrap();
+        assert_eq!((spec.vcpu, spec.memory_mib), (8, 512));
+    }
+
+    #[test]
+    fn impossible_sizes_are_refused() {
+        let with = |vcpu, memory_mib, disk_mib| CreateVm { vcpu, memory_mib, disk_mib, ..CreateVm::default() };
+        for bad in [
+            with(Some(0), None, None),
+            with(Some(9), None, None),
+            with(None, Some(0), None),
+            with(None, Some(16 * 1024 + 1), None),
+            with(None, Some(u64::MAX), None),
+            with(None, None, Some(0)),
+            with(None, None, Some(u64::MAX)),
+        ] {
+            assert!(matches!(resolved(&bad, Acceleration::Kvm), Err(VmError::Size { .. })), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_bad_name_is_refused() {
+        let request = CreateVm { name: Some("Bad Name".into()), ..CreateVm::default() };
+        assert!(matches!(resolved(&request, Acceleration::Kvm), Err(VmError::Name { .. })));
+    }
+}

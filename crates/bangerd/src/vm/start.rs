@@ -1,0 +1,257 @@
+//! Starting a VM: from its disks to a guest that can run commands.
+
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use banger_api::operation::Stage;
+use banger_api::vm::{Acceleration, InitChoice, NetworkMode};
+use banger_guest_protocol::messages::{self, Blob, Configure, Configured, DiskSelector, Disks, Network};
+use banger_host::process::ProcessHandle;
+
+use super::handles::{Handles, remove_file};
+use super::registry::Services;
+use super::steps::{Step, StepFuture, nothing_to_undo};
+use super::stop::{is_gone, kill_and_wait};
+use super::VmError;
+use crate::clock::unix_ms;
+use crate::guest::{Guest, GuestError};
+use crate::identity::fill_random;
+use crate::operation::Reporter;
+use crate::paths::VmDir;
+use crate::store::VmRow;
+use crate::vmm::{BootSpec, serial, user_network};
+
+/// How long a guest may take to say hello. Emulated on a busy host it takes up to 10 s; where it takes longer than this it
+/// has most likely hung, and is tried once more.
+const HELLO_LIMIT: Duration = Duration::from_secs(30);
+const SECOND_HELLO_LIMIT: Duration = Duration::from_secs(60);
+/// How much of a log goes into an error, in bytes.
+const TAIL_BYTES: i64 = 1500;
+
+/// What the steps work on.
+pub(super) struct Start {
+    pub(super) services: Arc<Services>,
+    pub(super) reporter: Reporter,
+    pub(super) row: VmRow,
+    pub(super) dir: VmDir,
+    boot: Option<BootSpec>,
+    process: Option<ProcessHandle>,
+    guest: Option<Guest>,
+    configured: Option<Configured>,
+    handles: Option<Handles>,
+}
+
+/// A VM that has come up.
+pub(super) struct Started {
+    pub(super) process: ProcessHandle,
+    pub(super) guest: Guest,
+    pub(super) handles: Handles,
+}
+
+impl Start {
+    pub(super) fn new(services: Arc<Services>, reporter: Reporter, row: VmRow) -> Self {
+        let dir = services.paths.vm(&row.id);
+        Self {
+            services,
+            reporter,
+            row,
+            dir,
+            boot: None,
+            process: None,
+            guest: None,
+            configured: None,
+            handles: None,
+        }
+    }
+
+    /// What all steps together have made; none before the last one.
+    pub(super) fn into_started(self) -> Option<Started> {
+        Some(Started { process: self.process?, guest: self.guest?, handles: self.handles? })
+    }
+}
+
+pub(super) const STEPS: &[Step<Start>] = &[
+    Step { name: "plan", run: plan, undo: nothing_to_undo },
+    Step { name: "boot", run: boot, undo: power_off },
+    Step { name: "configure", run: configure, undo: nothing_to_undo },
+    Step { name: "record", run: record, undo: forget },
+];
+
+/// Looks everything up before anything is touched.
+fn plan(start: &mut Start) -> StepFuture<'_> {
+    Box::pin(async {
+        start.reporter.stage(Stage::Boot, "booting");
+        let services = &start.services;
+        let spec = &start.row.spec;
+        // A VM that exists has both (its row refers to them); asking by name again would take a newer one of that name.
+        let gone = || VmError::NotFound { reference: start.row.name.to_string(), similar: None };
+        let image_id = start.row.image_id.as_deref().ok_or_else(gone)?;
+        let kernel_id = start.row.kernel_id.as_deref().ok_or_else(gone)?;
+        let image = services.store.image_by_id(image_id)?.ok_or_else(gone)?;
+        let kernel = services.store.kernel_by_id(kernel_id)?.ok_or_else(gone)?;
+        let (acceleration, tsc_khz) =
+            (services.accelerator.acceleration().await, services.accelerator.tsc_khz().await);
+        start.boot = Some(BootSpec {
+            id: start.row.id.clone(),
+            vcpu: spec.vcpu,
+            memory_mib: spec.memory_mib,
+            acceleration,
+            tsc_khz,
+            network: spec.network,
+            vmlinux: services.kernels.vmlinux(&kernel),
+            initramfs: services.kernels.initramfs(&kernel).await?,
+            image: services.images.usable_file(&image)?,
+            modules: services.kernels.modules_disk(&kernel),
+        });
+        Ok(())
+    })
+}
+
+/// Starts the VMM and waits for the agent's hello; a boot that hangs is tried once more.
+fn boot(start: &mut Start) -> StepFuture<'_> {
+    Box::pin(async {
+        for (limit, last) in [(HELLO_LIMIT, false), (SECOND_HELLO_LIMIT, true)] {
+            let error = match boot_once(start, limit).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            let hung = matches!(error, VmError::NoHello { source: GuestError::NoHello { .. }, .. });
+            if last || !hung {
+                return Err(error);
+            }
+            tracing::warn!(vm = %start.row.name, causes = ?super::error::chain(&error), "the boot hung; trying again");
+            start.reporter.notice("the guest gave no sign of life; booting it once more");
+            undo_boot(start).await?;
+        }
+        Ok(())
+    })
+}
+
+async fn boot_once(start: &mut Start, limit: Duration) -> Result<(), VmError> {
+    let Some(boot) = &start.boot else { return Ok(()) };
+    let dir = start.dir.clone();
+    // Each boot has its logs to itself; QEMU would not bind a socket that is there.
+    for stale in [VmDir::CONSOLE_LOG, VmDir::VMM_LOG, VmDir::AGENT_SOCKET, VmDir::HANDLES] {
+        remove_file(&dir, stale)?;
+    }
+    let process = start.services.qemu.spawn(boot, &dir)?;
+    start.process = Some(process.clone());
+    tokio::select! {
+        guest = Guest::greet(dir.clone(), limit) => match guest {
+            Ok(guest) => start.guest = Some(guest),
+            // The channel closes a moment before the process is seen to end, and the end is the better explanation.
+            Err(_) if is_gone(&process, Duration::from_millis(500)).await => return Err(died(&dir)),
+            Err(source) => return Err(VmError::NoHello { log: console_tail(&dir), source }),
+        },
+        _ = process.wait_exit() => return Err(died(&dir)),
+    }
+    Ok(())
+}
+
+fn died(dir: &VmDir) -> VmError {
+    let log = [VmDir::VMM_LOG, VmDir::CONSOLE_LOG].map(|name| read_tail(&dir.file(name))).join("");
+    VmError::BootDied { log: log.trim().to_owned() }
+}
+
+fn console_tail(dir: &VmDir) -> String {
+    read_tail(&dir.file(VmDir::CONSOLE_LOG)).trim().to_owned()
+}
+
+/// The end of a log, without the control characters a guest may have put there.
+fn read_tail(path: &Path) -> String {
+    let mut bytes = Vec::new();
+    if let Ok(mut file) = std::fs::File::open(path) {
+        let _ = file.seek(SeekFrom::End(-TAIL_BYTES));
+        let _ = file.take(TAIL_BYTES as u64).read_to_end(&mut bytes);
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    text.chars().filter(|c| !c.is_control() || *c == '\n').collect()
+}
+
+fn power_off(start: &mut Start) -> StepFuture<'_> {
+    Box::pin(undo_boot(start))
+}
+
+async fn undo_boot(start: &mut Start) -> Result<(), VmError> {
+    start.guest = None;
+    if let Some(process) = start.process.take() {
+        kill_and_wait(&process).await?;
+    }
+    Ok(remove_file(&start.dir, VmDir::AGENT_SOCKET)?)
+}
+
+/// Tells the guest who it is.
+fn configure(start: &mut Start) -> StepFuture<'_> {
+    Box::pin(async {
+        start.reporter.stage(Stage::Configure, "mounting the root");
+        let (Some(guest), Some(process)) = (&start.guest, &start.process) else { return Ok(()) };
+        let request = configuration(&start.row);
+        let configured = tokio::select! {
+            configured = guest.configure(&request) => configured.map_err(VmError::Configure)?,
+            _ = process.wait_exit() => return Err(died(&start.dir)),
+        };
+        tracing::info!(vm = %start.row.name, ?configured, "configured");
+        for warning in &configured.warnings {
+            start.reporter.notice(format!("the guest says: {warning}"));
+        }
+        start.configured = Some(configured);
+        Ok(())
+    })
+}
+
+fn configuration(row: &VmRow) -> Configure {
+    let mut seed = [0; 64];
+    fill_random(&mut seed);
+    let disk = |name: &str| DiskSelector::Serial(name.into());
+    Configure {
+        hostname: row.name.to_string(),
+        clock_unix_ns: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64,
+        entropy_seed: Blob(seed.to_vec()),
+        disks: Disks {
+            base: disk(serial::BASE),
+            cow: disk(serial::COW),
+            work: Some(disk(serial::WORK)),
+            modules: Some(disk(serial::MODULES)),
+        },
+        network: match row.spec.network {
+            NetworkMode::User => Some(Network {
+                address: user_network::GUEST,
+                prefix_len: user_network::PREFIX_LEN,
+                gateway: user_network::GATEWAY,
+                dns_servers: vec![IpAddr::V4(user_network::DNS)],
+                dns_search: Vec::new(),
+            }),
+            NetworkMode::None => None,
+        },
+        // Until `vm ssh` there is nobody to log in.
+        authorized_key: None,
+        files: Vec::new(),
+        init: match row.spec.init {
+            InitChoice::Auto => messages::InitChoice::Auto,
+            InitChoice::Agent => messages::InitChoice::Agent,
+        },
+    }
+}
+
+/// Writes down what a later daemon cannot see: from here on the VM counts as up.
+fn record(start: &mut Start) -> StepFuture<'_> {
+    Box::pin(async {
+        let Some(process) = &start.process else { return Ok(()) };
+        let handles = Handles {
+            process: process.identity(),
+            acceleration: start.boot.as_ref().map_or(Acceleration::Tcg, |boot| boot.acceleration),
+            guest_init: start.configured.as_ref().and_then(|configured| configured.init.clone()),
+            started_at_unix_ms: unix_ms(),
+        };
+        handles.write(&start.dir)?;
+        start.handles = Some(handles);
+        Ok(())
+    })
+}
+
+fn forget(start: &mut Start) -> StepFuture<'_> {
+    Box::pin(async { Ok(Handles::remove(&start.dir)?) })
+}

@@ -1,0 +1,299 @@
+//! Fails every list of steps at every step, undoes it twice, and looks for what was left behind.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use banger_api::vm::{InitChoice, Lifetime, NetworkMode, VmmKind};
+use banger_guest_protocol::PROTOCOL_VERSION;
+use banger_guest_protocol::messages::{Configured, Hello};
+use banger_guest_protocol::preamble::{GreetingScanner, answer};
+use banger_host::process::find_by_cwd_and_arg;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixListener;
+use tokio_util::compat::{FuturesAsyncReadCompatExt as _, TokioAsyncReadCompatExt as _};
+use tokio_util::sync::CancellationToken;
+
+use super::create::{self, Create};
+use super::registry::Services;
+use super::start::{self, Start};
+use super::steps::{self, Step, StepFuture, nothing_to_undo};
+use super::{VmError, stop};
+use crate::config::{Config, HostSize};
+use crate::identity::{VmId, VmName};
+use crate::image::ImageService;
+use crate::kernel::KernelService;
+use crate::operation::{Operations, Reporter};
+use crate::paths::{Paths, VmDir};
+use crate::store::{ImageRow, KernelRow, Store, StoredSpec, VmPhase, VmRow};
+use crate::vmm::{Accelerator, Qemu};
+
+const IMAGE: &str = "1111111111111111";
+const KERNEL: &str = "2222222222222222";
+
+/// A daemon's state in a directory of its own, with a small image and kernel, and a VMM that does nothing for a minute.
+struct Bench {
+    _dir: tempfile::TempDir,
+    services: Arc<Services>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let paths = Paths {
+            config_file: root.join("config.toml"),
+            state: root.join("state"),
+            cache: root.join("cache"),
+            socket: root.join("bangerd.sock"),
+        };
+        for dir in [paths.images().join(IMAGE), paths.kernels().join(KERNEL), paths.vms(), paths.initramfs()] {
+            std::fs::create_dir_all(dir).unwrap();
+        }
+        std::fs::write(paths.images().join(IMAGE).join("rootfs.ext4"), [0; 4096]).unwrap();
+        for name in ["vmlinux", "modules.cpio", "modules.ext4"] {
+            std::fs::write(paths.kernels().join(KERNEL).join(name), name).unwrap();
+        }
+        let agent = root.join("banger-agent");
+        std::fs::write(&agent, "agent").unwrap();
+        let vmm = root.join("vmm");
+        // Stays a process with QEMU's arguments, as `exec sleep` would not.
+        std::fs::write(&vmm, "#!/bin/sh\nsleep 60\n").unwrap();
+        std::fs::set_permissions(&vmm, std::fs::Permissions::from_mode(0o755)).unwrap();
+
+        let store = Store::open(&paths.database()).unwrap();
+        store.insert_image(&image_row()).unwrap();
+        store.insert_kernel(&kernel_row()).unwrap();
+        let services = Services {
+            config: Config::builtin(&paths.config_file),
+            host: HostSize { cpus: 2, memory_mib: 4096 },
+            images: ImageService::new(store.clone(), &paths),
+            kernels: KernelService::new(store.clone(), &paths, agent),
+            // Not a program that can probe for KVM: then it is emulation.
+            accelerator: Accelerator::new("/bin/false".into()),
+            qemu: Qemu::new(vmm, None),
+            operations: Operations::default(),
+            store,
+            paths,
+        };
+        Self { _dir: dir, services: Arc::new(services) }
+    }
+
+    fn row(&self) -> VmRow {
+        VmRow {
+            id: VmId::random(),
+            name: VmName::parse("brave-otter").unwrap(),
+            phase: VmPhase::Creating,
+            image_id: None,
+            kernel_id: None,
+            created_at_unix_ms: 1,
+            spec: StoredSpec {
+                image: "tiny".into(),
+                kernel: "tiny".into(),
+                vcpu: 1,
+                memory_mib: 128,
+                disk_mib: 16,
+                vmm: VmmKind::Qemu,
+                network: NetworkMode::None,
+                init: InitChoice::Auto,
+                lifetime: Lifetime::Kept,
+            },
+        }
+    }
+
+    fn create(&self) -> Create {
+        let row = self.row();
+        self.services.store.insert_vm(&row).unwrap();
+        Create::new(self.services.clone(), Reporter::unwatched(), row)
+    }
+
+    async fn created(&self) -> VmRow {
+        let mut create = self.create();
+        steps::run(create::STEPS, &mut create, &CancellationToken::new()).await.unwrap();
+        create.row
+    }
+
+    fn start(&self, row: &VmRow) -> Start {
+        Start::new(self.services.clone(), Reporter::unwatched(), row.clone())
+    }
+
+    fn assert_no_vm(&self, context: &str) {
+        assert_eq!(self.services.store.vms().unwrap(), [], "a row is left: {context}");
+        let left: Vec<_> = std::fs::read_dir(self.services.paths.vms()).unwrap().collect();
+        assert!(left.is_empty(), "files are left: {context}: {left:?}");
+    }
+
+    fn assert_not_running(&self, dir: &VmDir, context: &str) {
+        let processes = find_by_cwd_and_arg(&self.services.paths.vms(), "banger-").unwrap();
+        assert!(processes.is_empty(), "a process is left: {context}: {processes:?}");
+        for name in [VmDir::AGENT_SOCKET, VmDir::HANDLES] {
+            assert!(!dir.file(name).exists(), "{name} is left: {context}");
+        }
+        for name in [VmDir::COW, VmDir::WORK] {
+            assert!(dir.file(name).exists(), "{name} is lost: {context}");
+        }
+    }
+}
+
+fn image_row() -> ImageRow {
+    ImageRow {
+        id: IMAGE.into(),
+        name: "tiny".into(),
+        source: "test".into(),
+        size_bytes: 4096,
+        sha256: String::new(),
+        created_at_unix_ms: 1,
+    }
+}
+
+fn kernel_row() -> KernelRow {
+    KernelRow {
+        id: KERNEL.into(),
+        name: "tiny".into(),
+        source: "test".into(),
+        release: "6".into(),
+        sha256: String::new(),
+        created_at_unix_ms: 1,
+    }
+}
+
+/// Answers as a guest's agent would, as soon as the VM's directory says that it was started.
+async fn play_agent(dir: VmDir) {
+    while !dir.file(VmDir::VMM_LOG).exists() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let listener = UnixListener::bind(dir.file(VmDir::AGENT_SOCKET)).unwrap();
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut scanner = GreetingScanner::default();
+    let session = loop {
+        let Ok(byte) = stream.read_u8().await else { return };
+        if let Some(session) = scanner.push(byte) {
+            break session;
+        }
+    };
+    let hello = Hello {
+        protocol: PROTOCOL_VERSION,
+        agent_build: "test".into(),
+        kernel_release: "6".into(),
+        uptime_ms: 1,
+    };
+    stream.write_all(&answer(&session, &hello)).await.unwrap();
+    let mut connection = yamux::Connection::new(stream.compat(), yamux::Config::default(), yamux::Mode::Server);
+    while let Some(Ok(stream)) = std::future::poll_fn(|cx| connection.poll_next_inbound(cx)).await {
+        let service = hyper::service::service_fn(|_| async {
+            let configured = Configured { init: None, stages: vec![], warnings: vec![] };
+            let body = serde_json::to_string(&configured).unwrap();
+            Ok::<_, std::convert::Infallible>(hyper::Response::new(body))
+        });
+        let io = TokioIo::new(stream.compat());
+        tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(io, service));
+    }
+}
+
+fn fail<C>(_: &mut C) -> StepFuture<'_> {
+    Box::pin(std::future::ready(Err(VmError::Unkillable)))
+}
+
+/// The first `count` steps, then one that fails.
+fn failing_after<C>(steps: &[Step<C>], count: usize) -> Vec<Step<C>> {
+    let failing = Step { name: "fail", run: fail, undo: nothing_to_undo };
+    steps[..count].iter().copied().chain([failing]).collect()
+}
+
+#[tokio::test]
+async fn a_creation_that_fails_anywhere_leaves_nothing() {
+    let bench = Bench::new();
+    for count in 0..=create::STEPS.len() {
+        let list = failing_after(create::STEPS, count);
+        let mut context = bench.create();
+        let outcome = steps::run(&list, &mut context, &CancellationToken::new()).await;
+        assert!(matches!(outcome, Err(VmError::Unkillable)), "{outcome:?}");
+        bench.assert_no_vm(&format!("failed after {count}"));
+        steps::undo(&list, &mut context).await;
+        bench.assert_no_vm(&format!("undone twice after {count}"));
+    }
+}
+
+#[tokio::test]
+async fn a_creation_that_is_called_off_at_any_moment_leaves_nothing() {
+    let bench = Bench::new();
+    for delay_us in (0..40).map(|n| n * n * 40) {
+        let mut context = bench.create();
+        let cancel = CancellationToken::new();
+        let (outcome, ()) = tokio::join!(steps::run(create::STEPS, &mut context, &cancel), async {
+            tokio::time::sleep(Duration::from_micros(delay_us)).await;
+            cancel.cancel();
+        });
+        match outcome {
+            Ok(()) => steps::undo(create::STEPS, &mut context).await,
+            Err(error) => assert!(matches!(error, VmError::Cancelled), "{error:?}"),
+        }
+        bench.assert_no_vm(&format!("called off after {delay_us} us"));
+    }
+}
+
+#[tokio::test]
+async fn a_start_that_fails_anywhere_leaves_the_vm_as_it_was() {
+    let bench = Bench::new();
+    let row = bench.created().await;
+    let dir = bench.services.paths.vm(&row.id);
+    for count in 0..=start::STEPS.len() {
+        let _ = std::fs::remove_file(dir.file(VmDir::VMM_LOG));
+        let agent = tokio::spawn(play_agent(dir.clone()));
+        let list = failing_after(start::STEPS, count);
+        let mut context = bench.start(&row);
+        let outcome = steps::run(&list, &mut context, &CancellationToken::new()).await;
+        assert!(matches!(outcome, Err(VmError::Unkillable)), "{outcome:?}");
+        agent.abort();
+        bench.assert_not_running(&dir, &format!("failed after {count}"));
+        steps::undo(&list, &mut context).await;
+        bench.assert_not_running(&dir, &format!("undone twice after {count}"));
+    }
+}
+
+#[tokio::test]
+async fn a_start_that_is_called_off_leaves_the_vm_as_it_was() {
+    let bench = Bench::new();
+    let row = bench.created().await;
+    let dir = bench.services.paths.vm(&row.id);
+    for delay_ms in [0, 1, 5, 20, 60] {
+        // No agent answers: it is in the boot step when it is called off.
+        let mut context = bench.start(&row);
+        let cancel = CancellationToken::new();
+        let (outcome, ()) = tokio::join!(steps::run(start::STEPS, &mut context, &cancel), async {
+            tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+            cancel.cancel();
+        });
+        assert!(matches!(outcome, Err(VmError::Cancelled)), "{outcome:?}");
+        bench.assert_not_running(&dir, &format!("called off after {delay_ms} ms"));
+    }
+}
+
+#[tokio::test]
+async fn a_started_vm_can_be_cleaned_up_twice() {
+    let bench = Bench::new();
+    let row = bench.created().await;
+    let dir = bench.services.paths.vm(&row.id);
+    let agent = tokio::spawn(play_agent(dir.clone()));
+    let mut context = bench.start(&row);
+    steps::run(start::STEPS, &mut context, &CancellationToken::new()).await.unwrap();
+    agent.abort();
+    assert!(dir.file(VmDir::HANDLES).exists());
+    let started = context.into_started().unwrap();
+    for _ in 0..2 {
+        stop::kill_and_wait(&started.process).await.unwrap();
+        stop::clean_up(&dir).unwrap();
+        bench.assert_not_running(&dir, "cleaned up");
+    }
+}
+
+#[tokio::test]
+async fn a_vmm_that_dies_at_once_is_explained_by_its_last_words() {
+    let bench = Bench::new();
+    let row = bench.created().await;
+    std::fs::write(bench.services.qemu.find().unwrap(), "#!/bin/sh\necho no such machine >&2\nexit 1\n").unwrap();
+    let outcome = steps::run(start::STEPS, &mut bench.start(&row), &CancellationToken::new()).await;
+    assert!(matches!(&outcome, Err(VmError::BootDied { log }) if log == "no such machine"), "{outcome:?}");
+    bench.assert_not_running(&bench.services.paths.vm(&row.id), "died");
+}

@@ -1,0 +1,61 @@
+//! Stopping a VM: politely, then not.
+
+use std::time::Duration;
+
+use banger_api::operation::Stage;
+use banger_host::process::{ProcessHandle, Signal};
+use tokio_util::sync::CancellationToken;
+
+use super::VmError;
+use super::handles::{Handles, remove_file};
+use crate::guest::Guest;
+use crate::operation::Reporter;
+use crate::paths::VmDir;
+
+/// A killed process that is still there after this is stuck in the kernel (a dead disk).
+const KILL_LIMIT: Duration = Duration::from_secs(10);
+
+/// Asks the guest to shut down and kills it when it does not within `grace`, or when `cut_short`. Says whether it was
+/// killed.
+pub(super) async fn shut_down(
+    guest: &Guest,
+    process: &ProcessHandle,
+    grace: Duration,
+    reporter: &Reporter,
+    cut_short: &CancellationToken,
+) -> Result<bool, VmError> {
+    reporter.stage(Stage::Shutdown, "shutting the guest down");
+    let polite = async {
+        if let Err(error) = guest.shutdown().await {
+            // The guest may go down so fast that its answer is lost: then its process ends all the same.
+            tracing::warn!(causes = ?super::error::chain(&error), "the guest could not be asked to shut down");
+        }
+        is_gone(process, grace).await
+    };
+    let gone = tokio::select! {
+        biased;
+        () = cut_short.cancelled() => false,
+        gone = tokio::time::timeout(grace, polite) => gone.unwrap_or(false),
+    };
+    if !gone {
+        kill_and_wait(process).await?;
+    }
+    Ok(!gone)
+}
+
+/// Ends a process without asking; fine when it has ended already.
+pub(super) async fn kill_and_wait(process: &ProcessHandle) -> Result<(), VmError> {
+    process.signal(Signal::KILL)?;
+    if is_gone(process, KILL_LIMIT).await { Ok(()) } else { Err(VmError::Unkillable) }
+}
+
+/// Does the process end within `limit`?
+pub(super) async fn is_gone(process: &ProcessHandle, limit: Duration) -> bool {
+    tokio::time::timeout(limit, process.wait_exit()).await.is_ok()
+}
+
+/// Removes what only makes sense while a VM runs.
+pub(super) fn clean_up(dir: &VmDir) -> Result<(), VmError> {
+    Handles::remove(dir)?;
+    Ok(remove_file(dir, VmDir::AGENT_SOCKET)?)
+}

@@ -1,0 +1,63 @@
+use banger_api::vm::{Acceleration, NetworkMode, Vm, VmSpec};
+
+use banger_host::process::ProcessHandle;
+
+use super::state::State;
+use crate::clock::unix_ms;
+use crate::guest::Guest;
+use crate::store::VmRow;
+use crate::vmm::user_network;
+
+/// A VM as anybody may look at it at any time, whatever its actor is busy with.
+#[derive(Clone)]
+pub struct VmView {
+    pub row: VmRow,
+    pub state: State,
+    /// There while the guest can be talked to.
+    pub running: Option<RunningView>,
+    /// Why it stopped, when nobody asked it to.
+    pub last_error: Option<String>,
+}
+
+/// What is true of a VM only while it runs.
+#[derive(Clone)]
+pub struct RunningView {
+    pub process: ProcessHandle,
+    pub acceleration: Acceleration,
+    pub guest_init: Option<String>,
+    pub started_at_unix_ms: u64,
+    pub guest: Guest,
+}
+
+impl VmView {
+    /// The VM in the API's words.
+    pub fn to_api(&self) -> Vm {
+        let running = self.running.as_ref();
+        let spec = &self.row.spec;
+        let address = (spec.network == NetworkMode::User).then(|| user_network::GUEST.to_string());
+        Vm {
+            id: self.row.id.to_string(),
+            spec: VmSpec {
+                name: self.row.name.to_string(),
+                image: spec.image.clone(),
+                kernel: spec.kernel.clone(),
+                vcpu: spec.vcpu,
+                memory_mib: spec.memory_mib,
+                disk_mib: spec.disk_mib,
+                vmm: spec.vmm,
+                network: spec.network,
+                init: spec.init,
+            },
+            state: self.state.shown(),
+            lifetime: spec.lifetime,
+            created_at_unix_ms: self.row.created_at_unix_ms,
+            uptime_ms: running.map(|running| unix_ms().saturating_sub(running.started_at_unix_ms)),
+            vmm_pid: running.and_then(|running| u32::try_from(running.process.identity().pid).ok()),
+            acceleration: running.map(|running| running.acceleration),
+            address: running.and(address),
+            guest_init: running.map(|running| running.guest_init.clone().unwrap_or_else(|| "banger-agent".into())),
+            disk_used_bytes: None,
+            last_error: self.last_error.clone(),
+        }
+    }
+}
