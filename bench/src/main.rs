@@ -1,1 +1,60 @@
-fn main() {}
+//! Times banger against bare QEMU, on this machine, in one run.
+//!
+//! It drives the programs in `target/dist` in a home of its own, `$XDG_CACHE_HOME/banger-bench`, which keeps the kernel and
+//! the image between runs and can be removed at any time.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool: printing is what it is for")]
+
+mod args;
+mod bare;
+mod boot;
+mod boots;
+mod error;
+mod home;
+mod load;
+mod memory;
+mod numbers;
+mod store;
+mod throughput;
+
+use std::process::ExitCode;
+
+use args::{Args, Subject};
+use error::BenchError;
+use home::Home;
+
+fn main() -> ExitCode {
+    let args = match Args::parse(std::env::args().skip(1)) {
+        Ok(args) => args,
+        Err(usage) => {
+            eprintln!("{usage}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            let mut source = std::error::Error::source(&error);
+            while let Some(cause) = source {
+                eprintln!("  because: {cause}");
+                source = cause.source();
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), BenchError> {
+    let home = Home::open(&args.image)?;
+    match args.subject {
+        Subject::Boot => boot::measure(&home, args.rounds),
+        Subject::Boots => boots::measure(&home, args.count, args.load),
+        Subject::Throughput => throughput::measure(&home, args.rounds),
+        Subject::Memory => memory::measure(&home),
+        Subject::All => {
+            boot::measure(&home, args.rounds)?;
+            throughput::measure(&home, args.rounds.min(3))?;
+            memory::measure(&home)
+        }
+    }
+}

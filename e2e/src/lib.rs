@@ -1,1 +1,42 @@
+//! The rooms for the scenarios in `tests/scenarios`: real programs, real VMs, a home of their own.
+//!
+//! A [`Home`] is a directory with everything that banger keeps (configuration, state, cache, sockets), and so with a daemon
+//! of its own. It begins with a kernel and an image in place, hard-linked from a [`seed`] that banger itself built once.
+//! When it is dropped, everything that runs in it is killed and the directory removed, panic or not.
+//!
+//! [`Run`] runs `banger` there, [`Terminal`] does so on a pseudo-terminal. What fails, fails loudly: with the command line
+//! and everything it printed.
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `BANGER_E2E_BIN_DIR` | where the three programs are; `target/dist` when absent |
+//! | `BANGER_E2E_SEED` | a seed to use as it is, instead of one that matches the recipes |
+#![allow(clippy::print_stderr, reason = "a failed scenario shows the logs of its home")]
 
+mod home;
+mod http;
+mod load;
+mod owned;
+mod programs;
+mod residue;
+mod run;
+pub mod seed;
+mod spawn;
+mod terminal;
+mod wait;
+
+pub use home::Home;
+pub use http::{HttpAnswer, http};
+pub use load::BusyCores;
+pub use owned::{OwnedProcess, is_alive, owned_by};
+pub use programs::Programs;
+pub use run::{Finished, Run, Running};
+pub use seed::Seed;
+pub use spawn::tool;
+pub use terminal::Terminal;
+pub use wait::{eventually, until};
+
+/// Says why a scenario was not run. Its name begins with `needs_`, so that nextest shows this.
+pub fn skipped(why: &str) {
+    eprintln!("skipped: {why}");
+}

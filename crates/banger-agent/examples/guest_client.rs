@@ -64,7 +64,9 @@ async fn main() -> Result<(), Error> {
         }
         "pour" => {
             let mib: usize = rest[0].parse()?;
-            let argv = ["dd", "if=/dev/zero", "bs=64k", &format!("count={}", mib * 16)].map(ByteString::from).to_vec();
+            let argv = ["dd", "if=/dev/zero", "bs=64k", &format!("count={}", mib * 16)]
+                .map(ByteString::from)
+                .to_vec();
             let stream = host.exec(ExecSpec { argv, ..ExecSpec::default() }).await?;
             let asked = Instant::now();
             let output = host::talk(stream, b"").await?;

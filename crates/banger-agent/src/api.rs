@@ -65,8 +65,12 @@ fn exec(mut request: Request<Incoming>, agent: &Arc<Agent>) -> Answer {
     if !wants_upgrade {
         return refuse(StatusCode::UPGRADE_REQUIRED, &format!("exec needs `Upgrade: {UPGRADE_TOKEN}`"));
     }
-    if agent.phase() != Phase::Ready {
-        return refuse(StatusCode::CONFLICT, "the guest has no root filesystem to run commands in");
+    match agent.phase() {
+        Phase::Ready => {}
+        Phase::ShuttingDown => return refuse(StatusCode::CONFLICT, "the guest is shutting down"),
+        Phase::AwaitingConfigure | Phase::Configuring => {
+            return refuse(StatusCode::CONFLICT, "the guest has no root filesystem to run commands in");
+        }
     }
     let agent = Arc::clone(agent);
     tokio::spawn(async move {

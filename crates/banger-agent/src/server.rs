@@ -9,6 +9,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::agent::Agent;
 use crate::init::supervisor::Supervisor;
+use crate::session::SessionEnd;
 use crate::system_error::{Context, SystemError};
 use crate::{console, port, session, spawn};
 
@@ -42,9 +43,10 @@ fn serve() -> Result<std::convert::Infallible, ServerError> {
         let agent = Arc::new(Agent::new(supervisor));
         let mut port = port::open(PORT_NAME)?;
         loop {
-            let end = session::serve_port(&mut port, &agent).await;
-            if let Err(error) = end {
-                console::say(format_args!("session ended: {}", console::one_line(&error)));
+            match session::serve_port(&mut port, &agent).await {
+                Ok(SessionEnd::HungUp) => continue,
+                Ok(SessionEnd::HostAbsent) => {}
+                Err(error) => console::say(format_args!("session ended: {}", console::one_line(&error))),
             }
             tokio::time::sleep(HOST_ABSENT_PAUSE).await;
         }

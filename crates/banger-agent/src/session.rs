@@ -32,6 +32,15 @@ const RECEIVE_WINDOW_MAX: usize = 128 * 1024 * 1024;
 /// Answering a host that does not read would otherwise block for ever.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionEnd {
+    /// There was no host to begin with.
+    HostAbsent,
+    /// The host hung up, or the next one already begins.
+    HungUp,
+}
+
 /// Why a session ended other than by the host hanging up.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
@@ -48,14 +57,14 @@ pub enum SessionError {
 /// # Errors
 ///
 /// How the session broke; that the host left is no error. The port stays usable for the next session either way.
-pub async fn serve_port<P>(port: &mut P, agent: &Arc<Agent>) -> Result<(), SessionError>
+pub async fn serve_port<P>(port: &mut P, agent: &Arc<Agent>) -> Result<SessionEnd, SessionError>
 where
     P: AsyncRead + AsyncWrite + Send + Unpin,
 {
     let buffered = BufWriter::with_capacity(WRITE_MAX_LEN, port);
     let mut channel = BufReader::with_capacity(READ_BUFFER_LEN, buffered);
     if !shake_hands(&mut channel, agent).await? {
-        return Ok(());
+        return Ok(SessionEnd::HostAbsent);
     }
     let mut config = Config::default();
     config
@@ -74,7 +83,7 @@ where
             // What does not decode is the next host's flush: this one left without our seeing it.
             None
             | Some(Err(ConnectionError::Closed | ConnectionError::Decode(FrameDecodeError::Header(_)))) => {
-                return Ok(());
+                return Ok(SessionEnd::HungUp);
             }
             Some(Err(error)) => return Err(SessionError::Multiplexer(error)),
         }

@@ -19,6 +19,8 @@ const COMMANDS_GRACE: Duration = Duration::from_millis(3500);
 const SYSTEMD_GRACE: Duration = Duration::from_secs(16);
 const OTHER_INIT_GRACE: Duration = Duration::from_secs(10);
 
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
 /// The answer to the request must get out before everything ends.
 const ANSWER_PAUSE: Duration = Duration::from_millis(20);
 
@@ -54,17 +56,42 @@ fn end_init(agent: &Agent, ending: Ending) {
         }
         return;
     }
-    let grace = if Path::new("/run/systemd/system").is_dir() {
+    let began = Instant::now();
+    let grace = if is_systemd() {
         // systemd(1): +4 is poweroff.target, +5 is reboot.target.
-        signals::tell_init(libc::SIGRTMIN() + if ending == Ending::PowerOff { 4 } else { 5 });
+        let signal = libc::SIGRTMIN() + if ending == Ending::PowerOff { 4 } else { 5 };
+        // One that has only just started would never see it.
+        while !init_takes(signal) && began.elapsed() < SYSTEMD_GRACE {
+            std::thread::sleep(POLL_INTERVAL);
+        }
+        signals::tell_init(signal);
         SYSTEMD_GRACE
     } else {
         ask_other_init(ending);
         OTHER_INIT_GRACE
     };
-    std::thread::sleep(grace);
+    std::thread::sleep(grace.saturating_sub(began.elapsed()));
     console::say("the image's init did not shut down in time; doing it for it");
     power::end_machine(ending);
+}
+
+fn is_systemd() -> bool {
+    let program = std::fs::read_link("/proc/1/exe");
+    program.is_ok_and(|program| program.file_name().is_some_and(|name| name == "systemd"))
+}
+
+/// Does PID 1 handle this signal, or wait for it? (The kernel drops what PID 1 does neither of.)
+fn init_takes(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/1/status").unwrap_or_default();
+    takes_signal(&status, signal)
+}
+
+fn takes_signal(status: &str, signal: i32) -> bool {
+    let masks =
+        status.lines().filter_map(|line| line.strip_prefix("SigBlk:").or(line.strip_prefix("SigCgt:")));
+    let taken =
+        masks.filter_map(|mask| u64::from_str_radix(mask.trim(), 16).ok()).fold(0, |all, mask| all | mask);
+    (1..=64).contains(&signal) && taken >> (signal - 1) & 1 == 1
 }
 
 fn ask_other_init(ending: Ending) {
@@ -82,4 +109,17 @@ fn ask_other_init(ending: Ending) {
     }
     // What busybox's init understands.
     signals::tell_init(if ending == Ending::PowerOff { libc::SIGUSR2 } else { libc::SIGTERM });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocked_and_caught_signals_are_taken() {
+        let status = "Name:\tsystemd\nSigBlk:\t0000002000000000\nSigIgn:\tffffffffffffffff\nSigCgt:\t0000000000000001\n";
+        assert!(takes_signal(status, 38) && takes_signal(status, 1));
+        assert!(!takes_signal(status, 39) && !takes_signal(status, 2));
+        assert!(!takes_signal("", 38) && !takes_signal("SigBlk:\tnonsense", 38) && !takes_signal(status, 0));
+    }
 }

@@ -15,7 +15,7 @@ pub struct Image {
     pub size_bytes: Option<u64>,
     /// What it takes on disk, in bytes.
     pub disk_used_bytes: Option<u64>,
-    /// SHA-256 of the image file when it was made, in hex.
+    /// SHA-256 of the tar stream that it was made from, in hex. Not of the image file, most of which is holes.
     pub sha256: Option<String>,
     /// Milliseconds since the Unix epoch.
     pub created_at_unix_ms: Option<u64>,

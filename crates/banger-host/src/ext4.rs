@@ -3,20 +3,18 @@
 //! Two passes: the first reads the headers and decides where everything goes, the second copies the contents there.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::ops::ControlFlow;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use mkext4::sink::RegionSink;
-use mkext4::{FsBuilder, InodeCount, InodeHandle, Layout, Meta, Options, SparseSeg, SpecialKind};
+use mkext4::{FsBuilder, InodeCount, InodeHandle, Layout, Meta, Options, SpecialKind};
 
+use crate::file_content::{BLOCK_LEN, ContentReader, SparseSink, sparse_segments};
 use crate::file_tree::{FileTree, NodeId, NodeKind, ROOT};
 use crate::system::free_disk_bytes;
-use crate::tar_source::{Attributes, FileContent, TarError, TarKind, read_entries};
+use crate::tar_source::{Attributes, TarError, TarKind, read_entries};
 use crate::xattr::{on_disk_value, storable};
-
-const BLOCK_LEN: u64 = 4096;
 
 /// One inode per so many bytes, as mke2fs has it.
 const BYTES_PER_INODE: u64 = 16 * 1024;
@@ -370,123 +368,5 @@ fn declare_node(
             builder.mknod(parent, name, meta, SpecialKind::Block { major: *major, minor: *minor })
         }
         NodeKind::Fifo => builder.mknod(parent, name, meta, SpecialKind::Fifo),
-    }
-}
-
-/// Runs of whole blocks that hold data, as start and end in the file; the last may end in the middle of a block.
-fn data_runs(content: &FileContent) -> Vec<(u64, u64)> {
-    let mut runs: Vec<(u64, u64)> = Vec::new();
-    for segment in &content.segments {
-        let start = segment.file_offset / BLOCK_LEN * BLOCK_LEN;
-        let end = (segment.file_offset + segment.len).next_multiple_of(BLOCK_LEN).min(content.size_bytes);
-        match runs.last_mut() {
-            Some(last) if start <= last.1 => last.1 = last.1.max(end),
-            _ => runs.push((start, end)),
-        }
-    }
-    runs
-}
-
-/// The file's map of data and holes; none when it has no hole.
-fn sparse_segments(content: &FileContent) -> Option<Vec<SparseSeg>> {
-    let runs = data_runs(content);
-    if runs == [(0, content.size_bytes)] || content.size_bytes == 0 {
-        return None;
-    }
-    let (mut segments, mut position) = (Vec::new(), 0);
-    for (start, end) in runs {
-        if start > position {
-            segments.push(SparseSeg::Hole(start - position));
-        }
-        segments.push(SparseSeg::Data(end - start));
-        position = end;
-    }
-    if position < content.size_bytes {
-        segments.push(SparseSeg::Hole(content.size_bytes - position));
-    }
-    Some(segments)
-}
-
-/// Reads a file's data runs out of the tar file, and reports what it has read.
-struct ContentReader<'a, R: FnMut(u64) -> ControlFlow<()>> {
-    source: &'a File,
-    content: &'a FileContent,
-    /// What is still to be read: runs as start and end in the file, the next one last.
-    runs: Vec<(u64, u64)>,
-    next_segment: usize,
-    report: &'a mut R,
-    cancelled: &'a mut bool,
-}
-
-impl<'a, R: FnMut(u64) -> ControlFlow<()>> ContentReader<'a, R> {
-    fn new(source: &'a File, content: &'a FileContent, report: &'a mut R, cancelled: &'a mut bool) -> Self {
-        let mut runs = data_runs(content);
-        runs.reverse();
-        Self { source, content, runs, next_segment: 0, report, cancelled }
-    }
-}
-
-impl<R: FnMut(u64) -> ControlFlow<()>> Read for ContentReader<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if *self.cancelled {
-            return Err(io::Error::other("cancelled"));
-        }
-        let Some((start, end)) = self.runs.last_mut() else { return Ok(0) };
-        let segments = &self.content.segments;
-        while segments
-            .get(self.next_segment)
-            .is_some_and(|segment| segment.file_offset + segment.len <= *start)
-        {
-            self.next_segment += 1;
-        }
-        // Up to the segment's end, up to its beginning (zeros), or up to the run's end.
-        let segment = segments.get(self.next_segment).filter(|segment| segment.file_offset < *end);
-        let (stop, tar_offset) = match segment {
-            Some(segment) if segment.file_offset <= *start => {
-                let skipped = *start - segment.file_offset;
-                (segment.file_offset + segment.len, Some(segment.tar_offset + skipped))
-            }
-            Some(segment) => (segment.file_offset, None),
-            None => (*end, None),
-        };
-        let len = usize::try_from(stop.min(*end) - *start).unwrap_or(usize::MAX).min(buffer.len());
-        match tar_offset {
-            Some(offset) => {
-                self.source.read_exact_at(&mut buffer[..len], offset)?;
-                *self.cancelled = (self.report)(len as u64).is_break();
-            }
-            None => buffer[..len].fill(0),
-        }
-        *start += len as u64;
-        if *start == *end {
-            self.runs.pop();
-        }
-        Ok(len)
-    }
-}
-
-/// Leaves out blocks of zeros: the file is sparse.
-struct SparseSink<'a>(&'a File);
-
-impl RegionSink for SparseSink<'_> {
-    fn data(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let mut position = 0;
-        while position < bytes.len() {
-            let is_hole = |chunk: &[u8]| chunk.iter().all(|byte| *byte == 0);
-            let hole = is_hole(&bytes[position..bytes.len().min(position + BLOCK_LEN as usize)]);
-            // As far as it goes on like this.
-            let chunks =
-                bytes[position..].chunks(BLOCK_LEN as usize).take_while(|chunk| is_hole(chunk) == hole);
-            let len: usize = chunks.map(<[u8]>::len).sum();
-            if !hole {
-                self.0.write_all_at(&bytes[position..position + len], offset + position as u64)?;
-            }
-            position += len;
-        }
-        Ok(())
-    }
-
-    fn zeros(&mut self, _offset: u64, _len: u64) -> io::Result<()> {
-        Ok(())
     }
 }

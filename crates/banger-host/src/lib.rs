@@ -15,6 +15,7 @@ pub mod command;
 pub mod debian;
 mod decompress;
 pub mod ext4;
+mod file_content;
 mod file_tree;
 pub mod files;
 pub mod initramfs;

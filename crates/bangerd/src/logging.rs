@@ -107,7 +107,10 @@ mod tests {
         tracing::debug!("not logged");
         let text = std::fs::read_to_string(&path).unwrap();
         let line: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!((&line["message"], &line["vm"], &line["level"]), (&"two\nlines".into(), &"brave-otter".into(), &"INFO".into()));
+        assert_eq!(
+            (&line["message"], &line["vm"], &line["level"]),
+            (&"two\nlines".into(), &"brave-otter".into(), &"INFO".into())
+        );
         assert!(line["timestamp"].is_string());
         assert!(matches!(init(&path, LogLevel::Info), Err(LoggingError::Twice(_))));
     }

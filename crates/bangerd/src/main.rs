@@ -57,13 +57,23 @@ fn serve() -> Result<(), ApiError> {
     let mut runtime = Builder::new_multi_thread();
     let runtime = runtime.worker_threads(WORKER_THREADS).enable_all().build().map_err(no_runtime)?;
     let served = runtime.block_on(server::run(paths, config));
-    served.map_err(|error| ApiError::from_error(ErrorCode::HostNotReady, &error))
+    served.map_err(|error| {
+        let code = match error {
+            server::ServeError::Running { .. } => ErrorCode::Refused,
+            _ => ErrorCode::HostNotReady,
+        };
+        ApiError::from_error(code, &error)
+    })
 }
 
 fn diagnose(json: bool) -> Result<(), ApiError> {
     let paths = paths()?;
     let report = small_runtime()?.block_on(doctor::run(&paths));
-    if json { print_json(&report)? } else { print(&report_lines(&report))? }
+    if json {
+        print_json(&report)?
+    } else {
+        print(&report_lines(&report))?
+    }
     match report.checks.iter().filter(|check| check.verdict == Verdict::Fail).count() {
         0 => Ok(()),
         // In JSON the report says it all.
@@ -157,8 +167,9 @@ fn view_lines(view: &ConfigView) -> String {
 }
 
 fn print_json(value: &impl Serialize) -> Result<(), ApiError> {
-    let json = serde_json::to_string_pretty(value)
-        .map_err(|error| ApiError::new(ErrorCode::Failed, "this cannot be written as JSON").because(error.to_string()))?;
+    let json = serde_json::to_string_pretty(value).map_err(|error| {
+        ApiError::new(ErrorCode::Failed, "this cannot be written as JSON").because(error.to_string())
+    })?;
     print(&format!("{json}\n"))
 }
 

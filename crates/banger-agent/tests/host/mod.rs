@@ -1,5 +1,9 @@
 //! The host's side of a session, as small as can be: for tests and for driving a guest by hand.
-#![allow(unreachable_pub, reason = "each test and example that includes this file is a crate of its own")]
+#![allow(
+    unreachable_pub,
+    dead_code,
+    reason = "each test and example that includes this file is a crate of its own and uses its part of it"
+)]
 
 use std::future::poll_fn;
 use std::io;
@@ -43,7 +47,7 @@ impl Host {
         C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let mut id = [0; 16];
-        std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut id)?;
+        rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())?;
         let session = SessionId::from_random(id);
         channel.write_all(&vec![0xFF; FLUSH_LEN]).await?;
         let mut scanner = AnswerScanner::new(&session);
@@ -121,7 +125,6 @@ impl Host {
     }
 
     /// Starts a command; what the guest refuses is an error.
-    #[allow(dead_code, reason = "the session test has no guest that runs commands")]
     pub async fn exec(&self, spec: ExecSpec) -> Result<ExecStream, Error> {
         let request = Request::get("/v1/exec")
             .header("host", "guest")
@@ -141,7 +144,6 @@ impl Host {
 
 /// Everything a command said.
 #[derive(Debug, Default, PartialEq, Eq)]
-#[allow(dead_code, reason = "not every user of this file runs commands")]
 pub struct Output {
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,
@@ -149,7 +151,6 @@ pub struct Output {
 }
 
 /// Feeds `input` to a command within the credit it gives, and collects what it says.
-#[allow(dead_code, reason = "not every user of this file runs commands")]
 pub async fn talk<S>(stream: Framed<S, FrameCodec>, input: &[u8]) -> Result<Output, Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,

@@ -135,7 +135,7 @@ fn usual_log_path() -> PathBuf {
 
 /// A log line for people: `12:34:56.789 WARN message key=value`. What is no JSON object stays as it is.
 fn readable(line: &str) -> String {
-    let Ok(Value::Object(mut entry)) = serde_json::from_str(line) else { return line.into() };
+    let Ok(Value::Object(mut entry)) = serde_json::from_str(line) else { return ui::clean(line) };
     let mut take =
         |key: &str| entry.remove(key).and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default();
     let (time, level) = (take("timestamp"), take("level"));
@@ -154,13 +154,14 @@ fn readable(line: &str) -> String {
         _ => ui::DIM,
     };
     let mut text = format!(
-        "{} {} {message}",
+        "{} {} {}",
         ui::paint(ui::DIM, ui::clock(&time)),
-        ui::paint(style, format_args!("{level:5}"))
+        ui::paint(style, format_args!("{level:5}")),
+        ui::clean(&message)
     );
     for (key, value) in &fields {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        text.push_str(&ui::paint(ui::DIM, format_args!(" {key}={value}")));
+        text.push_str(&ui::paint(ui::DIM, format_args!(" {key}={}", ui::clean(&value))));
     }
     if matches!(level.as_str(), "DEBUG" | "TRACE") && !target.is_empty() {
         text.push_str(&ui::paint(ui::DIM, format_args!(" ({target})")));

@@ -1,13 +1,14 @@
 use std::time::{Duration, Instant};
 
-use banger_api::daemon::{DaemonStatus, StopDaemon};
+use banger_api::daemon::StopDaemon;
 use banger_api::{ApiError, Build, Client, ClientError, ErrorCode};
 
 use super::program::serve;
 use crate::error::CommandError;
 use crate::ui;
 
-const START_LIMIT: Duration = Duration::from_secs(5);
+/// Generous: one that fails is noticed at once, and a busy host is no failure.
+const START_LIMIT: Duration = Duration::from_secs(20);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(10);
 
@@ -62,12 +63,13 @@ pub(crate) async fn stop(client: &Client, how: StopDaemon) -> Result<(), ClientE
 }
 
 /// Starts the daemon and waits until it answers. Says why when it does not.
-async fn start(client: &Client) -> Result<DaemonStatus, CommandError> {
+async fn start(client: &Client) -> Result<(), CommandError> {
     let mut starting = serve()?;
     let deadline = Instant::now() + START_LIMIT;
     loop {
         match client.daemon_status().await {
-            Ok(status) => return Ok(status),
+            Ok(status) if status.build == Build::current() => return Ok(()),
+            Ok(status) => return Err(mismatched(&status.build)),
             Err(ClientError::NotRunning { .. } | ClientError::Broken(_)) => {}
             Err(error) => return Err(error.into()),
         }
@@ -86,4 +88,11 @@ async fn start(client: &Client) -> Result<DaemonStatus, CommandError> {
             _ => tokio::time::sleep(POLL).await,
         }
     }
+}
+
+/// Restarting would only bring the same one back.
+fn mismatched(started: &Build) -> CommandError {
+    let message = format!("the installed bangerd is {started}, this is banger {}", Build::current());
+    CommandError::new(ErrorCode::VersionMismatch, message)
+        .with_hint("install banger and bangerd from one build")
 }

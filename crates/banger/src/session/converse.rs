@@ -13,13 +13,26 @@ use tokio_util::codec::{FramedRead, FramedWrite};
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SessionError {
     #[error("the connection to the command broke")]
-    Stream(#[from] FrameError),
+    Stream(#[source] FrameError),
     #[error("the connection to the command ended before the command did")]
     Ended,
     #[error("the guest sent a frame that only a client may send")]
     Unexpected,
     #[error("stdin or the terminal cannot be used")]
     Local(#[source] std::io::Error),
+}
+
+impl From<FrameError> for SessionError {
+    /// A peer that went away shows in several ways, by what was under way at the time.
+    fn from(error: FrameError) -> Self {
+        use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+        match error {
+            FrameError::Io(io) if matches!(io.kind(), BrokenPipe | ConnectionReset | UnexpectedEof) => {
+                Self::Ended
+            }
+            other => Self::Stream(other),
+        }
+    }
 }
 
 /// What the client wants to happen besides its stdin.

@@ -51,7 +51,7 @@ impl Session {
         let raw = (with_tty && self.stdin && stdin_is_terminal()).then(RawMode::enter);
         let _raw = raw.transpose().map_err(SessionError::Local)?;
         let outcome = self.converse(stream, &output, signals, with_tty).await;
-        if let Ok(Outcome::Exited(_)) = &outcome {
+        if matches!(outcome, Ok(Outcome::Exited(_)) | Err(_)) {
             // Who reads the output may take his time; a signal says that he has had enough.
             let _ = signals.unless_caught(output.drain()).await;
         }

@@ -3,7 +3,7 @@ use std::io::Write as _;
 
 use banger_api::ApiError;
 
-use super::style::{DIM, ERROR, HELP, paint};
+use super::style::{DIM, ERROR, HELP, clean, paint};
 
 /// Prints an error on stderr: what failed, why, and what to do about it.
 pub(crate) fn print_error(error: &ApiError) {
@@ -33,11 +33,6 @@ fn put(text: &mut String, label: &str, indent: &str, words: &str) {
     for line in lines {
         let _ = writeln!(text, "{indent}{}", clean(line));
     }
-}
-
-/// Tools and guests have their part in an error's text; a terminal must not obey them.
-fn clean(line: &str) -> String {
-    line.replace('\t', "    ").chars().filter(|c| !c.is_control()).collect()
 }
 
 #[cfg(test)]

@@ -12,6 +12,6 @@ pub(crate) use error::print_error;
 pub(crate) use print::{hint, json, line, note, print, raw};
 pub(crate) use progress::{Progress, Verbosity};
 pub(crate) use size::{bytes, memory, parse_mib};
-pub(crate) use style::{BAD, DIM, GOOD, WARN, paint};
+pub(crate) use style::{BAD, DIM, GOOD, WARN, clean, paint};
 pub(crate) use table::{Fields, Table};
 pub(crate) use time::{ago, clock, duration, round_trip};

@@ -7,7 +7,7 @@ use banger_api::vm::{NetworkMode, VmSpec};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::size::{bytes, memory};
-use super::style::{BAD, DIM, GOOD, paint};
+use super::style::{BAD, DIM, GOOD, clean, paint};
 use super::time::elapsed;
 
 /// A stage that was over faster than this gets no line on a terminal: nobody waited for it.
@@ -103,19 +103,14 @@ impl Progress {
                 self.say(&line);
             }
             View::Live { bar, .. } => {
-                let style = ProgressStyle::with_template(
-                    "{spinner:.cyan} {prefix} {elapsed_precise}  {wide_msg:.dim}",
-                )
-                .unwrap_or_else(|_| ProgressStyle::default_spinner())
-                .with_key(
-                    "elapsed_precise",
-                    |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
+                let style = ProgressStyle::with_template("{spinner:.cyan} {prefix} {took}  {msg:.dim}")
+                    .unwrap_or_else(|_| ProgressStyle::default_spinner())
+                    .with_key("took", |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
                         let _ = write!(out, "{:>7}", elapsed(state.elapsed()));
-                    },
-                )
-                .tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ ");
+                    })
+                    .tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ ");
                 let new = ProgressBar::new_spinner().with_style(style).with_prefix(format!("{name:9}"));
-                new.set_message(detail.clone());
+                new.set_message(fitting(&detail));
                 new.enable_steady_tick(Duration::from_millis(100));
                 *bar = Some(new);
             }
@@ -131,7 +126,7 @@ impl Progress {
             let parts = [&stage.detail, &stage.count, &stage.output];
             let parts: Vec<&str> =
                 parts.into_iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
-            bar.set_message(parts.join(" · "));
+            bar.set_message(fitting(&parts.join(" · ")));
         }
     }
 
@@ -178,6 +173,14 @@ fn live() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
 
+/// As much of `text` as fits behind a stage's name and time, with room for the `^C` that a terminal echoes: a line that
+/// wraps cannot be redrawn in place.
+fn fitting(text: &str) -> String {
+    const TAKEN: usize = 28;
+    let columns = crate::session::window_size().map_or(80, |size| usize::from(size.cols));
+    text.chars().take(columns.saturating_sub(TAKEN)).collect()
+}
+
 fn stage_name(stage: Stage) -> &'static str {
     match stage {
         Stage::Image => "image",
@@ -212,11 +215,6 @@ fn counted(done: u64, total: Option<u64>, unit: ProgressUnit) -> String {
         Some(total) => format!("{}/{}{unit}", show(done), show(total)),
         None => format!("{}{unit}", show(done)),
     }
-}
-
-/// Text of tools and guests: a terminal must not obey it.
-fn clean(text: &str) -> String {
-    anstream::adapter::strip_str(text).to_string().chars().filter(|c| !c.is_control()).collect()
 }
 
 #[cfg(test)]

@@ -11,3 +11,9 @@ pub(crate) const DIM: Style = Style::new().dimmed();
 pub(crate) fn paint(style: Style, text: impl std::fmt::Display) -> String {
     format!("{style}{text}{style:#}")
 }
+
+/// Foreign text (of tools, guests, logs) without what a terminal would obey.
+pub(crate) fn clean(text: &str) -> String {
+    let text = text.replace('\t', "    ");
+    anstream::adapter::strip_str(&text).to_string().chars().filter(|c| !c.is_control()).collect()
+}

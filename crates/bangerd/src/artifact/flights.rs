@@ -21,7 +21,8 @@ impl Flights {
         name: &str,
         reporter: &Reporter,
     ) -> Result<OwnedMutexGuard<()>, ArtifactError> {
-        let lock = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name.into()).or_default().clone();
+        let lock =
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name.into()).or_default().clone();
         if let Ok(turn) = lock.clone().try_lock_owned() {
             return Ok(turn);
         }

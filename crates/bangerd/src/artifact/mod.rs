@@ -10,6 +10,8 @@
 mod archive;
 mod checksum;
 mod error;
+#[cfg(test)]
+pub(crate) mod fake;
 mod flights;
 mod shelf;
 mod staged;
@@ -21,19 +23,6 @@ pub(crate) use checksum::{sha256, sha256_file};
 pub(crate) use flights::Flights;
 pub(crate) use shelf::Shelf;
 pub(crate) use staged::{Work, fetch_tar, in_staging};
-
-/// Unpredictable bytes.
-pub(crate) fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    let mut filled = 0;
-    while filled < N {
-        // Fails only when interrupted by a signal.
-        if let Ok(n) = rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()) {
-            filled += n;
-        }
-    }
-    bytes
-}
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

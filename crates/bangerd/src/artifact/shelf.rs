@@ -1,10 +1,11 @@
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use banger_host::staging::{StagingDir, remove_stale, remove_tree};
 use banger_host::system::free_disk_bytes;
 
-use super::{ArtifactError, hex, random};
+use super::{ArtifactError, hex};
+use crate::identity::fill_random;
 
 const ID_LEN: usize = 12;
 
@@ -19,7 +20,9 @@ impl Shelf {
 
     /// A new id: 12 hexadecimal digits.
     pub(crate) fn new_id() -> String {
-        hex(&random::<{ ID_LEN / 2 }>())
+        let mut bytes = [0; ID_LEN / 2];
+        fill_random(&mut bytes);
+        hex(&bytes)
     }
 
     pub(crate) fn dir(&self, id: &str) -> PathBuf {
@@ -55,7 +58,7 @@ impl Shelf {
     }
 
     /// All that is published: id and directory. What has no id for a name is none of ours.
-    pub(crate) fn stored(&self) -> Result<Vec<(String, PathBuf)>, ArtifactError> {
+    fn stored(&self) -> Result<Vec<(String, PathBuf)>, ArtifactError> {
         let entries = match std::fs::read_dir(&self.0) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -91,10 +94,6 @@ impl Shelf {
     pub(crate) fn disk_used_bytes(&self, id: &str) -> u64 {
         let entries = std::fs::read_dir(self.dir(id)).into_iter().flatten().flatten();
         entries.filter_map(|entry| banger_host::files::allocated_bytes(&entry.path()).ok()).sum()
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
     }
 }
 

@@ -26,7 +26,18 @@ mod tests {
         for (text, mib) in [("8GiB", 8192), ("8 G", 8192), ("512mib", 512), ("1T", 1 << 20), ("0M", 0)] {
             assert_eq!(parse_disk_mib(text), Some(mib), "{text}");
         }
-        for text in ["", "8", "GiB", "8GB", "-1G", "1.5G", "8 GiB x", "٣G", "99999999999999999999G", "18446744073709551615T"] {
+        for text in [
+            "",
+            "8",
+            "GiB",
+            "8GB",
+            "-1G",
+            "1.5G",
+            "8 GiB x",
+            "٣G",
+            "99999999999999999999G",
+            "18446744073709551615T",
+        ] {
             assert_eq!(parse_disk_mib(text), None, "{text}");
         }
     }

@@ -59,11 +59,15 @@ impl Text<'_> {
     ) -> ConfigError {
         let (line, column) = self.position(span.start);
         let path = self.path.to_owned();
-        ConfigError::Invalid { mistake: Box::new(Mistake { path, line, column, message: message.into(), hint }) }
+        ConfigError::Invalid {
+            mistake: Box::new(Mistake { path, line, column, message: message.into(), hint }),
+        }
     }
 
     fn position(self, offset: usize) -> (usize, usize) {
-        let before = &self.text[..self.text.floor_char_boundary(offset)];
+        // A place within a character or behind the end is no place to cut.
+        let end = (0..=offset.min(self.text.len())).rev().find(|end| self.text.is_char_boundary(*end));
+        let before = &self.text[..end.unwrap_or(0)];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
         (line, before[line_start..].chars().count() + 1)

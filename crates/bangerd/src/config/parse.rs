@@ -37,7 +37,9 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
             "qemu_bin" => config.qemu_bin = Setting::configured(text.program(key, value)?),
             "vm_defaults" => vm_defaults(text, text.table(key, value)?, &mut config)?,
             "network" => network(text, text.table(key, value)?, &mut config)?,
-            "log_level" => config.log_level = Setting::configured(text.choice(key, value, LogLevel::WORDS)?),
+            "log_level" => {
+                config.log_level = Setting::configured(text.choice(key, value, LogLevel::WORDS)?)
+            }
             _ => return Err(text.unknown(key, None, TOP_KEYS)),
         }
     }
@@ -115,7 +117,12 @@ impl Text<'_> {
         Ok(word)
     }
 
-    fn choice<T: Copy>(self, key: &Key<'_>, value: &Value<'_>, words: &[(&str, T)]) -> Result<T, ConfigError> {
+    fn choice<T: Copy>(
+        self,
+        key: &Key<'_>,
+        value: &Value<'_>,
+        words: &[(&str, T)],
+    ) -> Result<T, ConfigError> {
         let names = || words.iter().map(|(name, _)| *name);
         let wanted = names().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(" or ");
         let word = self.string(key, value, &wanted)?;
@@ -132,11 +139,17 @@ impl Text<'_> {
         if program.is_absolute() || is_name {
             return Ok(program.to_owned());
         }
-        let message = format!("`{}` must be an absolute path, or the name of a program on PATH", key.get_ref());
+        let message =
+            format!("`{}` must be an absolute path, or the name of a program on PATH", key.get_ref());
         Err(self.mistake(value.span(), message, None))
     }
 
-    fn number(self, key: &Key<'_>, value: &Value<'_>, range: RangeInclusive<u64>) -> Result<u64, ConfigError> {
+    fn number(
+        self,
+        key: &Key<'_>,
+        value: &Value<'_>,
+        range: RangeInclusive<u64>,
+    ) -> Result<u64, ConfigError> {
         let (min, max) = (range.start(), range.end());
         let wanted = format!("an integer from {min} to {max}");
         let DeValue::Integer(integer) = value.get_ref() else {

@@ -51,7 +51,10 @@ fn without_a_file_all_is_built_in() {
     let path = dir.path().join("none/config.toml");
     let config = Config::load(&path).unwrap();
     assert_eq!(config, Config::builtin(&path));
-    assert_eq!(Config { exists: false, ..parse("").unwrap() }, Config::builtin(Path::new("/home/u/config.toml")));
+    assert_eq!(
+        Config { exists: false, ..parse("").unwrap() },
+        Config::builtin(Path::new("/home/u/config.toml"))
+    );
 }
 
 #[test]
@@ -63,23 +66,61 @@ fn complaints_name_the_place_and_the_way_out() {
             "config.toml:2:1: unknown key `bridge` in [network]",
             Some("these are known in [network]: mode"),
         ),
-        ("vm_defaults.memory_mb = 1", "config.toml:1:13: unknown key `memory_mb` in [vm_defaults]", Some("did you mean `memory_mib`?")),
+        (
+            "vm_defaults.memory_mb = 1",
+            "config.toml:1:13: unknown key `memory_mb` in [vm_defaults]",
+            Some("did you mean `memory_mib`?"),
+        ),
         ("default_image = 7", "config.toml:1:17: `default_image` must be a string, found an integer", None),
         ("default_image = \"\"", "config.toml:1:17: `default_image` must be a name", None),
-        ("vmm = \"qeum\"", "config.toml:1:7: `vmm` must be \"auto\" or \"qemu\", found \"qeum\"", Some("did you mean \"qemu\"?")),
-        ("[vm_defaults]\nvcpu = 0", "config.toml:2:8: `vcpu` must be an integer from 1 to 256, found 0", None),
-        ("[vm_defaults]\nvcpu = -1", "config.toml:2:8: `vcpu` must be an integer from 1 to 256, found -1", None),
-        ("[vm_defaults]\nvcpu = 1.5", "config.toml:2:8: `vcpu` must be an integer from 1 to 256, found a fraction", None),
+        (
+            "vmm = \"qeum\"",
+            "config.toml:1:7: `vmm` must be \"auto\" or \"qemu\", found \"qeum\"",
+            Some("did you mean \"qemu\"?"),
+        ),
+        (
+            "[vm_defaults]\nvcpu = 0",
+            "config.toml:2:8: `vcpu` must be an integer from 1 to 256, found 0",
+            None,
+        ),
+        (
+            "[vm_defaults]\nvcpu = -1",
+            "config.toml:2:8: `vcpu` must be an integer from 1 to 256, found -1",
+            None,
+        ),
+        (
+            "[vm_defaults]\nvcpu = 1.5",
+            "config.toml:2:8: `vcpu` must be an integer from 1 to 256, found a fraction",
+            None,
+        ),
         (
             "[vm_defaults]\ndisk_size = \"8GB\"",
             "config.toml:2:13: `disk_size` must be a size like \"8GiB\" or \"512MiB\", found \"8GB\"",
             None,
         ),
-        ("[vm_defaults]\ndisk_size = \"1M\"", "config.toml:2:13: `disk_size` must be from 64MiB to 16384GiB, found \"1M\"", None),
-        ("qemu_bin = \"bin/qemu\"", "config.toml:1:12: `qemu_bin` must be an absolute path, or the name of a program on PATH", None),
+        (
+            "[vm_defaults]\ndisk_size = \"1M\"",
+            "config.toml:2:13: `disk_size` must be from 64MiB to 16384GiB, found \"1M\"",
+            None,
+        ),
+        (
+            "qemu_bin = \"bin/qemu\"",
+            "config.toml:1:12: `qemu_bin` must be an absolute path, or the name of a program on PATH",
+            None,
+        ),
         ("network = \"user\"", "config.toml:1:11: `network` must be a table, found a string", None),
-        ("# ü\nvmm = \"qemu\" # é\nü = 1", "config.toml:3:1: invalid unquoted key, expected letters, numbers, `-`, `_`", None),
-        ("\"é\" = 1", "config.toml:1:1: unknown key `é`", Some("these are known: default_image, default_kernel, vmm, qemu_bin, vm_defaults, network, log_level")),
+        (
+            "# ü\nvmm = \"qemu\" # é\nü = 1",
+            "config.toml:3:1: invalid unquoted key, expected letters, numbers, `-`, `_`",
+            None,
+        ),
+        (
+            "\"é\" = 1",
+            "config.toml:1:1: unknown key `é`",
+            Some(
+                "these are known: default_image, default_kernel, vmm, qemu_bin, vm_defaults, network, log_level",
+            ),
+        ),
         ("z = 1\na = 1", "config.toml:1:1: unknown key `z`", None),
     ] {
         let (seen_message, seen_hint) = complaint(text);
@@ -109,7 +150,8 @@ fn files_that_are_no_text_are_refused() {
 
 #[test]
 fn deep_nesting_does_not_overflow_the_stack() {
-    for text in ["[".repeat(100_000), format!("a = {}", "[".repeat(100_000)), "a.".repeat(100_000) + "a = 1"] {
+    for text in ["[".repeat(100_000), format!("a = {}", "[".repeat(100_000)), "a.".repeat(100_000) + "a = 1"]
+    {
         assert!(parse(&text).is_err());
     }
 }

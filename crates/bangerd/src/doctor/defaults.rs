@@ -18,7 +18,8 @@ pub(super) fn image(host: &Host) -> Default {
     let Some(images) = host.images() else { return obtainable(IMAGE, name, catalog::images()) };
     match images.show(name) {
         Ok(image) if image.local => {
-            let size = image.disk_used_bytes.map(|bytes| format!(", {}", human_bytes(bytes))).unwrap_or_default();
+            let size =
+                image.disk_used_bytes.map(|bytes| format!(", {}", human_bytes(bytes))).unwrap_or_default();
             Default { check: ok(IMAGE, format!("{name} is on this host{size}")), local: true }
         }
         Ok(image) if !image.used_by.is_empty() => damaged(IMAGE, name, &image.used_by),
@@ -44,7 +45,9 @@ pub(super) fn kernel(host: &Host) -> Default {
 
 fn obtainable(check: &str, name: &str, entries: &[Entry]) -> Default {
     let check = match catalog::find(entries, name) {
-        Some(entry) => ok(check, format!("{name} is not here yet; the first VM builds it ({})", entry.source)),
+        Some(entry) => {
+            ok(check, format!("{name} is not here yet; the first VM builds it ({})", entry.source))
+        }
         None => fail(
             check,
             format!("{name} is neither on this host nor in the catalog"),

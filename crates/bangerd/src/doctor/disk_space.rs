@@ -23,7 +23,12 @@ pub(super) fn check(state: &Path) -> Check {
 
 fn judge(free: u64, place: &Path) -> Check {
     let seen = format!("{} free in {}", human_bytes(free), place.display());
-    let fix = || Some(format!("free some disk space, or set XDG_STATE_HOME to a disk with at least {}", human_bytes(WANTED_BYTES)));
+    let fix = || {
+        Some(format!(
+            "free some disk space, or set XDG_STATE_HOME to a disk with at least {}",
+            human_bytes(WANTED_BYTES)
+        ))
+    };
     match free {
         WANTED_BYTES.. => ok(NAME, seen),
         NEEDED_BYTES.. => warn(NAME, seen, fix()),

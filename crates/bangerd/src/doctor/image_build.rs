@@ -15,7 +15,11 @@ pub(super) fn check(complete: bool) -> Check {
         Some(Err(error)) => (chain(&error), None),
     };
     if complete {
-        return warn(NAME, format!("{seen}; only other images and kernels than the default ones need it"), fix);
+        return warn(
+            NAME,
+            format!("{seen}; only other images and kernels than the default ones need it"),
+            fix,
+        );
     }
     fail(NAME, seen, fix)
 }

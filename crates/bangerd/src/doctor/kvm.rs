@@ -21,5 +21,9 @@ pub(super) fn check(probe: &KvmProbe) -> Check {
     if probe.is_usable() {
         return ok(NAME, probe.reason());
     }
-    warn(NAME, format!("{}; VMs work, but are emulated: an order of magnitude slower", probe.reason()), probe.fix())
+    warn(
+        NAME,
+        format!("{}; VMs work, but are emulated: an order of magnitude slower", probe.reason()),
+        probe.fix(),
+    )
 }

@@ -56,7 +56,8 @@ fn unknown_dirs(dir: &Path, known: &HashSet<String>) -> Vec<String> {
 fn unknown_processes(vms: &Path, known: &HashSet<String>) -> Vec<String> {
     // Without the directory there is no such process.
     let processes = find_by_cwd_and_arg(vms, VMM_MARK).unwrap_or_default();
-    let unknown = |cwd: &Path| cwd.file_name().is_none_or(|name| !known.contains(name.to_string_lossy().as_ref()));
+    let unknown =
+        |cwd: &Path| cwd.file_name().is_none_or(|name| !known.contains(name.to_string_lossy().as_ref()));
     processes
         .iter()
         .filter(|process| unknown(&process.cwd))

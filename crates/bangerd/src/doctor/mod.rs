@@ -130,5 +130,9 @@ fn existing(dir: &Path) -> &Path {
 
 /// Bytes for people: `1.4 GiB`.
 fn human_bytes(bytes: u64) -> String {
-    if bytes < 1 << 30 { format!("{} MiB", bytes >> 20) } else { format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)) }
+    if bytes < 1 << 30 {
+        format!("{} MiB", bytes >> 20)
+    } else {
+        format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
+    }
 }

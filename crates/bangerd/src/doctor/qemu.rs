@@ -32,7 +32,12 @@ pub(super) async fn check(host: &Host) -> Check {
         }
         Some((major, minor)) => warn(
             NAME,
-            format!("{} is version {major}.{minor}; {}.{} is the oldest that is tested", path.display(), OLDEST.0, OLDEST.1),
+            format!(
+                "{} is version {major}.{minor}; {}.{} is the oldest that is tested",
+                path.display(),
+                OLDEST.0,
+                OLDEST.1
+            ),
             None,
         ),
         None => warn(NAME, format!("{} does not tell its version", path.display()), None),

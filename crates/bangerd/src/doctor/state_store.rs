@@ -11,7 +11,10 @@ pub(super) fn check(host: &Host) -> Check {
         Ok(Some(_)) => ok(NAME, path.display().to_string()),
         Ok(None) => ok(NAME, "none yet; the daemon makes it when it starts"),
         Err(error) => {
-            let fix = format!("banger daemon stop; mv {0} {0}.broken   # VMs, images and kernels are forgotten", path.display());
+            let fix = format!(
+                "banger daemon stop; mv {0} {0}.broken   # VMs, images and kernels are forgotten",
+                path.display()
+            );
             fail(NAME, chain(error), Some(fix))
         }
     }

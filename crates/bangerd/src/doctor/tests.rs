@@ -42,7 +42,10 @@ async fn a_missing_qemu_names_its_package_and_a_wrong_setting_the_file() {
     let mut host = Host::look(&paths(dir.path()));
     host.config.qemu_bin.value = "/nonexistent/qemu-system-x86_64".into();
     let check = qemu::check(&host).await;
-    assert_eq!((check.verdict, check.fix.as_deref()), (Verdict::Fail, Some("sudo apt-get install qemu-system-x86")));
+    assert_eq!(
+        (check.verdict, check.fix.as_deref()),
+        (Verdict::Fail, Some("sudo apt-get install qemu-system-x86"))
+    );
     host.config.qemu_bin.origin = banger_api::config::Origin::Config;
     let check = qemu::check(&host).await;
     assert!(check.fix.unwrap().starts_with("correct `qemu_bin` in "));
@@ -69,13 +72,18 @@ async fn directories_without_a_row_are_leftovers() {
     let paths = paths(dir.path());
     std::fs::create_dir(&paths.state).unwrap();
     drop(Store::open(&paths.database()).unwrap());
-    for path in [paths.vms().join("0123456789ab"), paths.images().join("ba9876543210"), paths.kernels().join("mine")] {
+    for path in
+        [paths.vms().join("0123456789ab"), paths.images().join("ba9876543210"), paths.kernels().join("mine")]
+    {
         std::fs::create_dir_all(path).unwrap();
     }
     let report = run(&paths).await;
     let check = find(&report, "leftovers");
     assert_eq!(check.verdict, Verdict::Warn);
-    assert!(check.seen.contains("vms/0123456789ab") && check.seen.contains("images/ba9876543210"), "{check:?}");
+    assert!(
+        check.seen.contains("vms/0123456789ab") && check.seen.contains("images/ba9876543210"),
+        "{check:?}"
+    );
     assert!(!check.seen.contains("mine"));
     assert_eq!(find(&report, "state store").verdict, Verdict::Ok);
 }

@@ -20,6 +20,13 @@ const GREETING_INTERVAL: Duration = Duration::from_millis(250);
 /// Enough for two windows that make 128 MiB/s out of a round trip of a few milliseconds.
 const RECEIVE_WINDOW_BYTES: usize = 64 * 1024 * 1024;
 
+/// As many as the agent takes. yamux wants a window of 256 KiB for each.
+const STREAMS_MAX: usize = 256;
+
+/// Largest frame body that is sent: less than [`FLUSH_LEN`], and what the guest's port takes in one go.
+const SEND_BYTES: usize = 31 * 1024;
+const _: () = assert!(SEND_BYTES < FLUSH_LEN);
+
 type Transport = Compat<BufReader<UnixStream>>;
 type StreamRequest = oneshot::Sender<yamux::Stream>;
 
@@ -47,7 +54,9 @@ impl Session {
             return Err(GuestError::Version { agent: hello.protocol, agent_build: hello.agent_build });
         }
         let mut config = yamux::Config::default();
+        config.set_max_num_streams(STREAMS_MAX);
         config.set_max_connection_receive_window(Some(RECEIVE_WINDOW_BYTES));
+        config.set_split_send_size(SEND_BYTES);
         let connection = yamux::Connection::new(stream.compat(), config, yamux::Mode::Client);
         let (requests, receiver) = mpsc::channel(16);
         tokio::spawn(drive(connection, receiver));

@@ -8,14 +8,12 @@ use banger_host::staging::remove_tree;
 
 use super::service::{FILE, unknown};
 use super::{ImageError, ImageService};
-use crate::artifact::{ArtifactError, Shelf, Work, fetch_tar, in_staging, random, sha256_file};
+use crate::artifact::{ArtifactError, Shelf, Work, fetch_tar, in_staging, sha256_file};
 use crate::catalog::{self, Entry};
 use crate::clock::unix_ms;
+use crate::identity::fill_random;
 use crate::operation::Reporter;
 use crate::store::ImageRow;
-
-/// Room for what people install. It costs nothing: what is not used is a hole in the file.
-const ROOT_MIN_BYTES: u64 = 8 << 30;
 
 /// The part of the staging directory that is not published.
 const BUILD_DIR: &str = "build";
@@ -79,7 +77,8 @@ impl ImageService {
         let tar = fetch_tar(self.archive.as_ref(), &entry.source, &build_dir, reporter).await?;
 
         reporter.stage(Stage::Image, format!("making the filesystem of {}", entry.name));
-        let (staging, made) = in_staging(staging, reporter, move |work| make(&tar, work)).await?;
+        let size = self.size;
+        let (staging, made) = in_staging(staging, reporter, move |work| make(&tar, size, work)).await?;
         remove_tree(&build_dir).await?;
 
         let id = Shelf::new_id();
@@ -97,17 +96,16 @@ impl ImageService {
 }
 
 /// Turns the tar into the image file.
-fn make(tar: &Path, work: &Work<'_>) -> Result<Made, ArtifactError> {
+fn make(tar: &Path, size: ImageSize, work: &Work<'_>) -> Result<Made, ArtifactError> {
+    let file = File::open(tar).map_err(ArtifactError::io("open", tar))?;
+    let sha256 = sha256_file(file).map_err(ArtifactError::io("read", tar))?;
     let image = work.dir.join(FILE);
-    let mut uuid = random::<16>();
+    let mut uuid = [0; 16];
+    fill_random(&mut uuid);
     // Version 4, variant 1: random.
     uuid[6] = uuid[6] & 0x0f | 0x40;
     uuid[8] = uuid[8] & 0x3f | 0x80;
-    let options = Ext4Options {
-        size: ImageSize::Headroom { min_bytes: ROOT_MIN_BYTES },
-        label: "banger-root".into(),
-        uuid,
-    };
+    let options = Ext4Options { size, label: "banger-root".into(), uuid };
     let summary = tar_to_ext4(tar, &image, &options, &mut |done, total| work.progress(done, total))
         .map_err(ArtifactError::make("the filesystem"))?;
     for notice in &summary.notices {
@@ -115,8 +113,5 @@ fn make(tar: &Path, work: &Work<'_>) -> Result<Made, ArtifactError> {
     }
     std::fs::set_permissions(&image, Permissions::from_mode(0o444))
         .map_err(ArtifactError::io("set the mode of", &image))?;
-    let file = File::open(&image).map_err(ArtifactError::io("open", &image))?;
-    let sha256 = sha256_file(&file, &mut |done, total| work.progress(done, total))
-        .map_err(ArtifactError::io("read back", &image))?;
     Ok(Made { size_bytes: summary.image_bytes, sha256 })
 }

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use banger_api::image::Image;
+use banger_host::ext4::ImageSize;
 
 use super::ImageError;
 use crate::artifact::{Archive, DebianArchive, Flights, Shelf};
@@ -13,6 +14,9 @@ use crate::store::{ImageRow, Store};
 /// The image's file in its directory.
 pub(super) const FILE: &str = "rootfs.ext4";
 
+/// Room for what people install. It costs nothing: what is not used is a hole in the file.
+const ROOT_MIN_BYTES: u64 = 8 << 30;
+
 /// All that is done with images.
 #[derive(Clone)]
 pub struct ImageService {
@@ -20,6 +24,8 @@ pub struct ImageService {
     pub(super) shelf: Shelf,
     pub(super) flights: Flights,
     pub(super) archive: Arc<dyn Archive>,
+    /// Of new root filesystems.
+    pub(super) size: ImageSize,
 }
 
 impl ImageService {
@@ -29,7 +35,9 @@ impl ImageService {
 
     /// With another place to get images from.
     pub fn with_archive(store: Store, paths: &Paths, archive: Arc<dyn Archive>) -> Self {
-        Self { store, shelf: Shelf::new(paths.images()), flights: Flights::default(), archive }
+        let shelf = Shelf::new(paths.images());
+        let size = ImageSize::Headroom { min_bytes: ROOT_MIN_BYTES };
+        Self { store, shelf, flights: Flights::default(), archive, size }
     }
 
     /// Removes what a former daemon left half-made, and answers what that was. Call it before anything else.
@@ -62,7 +70,9 @@ impl ImageService {
     pub async fn pull(&self, name: &str, reporter: &Reporter) -> Result<ImageRow, ImageError> {
         match self.local(name)? {
             Some(row) => {
-                reporter.notice(format!("image {name} is on this host already; delete it first to build it anew"));
+                reporter.notice(format!(
+                    "image {name} is on this host already; delete it first to build it anew"
+                ));
                 Ok(row)
             }
             None => self.get(name, reporter).await,
@@ -174,7 +184,10 @@ pub(super) fn unknown(name: &str) -> ImageError {
 
 fn not_here(name: &str) -> ImageError {
     match catalog::find(catalog::images(), name) {
-        Some(_) => ImageError::Unknown { name: name.into(), hint: "it is in the catalog, but not on this host".into() },
+        Some(_) => ImageError::Unknown {
+            name: name.into(),
+            hint: "it is in the catalog, but not on this host".into(),
+        },
         None => unknown(name),
     }
 }

@@ -60,8 +60,13 @@ impl InitramfsCache {
     fn prune(&self, goes: impl Fn(&str, &Path) -> bool) {
         for entry in std::fs::read_dir(&self.0).into_iter().flatten().flatten() {
             let path = entry.path();
-            let Some((id, _)) = path.file_name().and_then(|name| name.to_str()?.split_once('-')) else { continue };
-            if !id.is_empty() && path.extension().is_some_and(|extension| extension == "cpio") && goes(id, &path) {
+            let Some((id, _)) = path.file_name().and_then(|name| name.to_str()?.split_once('-')) else {
+                continue;
+            };
+            if !id.is_empty()
+                && path.extension().is_some_and(|extension| extension == "cpio")
+                && goes(id, &path)
+            {
                 match std::fs::remove_file(&path) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => {
                         tracing::warn!(path = %path.display(), %error, "an old initramfs stays");

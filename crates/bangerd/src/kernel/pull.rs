@@ -102,7 +102,8 @@ impl KernelService {
 /// Takes what a VM needs out of the tar.
 fn make(tar: &Path, work: &Work<'_>) -> Result<Made, ArtifactError> {
     let tree = KernelTree::from_tar(tar).map_err(ArtifactError::make("the list of its modules"))?;
-    let vmlinux = extract_vmlinux(tree.vmlinuz()).map_err(ArtifactError::make("vmlinux of its boot image"))?;
+    let vmlinux =
+        extract_vmlinux(tree.vmlinuz()).map_err(ArtifactError::make("vmlinux of its boot image"))?;
     write(&work.dir.join(VMLINUX), &vmlinux)?;
     let sha256 = sha256(&vmlinux);
     drop(vmlinux);

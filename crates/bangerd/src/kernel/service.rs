@@ -81,7 +81,8 @@ impl KernelService {
     pub async fn pull(&self, name: &str, reporter: &Reporter) -> Result<KernelRow, KernelError> {
         match self.local(name)? {
             Some(row) => {
-                reporter.notice(format!("kernel {name} is on this host already; delete it first to get it anew"));
+                reporter
+                    .notice(format!("kernel {name} is on this host already; delete it first to get it anew"));
                 Ok(row)
             }
             None => self.get(name, reporter).await,
@@ -170,7 +171,10 @@ impl KernelService {
 
     pub(super) fn missing_file(&self, row: &KernelRow) -> Option<PathBuf> {
         let dir = self.shelf.dir(&row.id);
-        [VMLINUX, MODULES_ARCHIVE, MODULES_DISK].map(|file| dir.join(file)).into_iter().find(|path| !path.is_file())
+        [VMLINUX, MODULES_ARCHIVE, MODULES_DISK]
+            .map(|file| dir.join(file))
+            .into_iter()
+            .find(|path| !path.is_file())
     }
 
     pub(super) fn lost(&self, row: &KernelRow, path: PathBuf) -> Result<KernelError, KernelError> {
@@ -216,7 +220,10 @@ pub(super) fn unknown(name: &str) -> KernelError {
 
 fn not_here(name: &str) -> KernelError {
     match catalog::find(catalog::kernels(), name) {
-        Some(_) => KernelError::Unknown { name: name.into(), hint: "it is in the catalog, but not on this host".into() },
+        Some(_) => KernelError::Unknown {
+            name: name.into(),
+            hint: "it is in the catalog, but not on this host".into(),
+        },
         None => unknown(name),
     }
 }

@@ -51,13 +51,15 @@ impl Operation {
 
     fn push(&self, event: Event) {
         let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        history.push(event);
-        self.length.send_replace(history.len());
+        // Work that was cut off may still have something to say; the last event stays the last.
+        if !ended(&history) {
+            history.push(event);
+            self.length.send_replace(history.len());
+        }
     }
 
     pub fn done(&self) -> bool {
-        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        matches!(history.last(), Some(Event::Succeeded { .. } | Event::Failed { .. }))
+        ended(&self.history.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The event number `index`, as soon as there is one; none after the last.
@@ -69,7 +71,7 @@ impl Operation {
                 if let Some(event) = history.get(index) {
                     return Some(event.clone());
                 }
-                if matches!(history.last(), Some(Event::Succeeded { .. } | Event::Failed { .. })) {
+                if ended(&history) {
                     return None;
                 }
             }
@@ -81,6 +83,10 @@ impl Operation {
     pub fn cancel(&self) {
         self.cancel.cancel();
     }
+}
+
+fn ended(history: &[Event]) -> bool {
+    matches!(history.last(), Some(Event::Succeeded { .. } | Event::Failed { .. }))
 }
 
 impl Operations {

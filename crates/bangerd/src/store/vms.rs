@@ -171,7 +171,7 @@ mod tests {
         let store = Store::open(&dir.path().join("banger.db")).unwrap();
         let vm = row("0123456789ab", "brave-otter");
         store.insert_vm(&vm).unwrap();
-        assert_eq!(store.vms().unwrap(), [vm.clone()]);
+        assert_eq!(store.vms().unwrap(), std::slice::from_ref(&vm));
         store.set_vm_phase(&vm.id, VmPhase::Deleting).unwrap();
         assert_eq!(store.vms().unwrap()[0].phase, VmPhase::Deleting);
         store.delete_vm(&vm.id).unwrap();

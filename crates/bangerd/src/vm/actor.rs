@@ -278,7 +278,8 @@ impl Actor {
             JobEnd::Deleted(Err(error)) => (State::Deleting, Some(error)),
         };
         let was = std::mem::replace(&mut self.state, state);
-        tracing::info!(vm = %self.row.name, id = %self.row.id, from = ?was, to = ?state, failed = failure.is_some());
+        let failed = failure.is_some();
+        tracing::info!(vm = %self.row.name, id = %self.row.id, from = ?was, to = ?state, failed, "changed state");
         if let Some(error) = failure {
             self.failed(Arc::new(error));
         }

@@ -1,13 +1,14 @@
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::time::{Duration, Instant};
 
 use banger_api::stream::{ExecSpec, WindowSize};
 use banger_api::vm::VmState;
-use banger_api::{ApiError, ByteString, Client, ErrorCode};
+use banger_api::{ApiError, ByteString, Client, ClientError, ErrorCode};
 use clap::Args;
 
-use crate::error::{CommandError, OUTPUT_CLOSED, exit_code};
+use crate::error::{CommandError, OUTPUT_CLOSED};
 use crate::session::{Outcome, Session, SessionError, Signals, window_size};
 use crate::ui;
 
@@ -113,24 +114,28 @@ pub(crate) async fn run(
     }
 }
 
-/// A session that broke most often did so because the VM went away under it.
+/// How long a VM that takes its commands down with it may need to be seen stopped.
+const STOP_LIMIT: Duration = Duration::from_secs(2);
+
+/// A session that broke most often did so because the VM, or the daemon, went away under it.
 async fn broken(client: &Client, vm: &str, error: &SessionError) -> ApiError {
-    // The stream ends before the VM's process has; a moment later its state tells.
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let stopped = ApiError::new(ErrorCode::Failed, "the VM stopped while the command ran");
     let told = ApiError::from_error(ErrorCode::Failed, error);
-    let stopped = match client.vm(vm).await {
-        Ok(vm) if vm.state == VmState::Running => {
-            return told.with_hint(format!("see what it says: banger vm logs {vm}", vm = vm.spec.name));
+    let deadline = Instant::now() + STOP_LIMIT;
+    loop {
+        match client.vm(vm).await {
+            Ok(vm) if vm.state == VmState::Running && Instant::now() < deadline => {}
+            Ok(vm) if vm.state == VmState::Running => {
+                return told.with_hint(format!("see what the guest says: banger vm logs {}", vm.spec.name));
+            }
+            Ok(vm) => return stopped.because(vm.last_error.unwrap_or_else(|| format!("it is {}", vm.state))),
+            Err(ClientError::Api(error)) if error.code == ErrorCode::NotFound => {
+                return stopped.because(error.message);
+            }
+            Err(ClientError::NotRunning { .. }) => return told.because("bangerd is not running any more"),
+            Err(_) => return told,
         }
-        Ok(vm) => Some(vm.last_error).map(|why| why.unwrap_or_else(|| format!("the VM is {}", vm.state))),
-        Err(error) => {
-            let error = crate::error::api_error(error);
-            (exit_code(error.code) == 3).then(|| "the VM is gone".to_owned())
-        }
-    };
-    match stopped {
-        Some(why) => ApiError::new(ErrorCode::Failed, "the VM stopped while the command ran").because(why),
-        None => told,
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

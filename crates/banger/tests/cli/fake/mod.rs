@@ -23,20 +23,20 @@ use tokio::sync::{mpsc, watch};
 
 /// What a test sets up, and later looks at.
 #[derive(Default)]
-pub struct World {
-    pub vms: BTreeMap<String, Vm>,
+pub(crate) struct World {
+    pub(crate) vms: BTreeMap<String, Vm>,
     /// Requests that change something, as they came.
-    pub log: Vec<String>,
-    pub build: Option<Build>,
+    pub(crate) log: Vec<String>,
+    pub(crate) build: Option<Build>,
     /// Refuses to stop while idle is asked for.
-    pub busy: bool,
+    pub(crate) busy: bool,
     /// How long a create takes before the VM is there, in milliseconds.
-    pub boot_ms: u64,
+    pub(crate) boot_ms: u64,
     /// Signals that a guest's `trap` command got.
-    pub signals: Vec<String>,
+    pub(crate) signals: Vec<String>,
 }
 
-pub type Shared = Arc<Mutex<World>>;
+pub(crate) type Shared = Arc<Mutex<World>>;
 
 #[derive(Clone)]
 struct App {
@@ -45,15 +45,15 @@ struct App {
     cancelled: watch::Sender<bool>,
 }
 
-pub struct Daemon {
-    pub world: Shared,
-    pub runtime_dir: tempfile::TempDir,
+pub(crate) struct Daemon {
+    pub(crate) world: Shared,
+    pub(crate) runtime_dir: tempfile::TempDir,
     stop: watch::Sender<bool>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Daemon {
-    pub fn start(world: World) -> Self {
+    pub(crate) fn start(world: World) -> Self {
         let runtime_dir = tempfile::tempdir().unwrap();
         let world = Arc::new(Mutex::new(world));
         let (stop, stopped) = watch::channel(false);
@@ -66,7 +66,7 @@ impl Daemon {
     }
 
     /// Waits until the world is as `right` wants it.
-    pub fn wait_for(&self, what: &str, right: impl Fn(&World) -> bool) {
+    pub(crate) fn wait_for(&self, what: &str, right: impl Fn(&World) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(10);
         while !right(&self.world.lock().unwrap()) {
             assert!(
@@ -78,19 +78,29 @@ impl Daemon {
         }
     }
 
-    pub fn log(&self) -> Vec<String> {
+    /// Ends it at once, connections and all; its socket stays behind.
+    pub(crate) fn crash(mut self) -> tempfile::TempDir {
+        self.end();
+        std::mem::replace(&mut self.runtime_dir, tempfile::tempdir().unwrap())
+    }
+
+    fn end(&mut self) {
+        self.stop.send_replace(true);
+        self.thread.take().map(std::thread::JoinHandle::join);
+    }
+
+    pub(crate) fn log(&self) -> Vec<String> {
         self.world.lock().unwrap().log.clone()
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        self.stop.send_replace(true);
-        self.thread.take().map(std::thread::JoinHandle::join);
+        self.end();
     }
 }
 
-pub fn make_socket_dir(runtime_dir: &Path) -> PathBuf {
+pub(crate) fn make_socket_dir(runtime_dir: &Path) -> PathBuf {
     let dir = runtime_dir.join("banger");
     std::fs::DirBuilder::new().mode(0o700).recursive(true).create(&dir).unwrap();
     dir.join("bangerd.sock")
@@ -226,7 +236,7 @@ async fn create(State(app): State<App>, Json(request): Json<CreateVm>) -> Respon
     response
 }
 
-pub fn vm(id: &str, name: &str, lifetime: Lifetime) -> Vm {
+pub(crate) fn vm(id: &str, name: &str, lifetime: Lifetime) -> Vm {
     serde_json::from_value(json!({
         "id": id, "name": name, "image": "debian-trixie", "kernel": "debian-6.12", "vcpu": 2, "memory_mib": 1024,
         "disk_mib": 8192, "vmm": "qemu", "network": "user", "init": "auto", "state": "running", "lifetime": lifetime,

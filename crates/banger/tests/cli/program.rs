@@ -8,29 +8,29 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::fake::Daemon;
+use crate::fake::Daemon;
 
 #[derive(Debug, PartialEq, Eq)]
-pub struct Finished {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Finished {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
-pub struct Call(Command);
+pub(crate) struct Call(Command);
 
-pub struct Running {
-    pub child: Child,
+pub(crate) struct Running {
+    pub(crate) child: Child,
     stdout: Option<JoinHandle<Vec<u8>>>,
     stderr: Arc<Mutex<Vec<u8>>>,
     stderr_reader: JoinHandle<()>,
 }
 
-pub fn banger(daemon: &Daemon, args: &[&str]) -> Call {
+pub(crate) fn banger(daemon: &Daemon, args: &[&str]) -> Call {
     program(env!("CARGO_BIN_EXE_banger").as_ref(), daemon.runtime_dir.path(), args)
 }
 
-pub fn program(banger: &Path, runtime_dir: &Path, args: &[&str]) -> Call {
+pub(crate) fn program(banger: &Path, runtime_dir: &Path, args: &[&str]) -> Call {
     #[allow(clippy::disallowed_methods, reason = "the program under test")]
     let mut command = Command::new(banger);
     command.args(args).env_clear().env("XDG_RUNTIME_DIR", runtime_dir).env("HOME", runtime_dir);
@@ -39,12 +39,12 @@ pub fn program(banger: &Path, runtime_dir: &Path, args: &[&str]) -> Call {
 }
 
 impl Call {
-    pub fn env(mut self, key: &str, value: impl AsRef<OsStr>) -> Self {
+    pub(crate) fn env(mut self, key: &str, value: impl AsRef<OsStr>) -> Self {
         self.0.env(key, value);
         self
     }
 
-    pub fn start(mut self) -> Running {
+    pub(crate) fn start(mut self) -> Running {
         let mut child = self.0.spawn().unwrap();
         let stderr = Arc::new(Mutex::new(Vec::new()));
         let (mut pipe, kept) = (child.stderr.take().unwrap(), stderr.clone());
@@ -57,12 +57,12 @@ impl Call {
         Running { child, stdout: None, stderr, stderr_reader }
     }
 
-    pub fn finish(self) -> Finished {
+    pub(crate) fn finish(self) -> Finished {
         self.start().finish()
     }
 
     /// Feeds it `input` and answers its stdout.
-    pub fn pipe(mut self, input: Vec<u8>) -> Vec<u8> {
+    pub(crate) fn pipe(mut self, input: Vec<u8>) -> Vec<u8> {
         self.0.stdin(Stdio::piped());
         let mut running = self.start();
         let mut stdin = running.child.stdin.take().unwrap();
@@ -77,7 +77,7 @@ impl Call {
 
 impl Running {
     /// Reads a little of its stdout, then no more.
-    pub fn close_stdout(mut self) -> Self {
+    pub(crate) fn close_stdout(mut self) -> Self {
         let mut stdout = self.child.stdout.take().unwrap();
         stdout.read_exact(&mut [0; 10]).unwrap();
         drop(stdout);
@@ -85,7 +85,7 @@ impl Running {
         self
     }
 
-    pub fn wait_for_stderr(&self, text: &str) {
+    pub(crate) fn wait_for_stderr(&self, text: &str) {
         let deadline = Instant::now() + Duration::from_secs(10);
         while !String::from_utf8_lossy(&self.stderr.lock().unwrap()).contains(text) {
             assert!(Instant::now() < deadline, "no {text:?} on stderr");
@@ -93,7 +93,7 @@ impl Running {
         }
     }
 
-    pub fn finish(mut self) -> Finished {
+    pub(crate) fn finish(mut self) -> Finished {
         let stdout = self.stdout.take().unwrap_or_else(|| {
             let mut pipe = self.child.stdout.take().unwrap();
             std::thread::spawn(move || {
@@ -120,7 +120,7 @@ impl Running {
     }
 }
 
-pub fn signal(running: &Running, number: i32) {
+pub(crate) fn signal(running: &Running, number: i32) {
     let pid = rustix::process::Pid::from_child(&running.child);
     let signal = rustix::process::Signal::from_named_raw(number).unwrap();
     rustix::process::kill_process(pid, signal).unwrap();

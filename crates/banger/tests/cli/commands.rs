@@ -1,12 +1,9 @@
 //! The real program against a fake daemon: what is asked, what is shown, what it ends with.
 
-mod fake;
-mod program;
-
+use crate::fake::{Daemon, World, vm};
+use crate::program::{Finished, banger, signal};
 use banger_api::Build;
 use banger_api::vm::Lifetime;
-use fake::{Daemon, World, vm};
-use program::{Finished, banger, signal};
 
 fn two_vms() -> World {
     let mut world = World::default();
@@ -75,6 +72,7 @@ fn a_run_that_banger_fails_ends_with_125() {
     error: cannot prepare ./repo: workspaces are not in this version yet
       help: to run a command, put it behind two dashes: banger run -- CMD
     ");
+    assert_eq!(banger(&daemon, &["run", "-d", "--", "ls"]).finish().code, 125);
     assert_eq!(banger(&daemon, &["vm", "create", "--memory", "lots"]).finish().code, 2);
     assert_eq!(daemon.log(), ["create one Kept"], "nothing else may have been asked for");
 }
@@ -162,7 +160,7 @@ fn what_cannot_be_run_and_what_breaks_is_told() {
     assert_eq!(done.code, 125);
     insta::assert_snapshot!(done.stderr, @r"
     error: the connection to the command ended before the command did
-      help: see what it says: banger vm logs one
+      help: see what the guest says: banger vm logs one
     ");
     let done = banger(&daemon, &["exec", "none", "--", "crash"]).finish();
     assert_eq!(done.code, 125);
@@ -170,6 +168,18 @@ fn what_cannot_be_run_and_what_breaks_is_told() {
     error: there is no VM none
       help: see them all: banger vm list --all
     ");
+}
+
+#[test]
+fn a_daemon_that_dies_under_a_command_is_named() {
+    let daemon = Daemon::start(World::default());
+    let running = banger(&daemon, &["run", "--rm", "--", "trap"]).env("PATH", "/nowhere").start();
+    daemon.wait_for("the command", |world| world.log.iter().any(|line| line == "trap ready"));
+    let runtime_dir = daemon.crash();
+    let done = running.finish();
+    assert_eq!(done.code, 125);
+    assert!(done.stderr.contains("because: bangerd is not running any more\n"), "{}", done.stderr);
+    drop(runtime_dir);
 }
 
 #[test]

@@ -1,13 +1,10 @@
 //! How the program starts a daemon: with a shell script in bangerd's place.
 
-mod fake;
-mod program;
-
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use fake::{Daemon, World};
-use program::program;
+use crate::fake::{Daemon, World};
+use crate::program::program;
 
 /// A copy of banger with `script` as the bangerd beside it.
 fn beside(script: &str) -> (tempfile::TempDir, PathBuf) {
@@ -22,7 +19,7 @@ fn beside(script: &str) -> (tempfile::TempDir, PathBuf) {
 
 fn runtime_dir() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    fake::make_socket_dir(dir.path());
+    crate::fake::make_socket_dir(dir.path());
     dir
 }
 
@@ -128,8 +125,9 @@ fn help_tells_this_hosts_defaults() {
     {
         let done = program(&banger, runtime_dir().path(), args).finish();
         assert_eq!(done.code, 0, "{args:?}");
+        let words = done.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(
-            done.stdout.contains("3 vcpu, 700 MiB, 8 GiB disk, image i, kernel k"),
+            words.contains("3 vcpu, 700 MiB, 8 GiB disk, image i, kernel k"),
             "{args:?}: {}",
             done.stdout
         );

@@ -8,7 +8,7 @@ use tokio_util::codec::Framed;
 
 use super::Shared;
 
-pub async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, world: Shared) {
+pub(crate) async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, world: Shared) {
     let mut frames = Framed::new(stream, FrameCodec);
     let Some(Ok(Frame::Start(spec))) = frames.next().await else { return };
     let words: Vec<String> =

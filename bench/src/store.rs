@@ -1,0 +1,43 @@
+use rusqlite::Connection;
+
+use crate::error::BenchError;
+use crate::home::Home;
+
+/// How many VMs a busy user may have lying about.
+pub(crate) const STORED_VMS: usize = 200;
+
+/// Names of rows that stand for no real VM. Every name that a bench gives begins with `bench-`.
+const PREFIX: &str = "bench-copy-";
+
+impl Home {
+    /// Fills the store up to [`STORED_VMS`] with copies of one VM's row. Real ones would take minutes to make, and listing
+    /// does not look at their disks.
+    pub(crate) fn store_many(&self) -> Result<(), BenchError> {
+        self.banger(&["vm", "create", "--quiet", "--name", "bench-template"])?;
+        self.banger(&["daemon", "stop"])?;
+        let store = Connection::open(self.state().join("banger.db"))?;
+        for n in 1..STORED_VMS {
+            store.execute(
+                "INSERT INTO vms (id, name, image_id, kernel_id, phase, created_at_unix_ms, spec)
+                 SELECT printf('%012x', ?1), ?2 || ?1, image_id, kernel_id, phase, created_at_unix_ms, spec
+                 FROM vms WHERE name = 'bench-template'",
+                (n as i64, PREFIX),
+            )?;
+        }
+        drop(store);
+        self.banger(&["daemon", "start"])?;
+        Ok(())
+    }
+
+    /// Takes out every row of a bench, also of one that was killed; the daemon must not run. When it starts again, it removes
+    /// what is left of VMs without a row.
+    pub(crate) fn forget_rows(&self) -> Result<(), BenchError> {
+        let path = self.state().join("banger.db");
+        if path.is_file() {
+            let forget = "DELETE FROM vms WHERE name LIKE 'bench-%'";
+            // A store without that table is one that no daemon has used yet.
+            let _ = Connection::open(path)?.execute(forget, []);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,192 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use banger_api::{ErrorCode, Event};
+use banger_host::ext4::ImageSize;
+
+use super::*;
+use crate::artifact::fake::{FakeArchive, Tar, cancelled, reported, vm};
+use crate::paths::Paths;
+use crate::store::{ImageRow, Store};
+
+const NAME: &str = "debian-trixie-minimal";
+
+/// A daemon's home with an image service in it.
+struct Home {
+    dir: tempfile::TempDir,
+    store: Store,
+    archive: Arc<FakeArchive>,
+    images: ImageService,
+}
+
+fn home(tar: Tar) -> Home {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = Paths {
+        config_file: dir.path().join("config.toml"),
+        state: dir.path().to_owned(),
+        cache: dir.path().join("cache"),
+        socket: dir.path().join("s"),
+    };
+    fs::create_dir(paths.images()).unwrap();
+    let store = Store::open(&paths.database()).unwrap();
+    let archive = Arc::new(FakeArchive::new(tar));
+    let mut images = ImageService::with_archive(store.clone(), &paths, archive.clone());
+    images.size = ImageSize::Tight;
+    Home { dir, store, archive, images }
+}
+
+impl Home {
+    fn shelf(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.dir.path().join("images")).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_at_once_build_one_image_that_then_only_is_read() {
+    let home = home(Tar::Whole);
+    let (images, other) = (home.images.clone(), home.images.clone());
+    let ((first, _), (second, events)) = tokio::join!(
+        reported(move |reporter| async move { images.ensure(NAME, &reporter).await }),
+        reported(move |reporter| async move { other.ensure(NAME, &reporter).await }),
+    );
+    let row = first.unwrap();
+    assert_eq!(row, second.unwrap());
+    assert_eq!(home.archive.fetched.load(Ordering::SeqCst), 1);
+    assert!(events.iter().any(|event| matches!(event, Event::Notice { text } if text.contains("waiting"))));
+
+    let file = home.images.usable_file(&row).unwrap();
+    assert_eq!(names(file.parent().unwrap()), ["rootfs.ext4"]);
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o444);
+    assert_eq!(file.metadata().unwrap().len(), row.size_bytes);
+    assert_eq!(row.sha256, *home.archive.sha256.lock().unwrap());
+
+    let images = home.images.clone();
+    let (again, events) = reported(move |reporter| async move { images.pull(NAME, &reporter).await }).await;
+    assert_eq!(again.unwrap(), row);
+    assert!(events.iter().any(|event| matches!(event, Event::Notice { text } if text.contains("already"))));
+    assert_eq!(home.images.recover().await.unwrap(), Vec::<PathBuf>::new());
+    let shown = home.images.show(NAME).unwrap();
+    assert!(shown.local && shown.disk_used_bytes.unwrap() < shown.size_bytes.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_build_leaves_nothing_and_can_be_repeated() {
+    let home = home(Tar::Whole);
+    for (tar, code) in [
+        (Tar::NotReady, ErrorCode::HostNotReady),
+        (Tar::Fails, ErrorCode::Failed),
+        (Tar::Garbage, ErrorCode::Failed),
+        (Tar::Cancels, ErrorCode::Cancelled),
+    ] {
+        home.archive.set(tar);
+        let images = home.images.clone();
+        let (result, _) =
+            cancelled(&home.archive, move |reporter| async move { images.pull(NAME, &reporter).await }).await;
+        assert_eq!(result.unwrap_err().code(), code, "{tar:?}");
+        assert_eq!((home.shelf(), home.store.images().unwrap()), (vec![], vec![]), "{tar:?}");
+    }
+    home.archive.set(Tar::Whole);
+    let images = home.images.clone();
+    let (result, _) = reported(move |reporter| async move { images.pull(NAME, &reporter).await }).await;
+    assert_eq!(home.shelf(), [result.unwrap().id]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_file_is_noticed_and_built_anew_unless_vms_build_upon_it() {
+    let home = home(Tar::Whole);
+    let pull = || {
+        let images = home.images.clone();
+        reported(move |reporter| async move { images.ensure(NAME, &reporter).await })
+    };
+    let first = pull().await.0.unwrap();
+    fs::remove_file(home.images.file(&first)).unwrap();
+    let lost = home.images.usable_file(&first).unwrap_err();
+    assert_eq!(
+        (lost.code(), lost.hint().unwrap()),
+        (ErrorCode::Refused, format!("banger image pull {NAME}"))
+    );
+    assert!(!home.images.show(NAME).unwrap().local);
+
+    let second = pull().await.0.unwrap();
+    assert_ne!(second.id, first.id);
+    assert_eq!(home.shelf(), std::slice::from_ref(&second.id));
+
+    home.store.insert_vm(&vm("0123456789ab", "brave-otter", Some(&second.id), None)).unwrap();
+    fs::remove_file(home.images.file(&second)).unwrap();
+    let refused = pull().await.0.unwrap_err();
+    assert!(refused.hint().unwrap().ends_with("banger vm delete brave-otter"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_used_image_stays_and_an_unused_one_goes() {
+    let home = home(Tar::Whole);
+    let images = home.images.clone();
+    let (pulled, _) = reported(move |reporter| async move { images.pull(NAME, &reporter).await }).await;
+    let image = pulled.unwrap();
+    for (id, name) in [("0123456789ab", "brave-otter"), ("0123456789ac", "calm-otter")] {
+        home.store.insert_vm(&vm(id, name, Some(&image.id), None)).unwrap();
+    }
+    let error = home.images.delete(NAME).await.unwrap_err();
+    assert_eq!(error.to_string(), format!("image {NAME} is in use by brave-otter, calm-otter"));
+    assert_eq!(error.code(), ErrorCode::Refused);
+    assert_eq!(home.images.show(NAME).unwrap().used_by, ["brave-otter", "calm-otter"]);
+    for row in home.store.vms().unwrap() {
+        home.store.delete_vm(&row.id).unwrap();
+    }
+    home.images.delete(NAME).await.unwrap();
+    assert_eq!((home.shelf(), home.images.list(false).unwrap()), (vec![], vec![]));
+    assert_eq!(home.images.delete(NAME).await.unwrap_err().code(), ErrorCode::NotFound);
+}
+
+#[tokio::test]
+async fn recovery_removes_what_no_row_names_and_nothing_else() {
+    let home = home(Tar::Whole);
+    home.store.insert_image(&row("aaaaaaaaaaaa")).unwrap();
+    let images = home.dir.path().join("images");
+    for dir in ["aaaaaaaaaaaa", "bbbbbbbbbbbb", ".staging-dead", "notes"] {
+        fs::create_dir(images.join(dir)).unwrap();
+        fs::write(images.join(dir).join("rootfs.ext4"), "x").unwrap();
+    }
+    let mut removed = home.images.recover().await.unwrap();
+    removed.sort();
+    assert_eq!(removed, [images.join(".staging-dead"), images.join("bbbbbbbbbbbb")]);
+    let mut left = home.shelf();
+    left.sort();
+    assert_eq!(left, ["aaaaaaaaaaaa", "notes"]);
+    assert!(home.images.recover().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_unknown_name_is_an_error_with_a_suggestion() {
+    let home = home(Tar::Whole);
+    let images = home.images.clone();
+    let (result, _) =
+        reported(move |reporter| async move { images.ensure("debian-trixi", &reporter).await }).await;
+    let error = result.unwrap_err();
+    assert_eq!(
+        (error.code(), error.hint().as_deref()),
+        (ErrorCode::NotFound, Some("did you mean debian-trixie?"))
+    );
+    assert_eq!(home.archive.fetched.load(Ordering::SeqCst), 0);
+    assert_eq!(home.images.show("nope").unwrap_err().code(), ErrorCode::NotFound);
+    assert_eq!(home.images.list(true).unwrap().len(), crate::catalog::images().len());
+}
+
+fn row(id: &str) -> ImageRow {
+    ImageRow {
+        id: id.into(),
+        name: format!("image-{id}"),
+        source: "test".into(),
+        size_bytes: 1,
+        sha256: String::new(),
+        created_at_unix_ms: 0,
+    }
+}

@@ -1,0 +1,44 @@
+use std::time::Duration;
+
+use e2e::{Home, Programs, skipped, tool};
+
+/// Makes an ordinary user with a range of subordinate ids, known only in a mount namespace of its own, and becomes it.
+const AS_USER: &str = r#"
+set -eu
+etc=$HOME/etc
+if [ ! -d "$etc" ]; then
+    cp -a /etc "$etc"
+    mount --bind "$etc" /etc
+    useradd --no-create-home --home-dir "$HOME" --uid 54321 --user-group --shell /bin/sh banger-e2e
+    usermod --add-subuids 600000-665535 --add-subgids 600000-665535 banger-e2e
+    chown -R 54321:54321 "$HOME"
+    chown -R 0:0 "$etc"
+else
+    mount --bind "$etc" /etc
+fi
+exec setpriv --reuid 54321 --regid 54321 --init-groups --reset-env env \
+    HOME="$HOME" XDG_CONFIG_HOME="$XDG_CONFIG_HOME" XDG_STATE_HOME="$XDG_STATE_HOME" \
+    XDG_CACHE_HOME="$XDG_CACHE_HOME" XDG_RUNTIME_DIR="$XDG_RUNTIME_DIR" PATH="$PATH" "$@"
+"#;
+
+#[test]
+fn needs_root_to_become_an_ordinary_user_who_builds_and_runs() {
+    if !tool(&["unshare", "--mount", "setpriv", "--reuid", "1", "true"]).is_some_and(|(works, _)| works) {
+        return skipped("becoming somebody else takes root (as an ordinary user, every other scenario shows the same)");
+    }
+    if !tool(&["newuidmap"]).is_some_and(|(_, said)| said.contains("usage")) {
+        return skipped("newuidmap is not installed (package uidmap)");
+    }
+    // Everybody may pass through /tmp, and through nothing of root's.
+    let home = Home::bare_in(&std::env::temp_dir().join("banger-e2e"));
+    let programs = Programs::find().copy_to(&home.root().join("bin"));
+    let home = home.with_programs(programs).under(&["unshare", "--mount", "sh", "-c", AS_USER, "sh"]);
+    rustix::fs::chmod(home.root(), 0o755.into()).unwrap();
+    let limit = Duration::from_secs(600);
+    let id = home.program("/usr/bin/id").args(["-u"]).ok();
+    assert_eq!(id.text(), "54321", "{id}");
+    let run = home.banger("run --rm --image debian-trixie-minimal --memory 384M -- id -u").limit(limit).ok();
+    assert_eq!(run.text(), "0", "{run}");
+    assert_eq!(home.banger("run --rm --image debian-trixie-minimal").sh("stat -c %U /etc/shadow").ok().text(), "root");
+    home.assert_no_residue();
+}

@@ -1,0 +1,34 @@
+use std::time::Duration;
+
+use e2e::Home;
+
+#[test]
+fn a_systemd_guest_comes_up_whole_and_goes_down_clean() {
+    let home = Home::golden();
+    home.banger("vm create --start --memory 768M --name x").ok();
+    // The agent answers while systemd is still at it.
+    home.banger("exec x -- true").ok();
+    let early = home.banger("exec x -- systemctl is-system-running").output().text();
+    assert!(["initializing", "starting", "offline", ""].contains(&&*early), "systemd had finished before: {early}");
+    assert_eq!(home.sh("x", "cat /proc/1/comm"), "systemd");
+    assert_eq!(home.vm("x").guest_init.as_deref(), Some("/sbin/init"));
+
+    let up = home.banger("exec x -- systemctl is-system-running --wait").limit(Duration::from_secs(180)).output();
+    assert!(["running", "degraded"].contains(&&*up.text()), "{up}");
+    assert_eq!(home.sh("x", "systemctl list-units --failed --plain --no-legend"), "");
+    assert_eq!(home.sh("x", "hostname; ls -d /root/.; systemctl is-active ssh"), "x\n/root/.\nactive");
+    home.sh("x", "echo kept > /root/file; echo kept > /etc/file");
+
+    let stop = home.banger("vm stop x").ok();
+    assert!(!stop.err.contains("killed"), "{stop}");
+    home.banger("vm start x").ok();
+    assert_eq!(home.sh("x", "cat /root/file /etc/file"), "kept\nkept");
+    assert_eq!(home.sh("x", "dmesg | grep -iE 'recover|orphan cleanup' || true"), "");
+
+    // The guest's own commands do what they say.
+    home.banger("exec x -- systemctl poweroff").output();
+    home.wait_for_state("x", banger_api::vm::VmState::Stopped);
+    assert_eq!(home.vm("x").last_error, None);
+    home.banger("vm delete x").ok();
+    home.assert_no_residue();
+}
