@@ -101,7 +101,8 @@ impl Recipe {
     fn args(self) -> Vec<String> {
         let packages = match self {
             Self::Kernel => {
-                return vec!["--variant=extract".into(), "--include=linux-image-cloud-amd64".into()];
+                // The last two are what depmod opens compressed modules with, if it finds them; without, it sees no dependency.
+                return ["--variant=extract", "--include=linux-image-cloud-amd64,liblzma5,libzstd1"].map(String::from).into();
             }
             Self::Golden => [MINIMAL_PACKAGES, GOLDEN_PACKAGES].concat(),
             Self::Minimal => MINIMAL_PACKAGES.to_vec(),

@@ -172,6 +172,14 @@ impl KernelTree {
             Ok(String::from_utf8_lossy(&read_at(tar, name, *place)?).into_owned())
         };
         let index = ModuleIndex::parse(&text("modules.dep")?, &text("modules.builtin")?);
+        // A depmod that cannot decompress modules lists them all, without a word and without their needs.
+        if index.loadable.values().all(|(_, needs)| needs.is_empty()) {
+            return Err(missing(&format!("any dependency in {dir}modules.dep")));
+        }
+        // What a depmod writes that cannot read the modules.
+        if index.loadable.values().all(|(_, needs)| needs.is_empty()) {
+            return Err(missing("any dependency between modules"));
+        }
         Ok(Self { tar: tar.to_owned(), release, vmlinuz, index, files })
     }
 

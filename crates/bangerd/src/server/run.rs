@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -52,7 +52,7 @@ pub enum ServeError {
 ///
 /// When another one runs, or something that it needs cannot be had.
 pub async fn run(paths: Paths, config: Config) -> Result<(), ServeError> {
-    let _lock = lock(&paths.lock())?;
+    let _lock = lock(&paths).await?;
     let app = assemble(paths, config).await?;
     let socket = app.services.paths.socket.clone();
     let listener = listen(&socket)?;
@@ -109,13 +109,22 @@ async fn assemble(paths: Paths, config: Config) -> Result<AppState, ServeError> 
 }
 
 /// Takes the lock that makes this the only daemon on its state directory. It is let go when the process ends, however.
-fn lock(path: &Path) -> Result<std::fs::File, ServeError> {
-    let failed = |action| move |source| ServeError::File { action, path: path.into(), source };
-    let file = std::fs::File::create(path).map_err(failed("open"))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(ServeError::Running { lock: path.into() }),
-        Err(error) => Err(failed("lock")(error.into())),
+/// A daemon that is about to end holds it a little longer than its socket, so that one is waited for.
+async fn lock(paths: &Paths) -> Result<std::fs::File, ServeError> {
+    let path = paths.lock();
+    let failed = |action| move |source| ServeError::File { action, path: paths.lock(), source };
+    let file = std::fs::File::create(&path).map_err(failed("open"))?;
+    let deadline = Instant::now() + 2 * STOP_LIMIT;
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) => {}
+            Err(error) => return Err(failed("lock")(error.into())),
+        }
+        if Instant::now() > deadline || UnixStream::connect(&paths.socket).await.is_ok() {
+            return Err(ServeError::Running { lock: path });
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
