@@ -53,7 +53,7 @@ fn a_wrong_configuration_is_told_by_line_and_column() {
         ("default_image = \"x\"\n\n[vm_defaults]\nvcpus = 2\n", "4:1", "vcpus"),
         ("[vm_defaults]\nvcpu = \"two\"\n", "2:8", "vcpu"),
         ("[vm_defaults]\nvcpu = 0\n", "2:8", "vcpu"),
-        ("default_image = [\n", "2:1", ""),
+        ("default_image = [\n", "1:18", "unclosed"),
         ("log_level = \"loud\"\n", "1:13", "loud"),
     ] {
         home.configure(text);
@@ -93,7 +93,7 @@ fn many_commands_at_once_start_one_daemon() {
             let list = list.finish(std::time::Duration::from_secs(30));
             assert_eq!(list.code, 0, "{list}");
         }
-        let daemons = home.processes("bangerd");
+        let daemons = home.processes("bangerd serve");
         assert_eq!(daemons.len(), 1, "{daemons:?}");
         home.kill_daemon();
     }

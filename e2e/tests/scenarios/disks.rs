@@ -1,7 +1,11 @@
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use banger_api::vm::VmState;
 use e2e::{Home, Running, eventually};
+use rustix::fs::SeekFrom;
 use rustix::process::Signal;
 use sha2::{Digest as _, Sha256};
 
@@ -32,7 +36,7 @@ fn data_survives_a_stop_and_a_power_cut() {
 fn vms_of_one_image_do_not_see_each_other() {
     let home = Home::new();
     let image = std::fs::read_dir(home.state().join("images")).unwrap().next().unwrap().unwrap();
-    let checksum = || Sha256::digest(std::fs::read(image.path().join("rootfs.ext4")).unwrap());
+    let checksum = || data_checksum(&image.path().join("rootfs.ext4"));
     let before = checksum();
     let boots: Vec<Running> =
         ["a", "b"].iter().map(|vm| home.banger("vm create --start --name").args([*vm]).start()).collect();
@@ -52,6 +56,25 @@ fn vms_of_one_image_do_not_see_each_other() {
     home.assert_no_residue();
 }
 
+/// Of what a sparse file holds, and where: its holes are most of it.
+fn data_checksum(path: &Path) -> String {
+    let file = File::open(path).unwrap();
+    let mut hash = Sha256::new();
+    let (mut at, mut buffer) = (0, vec![0; 1 << 20]);
+    while let Ok(start) = rustix::fs::seek(&file, SeekFrom::Data(at)) {
+        let end = rustix::fs::seek(&file, SeekFrom::Hole(start)).unwrap();
+        hash.update(start.to_le_bytes());
+        at = start;
+        while at < end {
+            let len = (end - at).min(buffer.len() as u64) as usize;
+            file.read_exact_at(&mut buffer[..len], at).unwrap();
+            hash.update(&buffer[..len]);
+            at += len as u64;
+        }
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 #[test]
 fn the_root_is_a_whole_debian() {
     let home = Home::new();
@@ -59,7 +82,7 @@ fn the_root_is_a_whole_debian() {
     // Owners, modes, hardlinks, capabilities and device nodes made it through tar and ext4.
     assert_eq!(home.sh("x", "stat -c '%a %U:%G' /etc/shadow /tmp /usr/bin/passwd"), "640 root:shadow\n1777 root:root\n4755 root:root");
     assert_eq!(home.sh("x", "test -c /dev/null && echo x > /dev/null && perl -e 'print 6*7'"), "42");
-    assert_eq!(home.sh("x", "dpkg --audit; dpkg --verify 2>&1 | grep -v ' c /' | head -5"), "");
+    assert_eq!(home.sh("x", "dpkg --audit; dpkg --verify 2>&1 | grep -vE ' c /|/usr/share/(doc|man|info|locale|lintian)/' | head -5"), "");
     assert_eq!(home.sh("x", "stat -c %T -f / /root; df --output=target / /root | tail -2"), "ext2/ext3\next2/ext3\n/\n/root");
     let uname = home.sh("x", "uname -r; ls /lib/modules");
     let lines: Vec<&str> = uname.lines().collect();

@@ -26,18 +26,12 @@ fn needs_a_reachable_mirror_the_guest_gets_out() {
 }
 
 #[test]
-fn the_guest_reaches_its_gateway_and_nothing_of_the_hosts() {
+fn the_guest_knows_itself_and_its_name_server() {
     let home = Home::new();
-    // What listens on the host's loopback is not the guest's business.
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
     home.boot("x");
     assert_eq!(home.vm("x").address.as_deref(), Some("10.0.2.15"));
-    assert_eq!(home.sh("x", "hostname; getent hosts x | grep -c x; grep -c nameserver /etc/resolv.conf"), "x\n1\n1");
-    for address in ["127.0.0.1", "10.0.2.2"] {
-        let connect = format!("timeout 5 bash -c 'exec 3<>/dev/tcp/{address}/{port}'");
-        assert_ne!(home.banger("exec x").sh(&connect).output().code, 0, "the guest reaches the host by {address}");
-    }
+    let known = home.sh("x", "hostname; getent hosts x | grep -c x; grep -c nameserver /etc/resolv.conf");
+    assert_eq!(known, "x\n1\n1");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Who may talk to the daemon, and in which words.
 
 use axum::Json;
-use axum::extract::{FromRequest, Request};
-use axum::http::header;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use banger_api::{ApiError, BUILD_HEADER, Build, ErrorCode};
@@ -57,6 +58,16 @@ pub(super) async fn same_build(request: Request, next: Next) -> Response {
     Failure(error).into_response()
 }
 
+/// The answer to a path that leads nowhere.
+pub(super) async fn nothing_there(uri: Uri) -> Failure {
+    Failure(ApiError::new(ErrorCode::NotFound, format!("bangerd has nothing at {}", uri.path())))
+}
+
+/// The answer to a method that a path does not know.
+pub(super) async fn not_done_there(method: Method, uri: Uri) -> Failure {
+    Failure(ApiError::new(ErrorCode::Usage, format!("bangerd cannot {method} {}", uri.path())))
+}
+
 /// A JSON body; an absent one is an empty object. Errors are [`ApiError`]s, as everywhere.
 pub(super) struct Body<T>(pub(super) T);
 
@@ -74,5 +85,19 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         // `curl -d` names another type unless told otherwise, and there is only one that we take.
         request.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
         Json::from_request(request, state).await.map(|Json(body)| Self(body)).map_err(|error| refuse(&error))
+    }
+}
+
+/// The query of a request. Errors are [`ApiError`]s, as everywhere.
+pub(super) struct Params<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        Query::try_from_uri(&parts.uri).map(|Query(params)| Self(params)).map_err(|error| {
+            let refusal = ApiError::new(ErrorCode::Usage, "the request's query is not as it must be");
+            Failure(refusal.because(error.body_text()))
+        })
     }
 }

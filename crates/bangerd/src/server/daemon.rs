@@ -1,8 +1,9 @@
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use banger_api::daemon::{DaemonStatus, StopDaemon};
 use banger_api::{ApiError, Build, ErrorCode};
 
+use super::access::Params;
 use super::error::Answer;
 use super::state::AppState;
 use crate::vm::state::State as VmState;
@@ -31,7 +32,7 @@ pub(super) async fn status(State(app): State<AppState>) -> Json<DaemonStatus> {
     post, path = "/v1/daemon/stop", params(StopDaemon),
     responses((status = 200), (status = 409, body = ApiError))
 )]
-pub(super) async fn stop(State(app): State<AppState>, Query(how): Query<StopDaemon>) -> Answer<()> {
+pub(super) async fn stop(State(app): State<AppState>, Params(how): Params<StopDaemon>) -> Answer<()> {
     let (sessions, operations) = (app.sessions.count(), running_operations(&app));
     let leased = app.vms.list().iter().filter(|view| view.is_leased()).count();
     if how.if_idle && (sessions > 0 || leased > 0 || !operations.is_empty()) {

@@ -1,17 +1,17 @@
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::response::Response;
 use banger_api::image::{Image, ListImages, PullImage};
 use banger_api::{ApiError, ErrorCode, Event};
 
-use super::access::Body;
+use super::access::{Body, Params};
 use super::error::{Answer, Failure, image_error};
 use super::operation::event_stream;
 use super::state::AppState;
 
 /// The images on this host, and those of the catalog when asked for.
 #[utoipa::path(get, path = "/v1/images", params(ListImages), responses((status = 200, body = [Image])))]
-pub(super) async fn list(State(app): State<AppState>, Query(which): Query<ListImages>) -> Answer<Vec<Image>> {
+pub(super) async fn list(State(app): State<AppState>, Params(which): Params<ListImages>) -> Answer<Vec<Image>> {
     Ok(Json(app.services.images.list(which.available)?))
 }
 

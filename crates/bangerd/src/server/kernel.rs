@@ -1,17 +1,17 @@
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::response::Response;
 use banger_api::kernel::{Kernel, ListKernels, PullKernel};
 use banger_api::{ApiError, ErrorCode, Event};
 
-use super::access::Body;
+use super::access::{Body, Params};
 use super::error::{Answer, Failure, kernel_error};
 use super::operation::event_stream;
 use super::state::AppState;
 
 /// The kernels on this host, and those of the catalog when asked for.
 #[utoipa::path(get, path = "/v1/kernels", params(ListKernels), responses((status = 200, body = [Kernel])))]
-pub(super) async fn list(State(app): State<AppState>, Query(which): Query<ListKernels>) -> Answer<Vec<Kernel>> {
+pub(super) async fn list(State(app): State<AppState>, Params(which): Params<ListKernels>) -> Answer<Vec<Kernel>> {
     Ok(Json(app.services.kernels.list(which.available)?))
 }
 

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use banger_api::ApiError;
@@ -11,6 +11,7 @@ use futures_util::stream;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt as _;
 
+use super::access::Params;
 use super::error::Failure;
 use super::state::AppState;
 use crate::paths::VmDir;
@@ -26,7 +27,7 @@ const FOLLOW_INTERVAL: Duration = Duration::from_millis(200);
 pub(super) async fn logs(
     State(app): State<AppState>,
     Path(vm): Path<String>,
-    Query(which): Query<VmLogs>,
+    Params(which): Params<VmLogs>,
 ) -> Result<Response, Failure> {
     let view = app.vms.find(&vm)?;
     let name = match which.source {

@@ -54,3 +54,13 @@ fn router() -> OpenApiRouter<AppState> {
 pub fn openapi() -> utoipa::openapi::OpenApi {
     router().into_openapi()
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_committed_description_is_the_api() {
+        let described = include_str!("../../../../docs/openapi.json");
+        let now = super::openapi().to_pretty_json().unwrap();
+        assert_eq!(described.trim(), now.trim(), "renew it: `bangerd openapi > docs/openapi.json`");
+    }
+}

@@ -8,7 +8,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::access::{OwnUserListener, same_build};
+use super::access::{OwnUserListener, not_done_there, nothing_there, same_build};
 use super::router;
 use super::state::{AppState, Sessions};
 use crate::config::{Config, HostSize};
@@ -60,7 +60,13 @@ pub async fn run(paths: Paths, config: Config) -> Result<(), ServeError> {
     warm_up(&app);
     stop_on_signals(&app.stopping)?;
 
-    let service = router().split_for_parts().0.layer(axum::middleware::from_fn(same_build)).with_state(app.clone());
+    let service = router()
+        .split_for_parts()
+        .0
+        .fallback(nothing_there)
+        .method_not_allowed_fallback(not_done_there)
+        .layer(axum::middleware::from_fn(same_build))
+        .with_state(app.clone());
     let (stopping, stopped) = (app.stopping.clone(), app.stopping.clone());
     let server = axum::serve(OwnUserListener(listener), service)
         .with_graceful_shutdown(async move { stopping.cancelled().await });

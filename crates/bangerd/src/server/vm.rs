@@ -2,14 +2,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::response::Response;
 use banger_api::vm::{CreateVm, DeleteVm, KillVm, Lifetime, ListVms, StopVm, Stopped, Vm, VmHealth};
 use banger_api::{ApiError, ErrorCode, Event};
 use banger_host::files::allocated_bytes;
 use banger_host::process::Signal;
 
-use super::access::Body;
+use super::access::{Body, Params};
 use super::error::{Answer, Failure, vm_error};
 use super::operation::{Lease, event_stream};
 use super::state::AppState;
@@ -23,7 +23,7 @@ const DELETE_GRACE: Duration = Duration::from_secs(20);
 
 /// The VMs that run, or all of them.
 #[utoipa::path(get, path = "/v1/vms", params(ListVms), responses((status = 200, body = [Vm])))]
-pub(super) async fn list(State(app): State<AppState>, Query(which): Query<ListVms>) -> Json<Vec<Vm>> {
+pub(super) async fn list(State(app): State<AppState>, Params(which): Params<ListVms>) -> Json<Vec<Vm>> {
     let shown = |view: &VmView| which.all || view.state != crate::vm::state::State::Stopped;
     Json(app.vms.list().iter().filter(|view| shown(view)).map(VmView::to_api).collect())
 }
@@ -165,7 +165,7 @@ fn parse_signal(name: &str) -> Result<Signal, Failure> {
 pub(super) async fn delete(
     State(app): State<AppState>,
     Path(vm): Path<String>,
-    Query(how): Query<DeleteVm>,
+    Params(how): Params<DeleteVm>,
 ) -> Result<Response, Failure> {
     let (vms, view) = (app.vms.clone(), app.vms.find(&vm)?);
     let operation = app.operations().spawn(format!("delete vm {}", view.row.name), |reporter| async move {

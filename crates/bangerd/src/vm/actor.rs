@@ -258,6 +258,7 @@ impl Actor {
 
     fn ended(&mut self, end: JobEnd) {
         self.job = None;
+        let was = self.state;
         let (state, failure) = match end {
             JobEnd::Created(Ok(row)) => {
                 self.row = row;
@@ -277,7 +278,7 @@ impl Actor {
             JobEnd::Deleted(Ok(())) => (State::Gone, None),
             JobEnd::Deleted(Err(error)) => (State::Deleting, Some(error)),
         };
-        let was = std::mem::replace(&mut self.state, state);
+        self.state = state;
         let failed = failure.is_some();
         tracing::info!(vm = %self.row.name, id = %self.row.id, from = ?was, to = ?state, failed, "changed state");
         if let Some(error) = failure {

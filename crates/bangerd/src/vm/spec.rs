@@ -9,8 +9,8 @@ use crate::store::StoredSpec;
 
 /// Kernel, agent and a shell need about 100 MiB; below this nothing useful boots.
 const MIN_MEMORY_MIB: u64 = 128;
-/// The smallest filesystem that is worth having as a home.
-const MIN_DISK_MIB: u64 = 16;
+/// The smallest filesystem that has room for its journal and something else.
+const MIN_DISK_MIB: u64 = 64;
 /// What ext4 with 4 KiB blocks can grow to.
 const MAX_DISK_MIB: u64 = 16 * 1024 * 1024;
 
@@ -116,6 +116,7 @@ mod tests {
             with(None, Some(16 * 1024 + 1), None),
             with(None, Some(u64::MAX), None),
             with(None, None, Some(0)),
+            with(None, None, Some(MIN_DISK_MIB - 1)),
             with(None, None, Some(u64::MAX)),
         ] {
             assert!(matches!(resolved(&bad, Acceleration::Kvm), Err(VmError::Size { .. })), "{bad:?}");
