@@ -63,7 +63,8 @@ impl Args {
 
 fn value<T: FromStr>(option: &str, word: Option<String>) -> Result<T, String> {
     let parsed = word.as_deref().and_then(|word| word.parse().ok());
-    parsed.ok_or_else(|| format!("bench: {option} takes a value, not {:?}\n{USAGE}", word.unwrap_or_default()))
+    parsed
+        .ok_or_else(|| format!("bench: {option} takes a value, not {:?}\n{USAGE}", word.unwrap_or_default()))
 }
 
 #[cfg(test)]

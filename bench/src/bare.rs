@@ -27,9 +27,12 @@ impl BareQemu {
     /// Takes it from the process `pid`.
     pub(crate) fn like(pid: u32) -> Result<Self, BenchError> {
         let proc = PathBuf::from(format!("/proc/{pid}"));
-        let program = std::fs::read_link(proc.join("exe")).map_err(BenchError::file("read", proc.join("exe")))?;
-        let line = std::fs::read(proc.join("cmdline")).map_err(BenchError::file("read", proc.join("cmdline")))?;
-        let args = line.split(|byte| *byte == 0).skip(1).map(|arg| OsString::from_vec(arg.to_vec())).collect();
+        let program =
+            std::fs::read_link(proc.join("exe")).map_err(BenchError::file("read", proc.join("exe")))?;
+        let line =
+            std::fs::read(proc.join("cmdline")).map_err(BenchError::file("read", proc.join("cmdline")))?;
+        let args =
+            line.split(|byte| *byte == 0).skip(1).map(|arg| OsString::from_vec(arg.to_vec())).collect();
         Ok(Self { program, args: without_disks(args) })
     }
 
@@ -39,13 +42,20 @@ impl BareQemu {
         let start = Instant::now();
         let line = self.program.display().to_string();
         let mut command = command(&self.program);
-        command.args(&self.args).current_dir(dir.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .args(&self.args)
+            .current_dir(dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         let mut qemu = command.spawn().map(Killed).map_err(|source| BenchError::Spawn { line, source })?;
         let mut channel = loop {
             match UnixStream::connect(dir.path().join("agent.sock")) {
                 Ok(channel) => break channel,
                 Err(_) if qemu.ended() => return Err(BenchError::NoHello { what: qemu.complaint() }),
-                Err(_) if start.elapsed() > LIMIT => return Err(BenchError::NoHello { what: "no channel".into() }),
+                Err(_) if start.elapsed() > LIMIT => {
+                    return Err(BenchError::NoHello { what: "no channel".into() });
+                }
                 Err(_) => std::thread::sleep(Duration::from_millis(2)),
             }
         };
@@ -127,6 +137,9 @@ mod tests {
     fn disks_are_left_out_and_nothing_else() {
         let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
         let line = "-nodefaults -M microvm -drive if=none,file=x -device virtio-blk-device,drive=x -device virtio-net-device -m 1M";
-        assert_eq!(without_disks(words(line)), words("-nodefaults -M microvm -device virtio-net-device -m 1M"));
+        assert_eq!(
+            without_disks(words(line)),
+            words("-nodefaults -M microvm -device virtio-net-device -m 1M")
+        );
     }
 }

@@ -24,7 +24,11 @@ pub(crate) fn measure(home: &Home, count: usize, load: usize) -> Result<(), Benc
     println!("{}", numbers.line("banger run --rm -- true, cold"));
     let told = home.banger(&["daemon", "logs", "--json"])?;
     let again = String::from_utf8_lossy(&told.stdout).matches("the boot hung").count();
-    println!("{} of {count} came up: {} ({again} second tries in the daemon's log)", count - failed, verdict(failed == 0));
+    println!(
+        "{} of {count} came up: {} ({again} second tries in the daemon's log)",
+        count - failed,
+        verdict(failed == 0)
+    );
     println!();
     Ok(())
 }

@@ -62,7 +62,12 @@ impl Home {
         let line = format!("banger {}", args.join(" "));
         let spawn = |source| BenchError::Spawn { line: line.clone(), source };
         let mut command = command(&self.programs.join("banger"));
-        for (name, dir) in [("CONFIG_HOME", "config"), ("STATE_HOME", "state"), ("CACHE_HOME", "cache"), ("RUNTIME_DIR", "run")] {
+        for (name, dir) in [
+            ("CONFIG_HOME", "config"),
+            ("STATE_HOME", "state"),
+            ("CACHE_HOME", "cache"),
+            ("RUNTIME_DIR", "run"),
+        ] {
             command.env(format!("XDG_{name}"), self.root.join(dir));
         }
         command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -2,7 +2,11 @@
 //!
 //! It drives the programs in `target/dist` in a home of its own, `$XDG_CACHE_HOME/banger-bench`, which keeps the kernel and
 //! the image between runs and can be removed at any time.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool: printing is what it is for")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a developer's tool: printing is what it is for"
+)]
 
 mod args;
 mod bare;

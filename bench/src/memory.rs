@@ -22,6 +22,8 @@ fn rss_mib(home: &Home) -> Result<f64, BenchError> {
     let status: DaemonStatus = home.json(&["daemon", "status", "--json"])?;
     let path = format!("/proc/{}/status", status.pid);
     let text = std::fs::read_to_string(&path).map_err(BenchError::file("read", &path))?;
-    let rss_kib = text.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+    let rss_kib = text
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
     Ok(rss_kib.unwrap_or_default() / 1024.0)
 }

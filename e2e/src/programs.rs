@@ -45,6 +45,7 @@ impl Programs {
 /// Two levels above the test's own program (`<target>/<profile>/deps/x`), wherever cargo's configuration has that.
 fn target_dir() -> PathBuf {
     let own = std::env::current_exe().expect("the path of this program");
-    let deps = own.ancestors().find(|dir| dir.ends_with("deps")).expect("a test runs in cargo's deps directory");
+    let deps =
+        own.ancestors().find(|dir| dir.ends_with("deps")).expect("a test runs in cargo's deps directory");
     deps.ancestors().nth(2).expect("deps lies two levels below the target directory").to_owned()
 }

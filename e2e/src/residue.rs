@@ -27,7 +27,8 @@ impl Home {
     /// What is there and should not be, in words.
     #[track_caller]
     pub fn residue(&self) -> Vec<String> {
-        let mut residue: Vec<String> = self.vms().iter().map(|vm| format!("row of VM {}", vm.spec.name)).collect();
+        let mut residue: Vec<String> =
+            self.vms().iter().map(|vm| format!("row of VM {}", vm.spec.name)).collect();
         let daemon = self.daemon().pid;
         let own = std::process::id();
         for process in owned_by(self.root()) {
@@ -35,7 +36,9 @@ impl Home {
                 residue.push(format!("process {}: {}", process.pid, process.line));
             }
         }
-        residue.extend(entries(&self.state().join("vms")).iter().map(|path| format!("VM directory {}", path.display())));
+        residue.extend(
+            entries(&self.state().join("vms")).iter().map(|path| format!("VM directory {}", path.display())),
+        );
         residue.extend(self.half_made());
         let mut sockets = Vec::new();
         collect_sockets(self.root(), &mut sockets);

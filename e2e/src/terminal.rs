@@ -35,7 +35,8 @@ impl Terminal {
     /// When there is no terminal to be had.
     #[track_caller]
     pub fn open(home: &Home, rows: u16, cols: u16, args: &[&str]) -> Self {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a pseudo-terminal");
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+            .expect("a pseudo-terminal");
         grantpt(&master).expect("the pseudo-terminal is ours");
         unlockpt(&master).expect("the pseudo-terminal opens");
         let name = ptsname(&master, Vec::new()).expect("the pseudo-terminal has a name");

@@ -102,7 +102,9 @@ impl Recipe {
         let packages = match self {
             Self::Kernel => {
                 // The last two are what depmod opens compressed modules with, if it finds them; without, it sees no dependency.
-                return ["--variant=extract", "--include=linux-image-cloud-amd64,liblzma5,libzstd1"].map(String::from).into();
+                return ["--variant=extract", "--include=linux-image-cloud-amd64,liblzma5,libzstd1"]
+                    .map(String::from)
+                    .into();
             }
             Self::Golden => [MINIMAL_PACKAGES, GOLDEN_PACKAGES].concat(),
             Self::Minimal => MINIMAL_PACKAGES.to_vec(),

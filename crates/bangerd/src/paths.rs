@@ -61,8 +61,11 @@ impl Paths {
         banger_api::private_runtime_dir()?;
         for dir in [&self.state, &self.cache] {
             if let Some(parent) = dir.parent() {
-                std::fs::create_dir_all(parent)
-                    .map_err(|source| FileError::Io { action: "make the directory", path: parent.into(), source })?;
+                std::fs::create_dir_all(parent).map_err(|source| FileError::Io {
+                    action: "make the directory",
+                    path: parent.into(),
+                    source,
+                })?;
             }
             private_dir(dir)?;
         }

@@ -44,7 +44,10 @@ fn the_api_needs_no_client_of_ours() {
         let refused = http(&socket, request, &[("content-type", "application/json")], body);
         let failed_later = refused.status == 200 && refused.body.contains("\"failed\"");
         assert!(refused.status == status || failed_later && status == 400, "{request}: {refused:?}");
-        assert!(refused.body.contains("\"message\"") && refused.body.contains("\"code\""), "{request}: {refused:?}");
+        assert!(
+            refused.body.contains("\"message\"") && refused.body.contains("\"code\""),
+            "{request}: {refused:?}"
+        );
     }
     home.assert_no_residue();
 }

@@ -59,7 +59,10 @@ fn needs_root_a_full_disk_ends_a_build() {
     };
     // Too small from the start.
     start("64M");
-    home.banger("image pull debian-trixie-minimal").fails_with(5).says("disk space").says("help: free some disk space");
+    home.banger("image pull debian-trixie-minimal")
+        .fails_with(5)
+        .says("disk space")
+        .says("help: free some disk space");
     home.banger("daemon stop").ok();
 
     // Large enough, until somebody else fills it.

@@ -23,7 +23,8 @@ fn other_build(home: &Home) -> Programs {
 
 fn replace_all(path: &Path, from: &[u8], to: &[u8]) {
     let mut bytes = std::fs::read(path).unwrap();
-    let places: Vec<usize> = (0..bytes.len() - from.len()).filter(|at| bytes[*at..].starts_with(from)).collect();
+    let places: Vec<usize> =
+        (0..bytes.len() - from.len()).filter(|at| bytes[*at..].starts_with(from)).collect();
     assert!(!places.is_empty(), "{from:?} is nowhere in {}", path.display());
     for at in places {
         bytes[at..at + to.len()].copy_from_slice(to);
@@ -46,7 +47,10 @@ fn an_idle_daemon_of_another_build_is_replaced_and_a_busy_one_is_not() {
     // Whoever asks it something all the same is told who is who.
     let refused = http(&home.socket(), "GET /v1/vms", &[("banger-build", "9.9.9 feedbeef0123")], "");
     assert_eq!(refused.status, 426, "{refused:?}");
-    assert!(refused.body.contains("version_mismatch") && refused.body.contains("feedbeef0123"), "{refused:?}");
+    assert!(
+        refused.body.contains("version_mismatch") && refused.body.contains("feedbeef0123"),
+        "{refused:?}"
+    );
     // Its commands would be cut off.
     let busy = home.banger("vm list").fails_with(4);
     busy.says("another").says("busy").says("help: ").says("banger daemon stop");

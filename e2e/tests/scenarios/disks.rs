@@ -25,11 +25,18 @@ fn data_survives_a_stop_and_a_power_cut() {
 
     home.sh("x", "echo two > /etc/two; echo two > /root/two; sync");
     let pid = home.vmm_pid("x");
-    home.processes("qemu").iter().filter(|process| process.pid == pid).for_each(|qemu| qemu.signal(Signal::KILL));
+    home.processes("qemu")
+        .iter()
+        .filter(|process| process.pid == pid)
+        .for_each(|qemu| qemu.signal(Signal::KILL));
     home.wait_for_state("x", VmState::Stopped);
     home.banger("vm start x").ok();
     assert_eq!(home.sh("x", "cat /etc/one /etc/two /root/one /root/two"), "one\ntwo\none\ntwo");
-    assert_ne!(home.sh("x", REPLAYED), "", "a power cut leaves a journal to replay, or the check above proves nothing");
+    assert_ne!(
+        home.sh("x", REPLAYED),
+        "",
+        "a power cut leaves a journal to replay, or the check above proves nothing"
+    );
 }
 
 #[test]
@@ -51,7 +58,15 @@ fn vms_of_one_image_do_not_see_each_other() {
         assert_eq!(home.sh(vm, "cat /etc/mine /root/mine; hostname"), format!("{vm}\n{vm}\n{vm}"));
     }
     home.banger("vm delete --force a b").ok();
-    assert_eq!(home.banger("run --rm").sh("ls /etc/mine /root/mine; cat /etc/debian_version").fails_with(0).err.matches("No such file").count(), 2);
+    assert_eq!(
+        home.banger("run --rm")
+            .sh("ls /etc/mine /root/mine; cat /etc/debian_version")
+            .fails_with(0)
+            .err
+            .matches("No such file")
+            .count(),
+        2
+    );
     assert_eq!(checksum(), before, "the image file has changed");
     home.assert_no_residue();
 }
@@ -80,17 +95,28 @@ fn the_root_is_a_whole_debian() {
     let home = Home::new();
     home.boot("x");
     // Owners, modes, hardlinks, capabilities and device nodes made it through tar and ext4.
-    assert_eq!(home.sh("x", "stat -c '%a %U:%G' /etc/shadow /tmp /usr/bin/passwd"), "640 root:shadow\n1777 root:root\n4755 root:root");
+    assert_eq!(
+        home.sh("x", "stat -c '%a %U:%G' /etc/shadow /tmp /usr/bin/passwd"),
+        "640 root:shadow\n1777 root:root\n4755 root:root"
+    );
     assert_eq!(home.sh("x", "test -c /dev/null && echo x > /dev/null && perl -e 'print 6*7'"), "42");
     assert_eq!(home.sh("x", "dpkg --audit; dpkg --verify 2>&1 | grep -vE ' c /|/usr/share/(doc|man|info|locale|lintian)/' | head -5"), "");
-    assert_eq!(home.sh("x", "stat -c %T -f / /root; df --output=target / /root | tail -2"), "ext2/ext3\next2/ext3\n/\n/root");
+    assert_eq!(
+        home.sh("x", "stat -c %T -f / /root; df --output=target / /root | tail -2"),
+        "ext2/ext3\next2/ext3\n/\n/root"
+    );
     let uname = home.sh("x", "uname -r; ls /lib/modules");
     let lines: Vec<&str> = uname.lines().collect();
     assert_eq!(lines[0], lines[1], "the modules of another kernel");
-    home.sh("x", "modprobe overlay 2>/dev/null || insmod $(find /lib/modules -name 'overlay.ko*' | head -1) || true");
+    home.sh(
+        "x",
+        "modprobe overlay 2>/dev/null || insmod $(find /lib/modules -name 'overlay.ko*' | head -1) || true",
+    );
     // The clock is the host's, within what a boot takes.
     let guest = home.sh("x", "date +%s").parse::<u64>().unwrap();
     let host = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     assert!(guest.abs_diff(host) <= 2, "guest {guest}, host {host}");
-    eventually("entropy", Duration::from_secs(5), || (home.sh("x", "head -c 16 /dev/random | wc -c") == "16").then_some(()));
+    eventually("entropy", Duration::from_secs(5), || {
+        (home.sh("x", "head -c 16 /dev/random | wc -c") == "16").then_some(())
+    });
 }

@@ -21,7 +21,11 @@ fn a_guest_that_hangs_is_killed_after_its_grace() {
 fn stop_kill_and_delete_cut_a_boot_short() {
     let home = Home::new();
     home.banger("vm create --name x").ok();
-    for (verb, state) in [("vm stop", Some(VmState::Stopped)), ("vm kill", Some(VmState::Stopped)), ("vm delete --force", None)] {
+    for (verb, state) in [
+        ("vm stop", Some(VmState::Stopped)),
+        ("vm kill", Some(VmState::Stopped)),
+        ("vm delete --force", None),
+    ] {
         let start = home.banger("vm start x").start();
         until("QEMU runs", Duration::from_secs(20), || !home.processes("qemu").is_empty());
         let cut = home.banger(verb).args(["x"]).ok();
@@ -41,8 +45,14 @@ fn guests_may_end_by_themselves() {
     home.boot("x");
     for (how, trigger) in [("powers off", "o"), ("panics", "c")] {
         let pid = home.vmm_pid("x");
-        home.banger("exec x").sh(&format!("sync; echo 1 > /proc/sys/kernel/sysrq; echo {trigger} > /proc/sysrq-trigger; sleep 60")).output();
-        until(&format!("a guest that {how} is stopped"), Duration::from_secs(20), || home.vm("x").state == VmState::Stopped);
+        home.banger("exec x")
+            .sh(&format!(
+                "sync; echo 1 > /proc/sys/kernel/sysrq; echo {trigger} > /proc/sysrq-trigger; sleep 60"
+            ))
+            .output();
+        until(&format!("a guest that {how} is stopped"), Duration::from_secs(20), || {
+            home.vm("x").state == VmState::Stopped
+        });
         until("QEMU is gone", Duration::from_secs(5), || !is_alive(pid));
         let again = home.banger("exec x -- true").fails_with(125);
         again.says("not running").says("banger vm start x");
@@ -90,7 +100,8 @@ fn references_are_names_ids_and_beginnings_of_ids() {
 fn of_many_creates_of_one_name_one_wins() {
     let home = Home::new();
     let creates: Vec<_> = (0..6).map(|_| home.banger("vm create --name same").start()).collect();
-    let codes: Vec<i32> = creates.into_iter().map(|create| create.finish(Duration::from_secs(60)).code).collect();
+    let codes: Vec<i32> =
+        creates.into_iter().map(|create| create.finish(Duration::from_secs(60)).code).collect();
     assert_eq!(codes.iter().filter(|code| **code == 0).count(), 1, "{codes:?}");
     assert_eq!(codes.iter().filter(|code| **code == 4).count(), 5, "{codes:?}");
     assert_eq!(home.vms().len(), 1);

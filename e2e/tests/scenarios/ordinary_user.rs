@@ -24,7 +24,9 @@ exec setpriv --reuid 54321 --regid 54321 --init-groups --reset-env env \
 #[test]
 fn needs_root_to_become_an_ordinary_user_who_builds_and_runs() {
     if !tool(&["unshare", "--mount", "setpriv", "--reuid", "1", "true"]).is_some_and(|(works, _)| works) {
-        return skipped("becoming somebody else takes root (as an ordinary user, every other scenario shows the same)");
+        return skipped(
+            "becoming somebody else takes root (as an ordinary user, every other scenario shows the same)",
+        );
     }
     if !tool(&["newuidmap"]).is_some_and(|(_, said)| said.contains("usage")) {
         return skipped("newuidmap is not installed (package uidmap)");
@@ -39,6 +41,9 @@ fn needs_root_to_become_an_ordinary_user_who_builds_and_runs() {
     assert_eq!(id.text(), "54321", "{id}");
     let run = home.banger("run --rm --image debian-trixie-minimal --memory 384M -- id -u").limit(limit).ok();
     assert_eq!(run.text(), "0", "{run}");
-    assert_eq!(home.banger("run --rm --image debian-trixie-minimal").sh("stat -c %U /etc/shadow").ok().text(), "root");
+    assert_eq!(
+        home.banger("run --rm --image debian-trixie-minimal").sh("stat -c %U /etc/shadow").ok().text(),
+        "root"
+    );
     home.assert_no_residue();
 }

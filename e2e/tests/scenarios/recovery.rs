@@ -33,7 +33,9 @@ fn a_daemon_killed_in_the_middle_of_a_transfer_loses_no_vm() {
         let out = home.banger("exec x").sh("cat /dev/zero").start();
         let mut through = home.banger("exec x -- cat").stdin("").start();
         through.write(&vec![7; 300_000]);
-        until("bytes flow", Duration::from_secs(20), || out.out_len() > 1_000_000 && through.out_len() > 100_000);
+        until("bytes flow", Duration::from_secs(20), || {
+            out.out_len() > 1_000_000 && through.out_len() > 100_000
+        });
         home.kill_daemon();
         for cut in [out, through] {
             let cut = cut.finish(Duration::from_secs(30));

@@ -92,9 +92,13 @@ fn a_lost_client_ends_its_command() {
 
 /// Does a program of that name run in `x`?
 fn runs(home: &Home, name: &str) -> bool {
-    let script = format!("for p in /proc/[0-9]*; do [ \"$(cat $p/comm)\" = {name} ] && [ $p != /proc/self ] && echo $p; done; true");
+    let script = format!(
+        "for p in /proc/[0-9]*; do [ \"$(cat $p/comm)\" = {name} ] && [ $p != /proc/self ] && echo $p; done; true"
+    );
     // The script's own `cat` may be among them: it is gone when it has been read.
-    home.sh("x", &script).lines().any(|found| home.banger("exec x").sh(&format!("test -d {found}")).output().code == 0)
+    home.sh("x", &script)
+        .lines()
+        .any(|found| home.banger("exec x").sh(&format!("test -d {found}")).output().code == 0)
 }
 
 /// Bytes that look random, the same each time.

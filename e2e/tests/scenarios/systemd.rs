@@ -9,7 +9,10 @@ fn a_systemd_guest_comes_up_whole_and_goes_down_clean() {
     // The agent answers while systemd is still at it.
     home.banger("exec x -- true").ok();
     let early = home.banger("exec x -- systemctl is-system-running").output().text();
-    assert!(["initializing", "starting", "offline", ""].contains(&&*early), "systemd had finished before: {early}");
+    assert!(
+        ["initializing", "starting", "offline", ""].contains(&&*early),
+        "systemd had finished before: {early}"
+    );
     assert_eq!(home.sh("x", "cat /proc/1/comm"), "systemd");
     assert_eq!(home.vm("x").guest_init.as_deref(), Some("/sbin/init"));
 

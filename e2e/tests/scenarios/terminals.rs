@@ -47,7 +47,8 @@ fn a_closed_terminal_ends_its_command_and_a_leased_vm() {
     assert_eq!(home.vm("x").state, VmState::Running);
     home.banger("vm delete --force x").ok();
 
-    let mut terminal = Terminal::open(&home, 24, 80, &["run", "--rm", "--", "sh", "-c", "echo here; sleep 1111"]);
+    let mut terminal =
+        Terminal::open(&home, 24, 80, &["run", "--rm", "--", "sh", "-c", "echo here; sleep 1111"]);
     terminal.expect("here");
     terminal.hang_up();
     terminal.wait();
@@ -63,7 +64,8 @@ fn needs_tmux_a_shell_in_tmux() {
     home.boot("x");
     let socket = home.root().join("tmux.sock");
     let tmux = |words: &[&str]| {
-        let command = home.program("tmux").args(["-f", "/dev/null", "-S"]).args([&socket]).args(words.iter().copied());
+        let command =
+            home.program("tmux").args(["-f", "/dev/null", "-S"]).args([&socket]).args(words.iter().copied());
         command.env("TERM", "xterm-256color").ok().text()
     };
     let banger = home.programs().path("banger");

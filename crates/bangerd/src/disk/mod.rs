@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use banger_host::work_disk::{WorkDiskError, make_work_disk};
 use banger_host::files::{FileError, create_sparse};
+use banger_host::work_disk::{WorkDiskError, make_work_disk};
 
 /// Size of the device-mapper snapshot's chunks: 64 sectors, as the agent sets it up.
 const CHUNK_BYTES: u64 = 32 * 1024;
@@ -45,7 +45,8 @@ mod tests {
     #[test]
     fn a_fully_rewritten_image_fits() {
         // Format: header chunk, then areas of one metadata chunk (2048 entries) and the 2048 chunks it describes.
-        for base_bytes in [1, CHUNK_BYTES, 2048 * CHUNK_BYTES, 2049 * CHUNK_BYTES, 8 << 30, (8 << 30) + 4096] {
+        for base_bytes in [1, CHUNK_BYTES, 2048 * CHUNK_BYTES, 2049 * CHUNK_BYTES, 8 << 30, (8 << 30) + 4096]
+        {
             let chunks = base_bytes.div_ceil(CHUNK_BYTES);
             let needed = (1 + chunks.div_ceil(2048) + chunks) * CHUNK_BYTES;
             assert!(cow_bytes(base_bytes) >= needed, "{base_bytes}");

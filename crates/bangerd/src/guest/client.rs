@@ -50,7 +50,8 @@ impl Guest {
                 }
             }
         };
-        let session = tokio::time::timeout(limit, connect).await.map_err(|_| GuestError::NoHello { limit })??;
+        let session =
+            tokio::time::timeout(limit, connect).await.map_err(|_| GuestError::NoHello { limit })??;
         tracing::info!(dir = %dir.path().display(), hello = ?session.hello, "agent said hello");
         Ok(Self { dir, session: Arc::new(Mutex::new(Some(Arc::new(session)))) })
     }
@@ -94,7 +95,8 @@ impl Guest {
         }
         let limit = ANSWER_LIMIT;
         let connect = Session::connect(self.dir.path(), VmDir::AGENT_SOCKET, Pipe::LeftOvers);
-        let session = tokio::time::timeout(limit, connect).await.map_err(|_| GuestError::NoHello { limit })??;
+        let session =
+            tokio::time::timeout(limit, connect).await.map_err(|_| GuestError::NoHello { limit })??;
         let session = Arc::new(session);
         *current = Some(session.clone());
         Ok(session)
@@ -148,7 +150,9 @@ impl Guest {
         let bytes = read_body(request, response).await?;
         Err(match serde_json::from_slice(&bytes) {
             Ok(messages::GuestError { message, causes }) => GuestError::Refused { message, causes },
-            Err(_) => GuestError::Refused { message: format!("HTTP status {status} for {request}"), causes: vec![] },
+            Err(_) => {
+                GuestError::Refused { message: format!("HTTP status {status} for {request}"), causes: vec![] }
+            }
         })
     }
 }
@@ -164,6 +168,7 @@ async fn with_limit<T>(
 /// Reads an answer of bounded size: the guest is not trusted.
 async fn read_body(request: &'static str, response: Response<Incoming>) -> Result<Bytes, GuestError> {
     let body = Limited::new(response.into_body(), ANSWER_MAX_LEN).collect().await;
-    let refuse = |_| GuestError::Refused { message: format!("the answer to {request} broke off"), causes: vec![] };
+    let refuse =
+        |_| GuestError::Refused { message: format!("the answer to {request} broke off"), causes: vec![] };
     body.map(|body| body.to_bytes()).map_err(refuse)
 }

@@ -14,7 +14,9 @@ pub enum GuestError {
     Closed,
     #[error("the guest's agent said something unintelligible")]
     Answer(#[from] AnswerError),
-    #[error("the guest's agent {agent_build} speaks protocol {agent}, this bangerd speaks {PROTOCOL_VERSION}")]
+    #[error(
+        "the guest's agent {agent_build} speaks protocol {agent}, this bangerd speaks {PROTOCOL_VERSION}"
+    )]
     Version { agent: u32, agent_build: String },
     #[error("the session with the guest's agent broke")]
     Broken,

@@ -148,7 +148,10 @@ pub struct Reporter {
 impl Reporter {
     /// For work that nobody asked for and nobody watches.
     pub fn unwatched() -> Self {
-        Self { operation: Arc::new(Operation::new(String::new(), String::new())), last_progress: Arc::default() }
+        Self {
+            operation: Arc::new(Operation::new(String::new(), String::new())),
+            last_progress: Arc::default(),
+        }
     }
 
     pub fn event(&self, event: Event) {
@@ -202,7 +205,10 @@ mod tests {
             let _ = wait.await;
             Ok(serde_json::Value::Null)
         });
-        let early = { let operation = operation.clone(); tokio::spawn(async move { operation.event(2).await }) };
+        let early = {
+            let operation = operation.clone();
+            tokio::spawn(async move { operation.event(2).await })
+        };
         assert!(matches!(operation.event(1).await, Some(Event::Notice { .. })));
         go.send(()).unwrap();
         assert!(matches!(early.await.unwrap(), Some(Event::Succeeded { .. })));

@@ -52,9 +52,10 @@ pub(super) async fn same_build(request: Request, next: Next) -> Response {
     if matches || request.uri().path().starts_with("/v1/daemon") {
         return next.run(request).await;
     }
-    let error = ApiError::new(ErrorCode::VersionMismatch, format!("bangerd is of build {own}, its client is not"))
-        .because(format!("the client is of build {}", caller.unwrap_or("unknown")))
-        .with_hint("`banger daemon stop`; the next command starts the daemon that belongs to it");
+    let error =
+        ApiError::new(ErrorCode::VersionMismatch, format!("bangerd is of build {own}, its client is not"))
+            .because(format!("the client is of build {}", caller.unwrap_or("unknown")))
+            .with_hint("`banger daemon stop`; the next command starts the daemon that belongs to it");
     Failure(error).into_response()
 }
 
@@ -76,14 +77,19 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 
     async fn from_request(mut request: Request, state: &S) -> Result<Self, Failure> {
         let refuse = |error: &dyn std::error::Error| {
-            Failure(ApiError::from_error(ErrorCode::Usage, error).because("the request's body is not as it must be"))
+            Failure(
+                ApiError::from_error(ErrorCode::Usage, error)
+                    .because("the request's body is not as it must be"),
+            )
         };
         let empty = request.headers().get(header::CONTENT_LENGTH).is_none_or(|length| length == "0");
         if empty && request.headers().get(header::TRANSFER_ENCODING).is_none() {
             return serde_json::from_str("{}").map(Self).map_err(|error| refuse(&error));
         }
         // `curl -d` names another type unless told otherwise, and there is only one that we take.
-        request.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+        request
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
         Json::from_request(request, state).await.map(|Json(body)| Self(body)).map_err(|error| refuse(&error))
     }
 }

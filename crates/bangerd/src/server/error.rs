@@ -19,7 +19,8 @@ pub(super) type Answer<T> = Result<Json<T>, Failure>;
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.0.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            StatusCode::from_u16(self.0.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         (status, Json(self.0)).into_response()
     }
 }
@@ -63,8 +64,8 @@ pub(super) fn vm_error(error: &VmError) -> ApiError {
         _ => {}
     }
     let mut api = ApiError::from_error(vm_code(error), error);
-    if let VmError::Configure(GuestError::Refused { causes, .. }) | VmError::Guest(GuestError::Refused { causes, .. }) =
-        error
+    if let VmError::Configure(GuestError::Refused { causes, .. })
+    | VmError::Guest(GuestError::Refused { causes, .. }) = error
     {
         api.causes.extend(causes.iter().cloned());
     }

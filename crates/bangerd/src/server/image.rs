@@ -11,7 +11,10 @@ use super::state::AppState;
 
 /// The images on this host, and those of the catalog when asked for.
 #[utoipa::path(get, path = "/v1/images", params(ListImages), responses((status = 200, body = [Image])))]
-pub(super) async fn list(State(app): State<AppState>, Params(which): Params<ListImages>) -> Answer<Vec<Image>> {
+pub(super) async fn list(
+    State(app): State<AppState>,
+    Params(which): Params<ListImages>,
+) -> Answer<Vec<Image>> {
     Ok(Json(app.services.images.list(which.available)?))
 }
 

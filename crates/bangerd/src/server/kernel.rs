@@ -11,7 +11,10 @@ use super::state::AppState;
 
 /// The kernels on this host, and those of the catalog when asked for.
 #[utoipa::path(get, path = "/v1/kernels", params(ListKernels), responses((status = 200, body = [Kernel])))]
-pub(super) async fn list(State(app): State<AppState>, Params(which): Params<ListKernels>) -> Answer<Vec<Kernel>> {
+pub(super) async fn list(
+    State(app): State<AppState>,
+    Params(which): Params<ListKernels>,
+) -> Answer<Vec<Kernel>> {
     Ok(Json(app.services.kernels.list(which.available)?))
 }
 

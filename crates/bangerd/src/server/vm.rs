@@ -14,8 +14,8 @@ use super::error::{Answer, Failure, vm_error};
 use super::operation::{Lease, event_stream};
 use super::state::AppState;
 use crate::guest::Guest;
-use crate::paths::VmDir;
 use crate::identity::VmId;
+use crate::paths::VmDir;
 use crate::vm::{VmError, VmView};
 
 /// How long a guest may take to shut down before it is deleted.
@@ -151,7 +151,8 @@ fn parse_signal(name: &str) -> Result<Signal, Failure> {
         "STOP" | "19" => Signal::STOP,
         "CONT" | "18" => Signal::CONT,
         _ => {
-            let error = ApiError::new(ErrorCode::Usage, format!("{name:?} is no signal that a VM can be sent"));
+            let error =
+                ApiError::new(ErrorCode::Usage, format!("{name:?} is no signal that a VM can be sent"));
             return Err(error.with_hint("one of KILL, TERM, INT, QUIT, HUP, STOP, CONT").into());
         }
     })

@@ -88,7 +88,6 @@ struct Waiter {
     stake: Stake,
 }
 
-
 pub(super) struct Actor {
     services: Arc<Services>,
     members: Members,
@@ -104,7 +103,12 @@ pub(super) struct Actor {
 
 impl Actor {
     /// Makes the actor of the VM of `row`, known to `members` from now on.
-    pub(super) fn spawn(services: Arc<Services>, members: Members, row: VmRow, beginning: Beginning) -> VmHandle {
+    pub(super) fn spawn(
+        services: Arc<Services>,
+        members: Members,
+        row: VmRow,
+        beginning: Beginning,
+    ) -> VmHandle {
         let id = row.id.clone();
         let (asks, mailbox) = mpsc::channel(16);
         let first = VmView { row: row.clone(), state: State::Stopped, running: None, last_error: None };
@@ -142,7 +146,8 @@ impl Actor {
             if self.state == State::Gone {
                 break;
             }
-            let exit = self.running.as_ref().filter(|_| self.job.is_none()).map(|running| running.process.clone());
+            let exit =
+                self.running.as_ref().filter(|_| self.job.is_none()).map(|running| running.process.clone());
             tokio::select! {
                 end = poll_job(&mut self.job), if self.job.is_some() => self.ended(end),
                 ask = mailbox.recv() => match ask {
@@ -237,7 +242,8 @@ impl Actor {
                 if job == Job::Kill {
                     cut.cancel();
                 }
-                let target = self.running.as_ref().map(|running| (running.guest.clone(), running.process.clone()));
+                let target =
+                    self.running.as_ref().map(|running| (running.guest.clone(), running.process.clone()));
                 let (token, dir) = (cut.clone(), self.services.paths.vm(&self.row.id));
                 let future = async move {
                     let Some((guest, process)) = target else { return JobEnd::Stopped(Ok(false)) };

@@ -12,7 +12,11 @@ use crate::store::{VmPhase, VmRow};
 
 /// There is no undo: from the first step on it can only go forward, now or when it is tried again. The row goes last, so
 /// that what is left of an attempt that failed is still found by it.
-pub(super) async fn delete(services: &Arc<Services>, row: &VmRow, reporter: &Reporter) -> Result<(), VmError> {
+pub(super) async fn delete(
+    services: &Arc<Services>,
+    row: &VmRow,
+    reporter: &Reporter,
+) -> Result<(), VmError> {
     reporter.stage(Stage::Cleanup, "removing the VM");
     services.store.set_vm_phase(&row.id, VmPhase::Deleting)?;
     remove_tree(services.paths.vm(&row.id).path()).await?;

@@ -37,7 +37,9 @@ impl Handles {
 pub(super) fn remove_file(dir: &VmDir, name: &str) -> Result<(), FileError> {
     let path = dir.file(name);
     match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(FileError::Io { action: "remove", path, source: error }),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(FileError::Io { action: "remove", path, source: error })
+        }
         _ => Ok(()),
     }
 }

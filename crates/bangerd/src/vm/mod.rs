@@ -36,7 +36,6 @@ mod steps;
 mod stop;
 mod view;
 
-
 pub use error::VmError;
 pub use registry::{Plan, Services, Vms};
 pub use view::{RunningView, VmView};

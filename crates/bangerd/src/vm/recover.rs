@@ -10,12 +10,12 @@ use banger_host::process::{FoundProcess, ProcessHandle, find_by_cwd_and_arg};
 use banger_host::staging::remove_tree;
 use tokio_util::sync::CancellationToken;
 
+use super::VmError;
 use super::actor::{ActiveJob, Actor, Beginning, JobEnd};
 use super::handles::Handles;
 use super::registry::Vms;
 use super::start::Started;
 use super::stop::{clean_up, kill_and_wait};
-use super::VmError;
 use crate::clock::unix_ms;
 use crate::guest::Guest;
 use crate::identity::VmId;
@@ -67,9 +67,9 @@ impl Vms {
         let dir = self.services.paths.vm(&row.id);
         let handles = Handles::read(&dir);
         // At most one of them is the VM; a second one can only be of an attempt that was cut off.
-        let known = handles.as_ref().and_then(|handles| {
-            found.iter().position(|process| process.identity() == handles.process)
-        });
+        let known = handles
+            .as_ref()
+            .and_then(|handles| found.iter().position(|process| process.identity() == handles.process));
         let chosen = known.or((!found.is_empty()).then_some(0)).map(|index| found.swap_remove(index));
         for other in &found {
             kill_and_wait(other).await?;

@@ -83,7 +83,9 @@ impl Vms {
         let handles: Vec<VmHandle> = self.members.lock().values().cloned().collect();
         let mut views: Vec<VmView> = handles.iter().map(|handle| handle.view.borrow().clone()).collect();
         views.retain(|view| view.state != State::Gone);
-        views.sort_by(|a, b| (a.row.created_at_unix_ms, &a.row.id).cmp(&(b.row.created_at_unix_ms, &b.row.id)));
+        views.sort_by(|a, b| {
+            (a.row.created_at_unix_ms, &a.row.id).cmp(&(b.row.created_at_unix_ms, &b.row.id))
+        });
         views
     }
 
@@ -107,7 +109,8 @@ impl Vms {
                 Err(VmError::NotFound { reference: reference.into(), similar })
             }
             ref several => {
-                let candidates = several.iter().map(|view| format!("{} ({})", view.row.name, view.row.id)).collect();
+                let candidates =
+                    several.iter().map(|view| format!("{} ({})", view.row.name, view.row.id)).collect();
                 Err(VmError::Ambiguous { reference: reference.into(), candidates })
             }
         }
@@ -179,7 +182,12 @@ impl Vms {
     /// # Errors
     ///
     /// When it is not in a state to be stopped, or cannot even be killed.
-    pub async fn stop(&self, id: &VmId, grace: Duration, reporter: &Reporter) -> Result<(VmView, bool), Arc<VmError>> {
+    pub async fn stop(
+        &self,
+        id: &VmId,
+        grace: Duration,
+        reporter: &Reporter,
+    ) -> Result<(VmView, bool), Arc<VmError>> {
         let answer = self.ask(id, Request::Stop, grace, reporter).await?;
         Ok((answer.view, answer.killed))
     }

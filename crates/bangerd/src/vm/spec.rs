@@ -55,7 +55,10 @@ fn check_size(spec: &StoredSpec, host: HostSize) -> Result<(), VmError> {
         return refuse(what, format!("use at least {MIN_MEMORY_MIB} MiB"));
     }
     if spec.memory_mib > host.memory_mib {
-        let what = format!("{} MiB of memory are more than this host has ({} MiB)", spec.memory_mib, host.memory_mib);
+        let what = format!(
+            "{} MiB of memory are more than this host has ({} MiB)",
+            spec.memory_mib, host.memory_mib
+        );
         return refuse(what, format!("use at most {} MiB", host.memory_mib));
     }
     if !(MIN_DISK_MIB..=MAX_DISK_MIB).contains(&spec.disk_mib) {
@@ -108,7 +111,8 @@ mod tests {
 
     #[test]
     fn impossible_sizes_are_refused() {
-        let with = |vcpu, memory_mib, disk_mib| CreateVm { vcpu, memory_mib, disk_mib, ..CreateVm::default() };
+        let with =
+            |vcpu, memory_mib, disk_mib| CreateVm { vcpu, memory_mib, disk_mib, ..CreateVm::default() };
         for bad in [
             with(Some(0), None, None),
             with(Some(9), None, None),

@@ -11,11 +11,11 @@ use banger_api::vm::{Acceleration, InitChoice, NetworkMode};
 use banger_guest_protocol::messages::{self, Blob, Configure, Configured, DiskSelector, Disks, Network};
 use banger_host::process::ProcessHandle;
 
+use super::VmError;
 use super::handles::{Handles, remove_file};
 use super::registry::Services;
 use super::steps::{Step, StepFuture, nothing_to_undo};
 use super::stop::{is_gone, kill_and_wait};
-use super::VmError;
 use crate::clock::unix_ms;
 use crate::guest::{Guest, GuestError};
 use crate::identity::fill_random;

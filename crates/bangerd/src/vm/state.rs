@@ -40,7 +40,9 @@ pub enum Request {
     /// The VMM's process gone, now.
     Kill,
     /// Everything gone; `force` kills where a shutdown would be tried.
-    Delete { force: bool },
+    Delete {
+        force: bool,
+    },
 }
 
 /// Work that changes the state. At most one at a time is under way.
@@ -192,7 +194,9 @@ mod tests {
                         .unwrap_or_else(|| panic!("{request:?} in {state:?} never ends"));
                     if answer == Decision::Satisfied {
                         let wanted: &[State] = match request {
-                            Request::Exist => &[State::Stopped, State::Starting, State::Running, State::Stopping],
+                            Request::Exist => {
+                                &[State::Stopped, State::Starting, State::Running, State::Stopping]
+                            }
                             Request::Start => &[State::Running],
                             Request::Stop | Request::Kill => &[State::Stopped],
                             Request::Delete { .. } => &[State::Gone],

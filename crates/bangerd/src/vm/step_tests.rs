@@ -48,7 +48,8 @@ impl Bench {
             cache: root.join("cache"),
             socket: root.join("bangerd.sock"),
         };
-        for dir in [paths.images().join(IMAGE), paths.kernels().join(KERNEL), paths.vms(), paths.initramfs()] {
+        for dir in [paths.images().join(IMAGE), paths.kernels().join(KERNEL), paths.vms(), paths.initramfs()]
+        {
             std::fs::create_dir_all(dir).unwrap();
         }
         std::fs::write(paths.images().join(IMAGE).join("rootfs.ext4"), [0; 4096]).unwrap();
@@ -179,7 +180,8 @@ async fn play_agent(dir: VmDir) {
         uptime_ms: 1,
     };
     stream.write_all(&answer(&session, &hello)).await.unwrap();
-    let mut connection = yamux::Connection::new(stream.compat(), yamux::Config::default(), yamux::Mode::Server);
+    let mut connection =
+        yamux::Connection::new(stream.compat(), yamux::Config::default(), yamux::Mode::Server);
     while let Some(Ok(stream)) = std::future::poll_fn(|cx| connection.poll_next_inbound(cx)).await {
         let service = hyper::service::service_fn(|_| async {
             let configured = Configured { init: None, stages: vec![], warnings: vec![] };
@@ -293,7 +295,8 @@ async fn a_started_vm_can_be_cleaned_up_twice() {
 async fn a_vmm_that_dies_at_once_is_explained_by_its_last_words() {
     let bench = Bench::new();
     let row = bench.created().await;
-    std::fs::write(bench.services.qemu.find().unwrap(), "#!/bin/sh\necho no such machine >&2\nexit 1\n").unwrap();
+    std::fs::write(bench.services.qemu.find().unwrap(), "#!/bin/sh\necho no such machine >&2\nexit 1\n")
+        .unwrap();
     let outcome = steps::run(start::STEPS, &mut bench.start(&row), &CancellationToken::new()).await;
     assert!(matches!(&outcome, Err(VmError::BootDied { log }) if log == "no such machine"), "{outcome:?}");
     bench.assert_not_running(&bench.services.paths.vm(&row.id), "died");

@@ -47,7 +47,12 @@ pub(super) async fn run<C: Send>(
             () = cancel.cancelled() => Err(VmError::Cancelled),
             outcome = (step.run)(context) => outcome,
         };
-        tracing::debug!(step = step.name, ok = outcome.is_ok(), took_ms = start.elapsed().as_millis() as u64, "step");
+        tracing::debug!(
+            step = step.name,
+            ok = outcome.is_ok(),
+            took_ms = start.elapsed().as_millis() as u64,
+            "step"
+        );
         if let Err(error) = outcome {
             undo(&steps[..=index], context).await;
             return Err(error);

@@ -55,7 +55,8 @@ impl VmView {
             vmm_pid: running.and_then(|running| u32::try_from(running.process.identity().pid).ok()),
             acceleration: running.map(|running| running.acceleration),
             address: running.and(address),
-            guest_init: running.map(|running| running.guest_init.clone().unwrap_or_else(|| "banger-agent".into())),
+            guest_init: running
+                .map(|running| running.guest_init.clone().unwrap_or_else(|| "banger-agent".into())),
             disk_used_bytes: None,
             last_error: self.last_error.clone(),
         }

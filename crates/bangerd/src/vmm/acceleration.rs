@@ -39,7 +39,8 @@ impl Accelerator {
         self.found
             .get_or_init(|| async {
                 let tsc = tokio::task::spawn_blocking(banger_host::tsc::host_tsc_khz);
-                let (probe, tsc) = tokio::join!(probe_in_child(&self.program, &["probe-kvm"], PROBE_LIMIT), tsc);
+                let (probe, tsc) =
+                    tokio::join!(probe_in_child(&self.program, &["probe-kvm"], PROBE_LIMIT), tsc);
                 let tsc = tsc.ok().flatten();
                 tracing::info!(?probe, tsc_khz = tsc, "looked at the host's CPU");
                 (probe, tsc)

@@ -6,8 +6,8 @@ use banger_host::process::{DetachedSpec, ProcessError, ProcessHandle};
 use banger_host::sandbox::VmmSandbox;
 
 use super::args::{arguments, marker};
-use crate::paths::VmDir;
 use crate::identity::VmId;
+use crate::paths::VmDir;
 use crate::vmm::BootSpec;
 
 /// Why QEMU did not start.
@@ -71,7 +71,8 @@ impl Qemu {
             read_write: Vec::new(),
         };
         let sandbox = serde_json::to_string(&sandbox).unwrap_or_default();
-        let words = ["vmm-launch".into(), "--sandbox".into(), sandbox.into(), "--".into(), qemu.into_os_string()];
+        let words =
+            ["vmm-launch".into(), "--sandbox".into(), sandbox.into(), "--".into(), qemu.into_os_string()];
         (launcher.clone(), words.into_iter().chain(arguments(spec)).collect())
     }
 
