@@ -21,7 +21,7 @@ quickstart: ## from a fresh checkout to a guest's uname
 lint: ## what needs no VM
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps --document-private-items
 	$(CARGO) deny --locked check --hide-inclusion-graph bans licenses sources
 
 test: ## everything; .ci/run is this and nothing else

@@ -10,7 +10,9 @@ use rustix::io::retry_on_intr;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A non-blocking descriptor. Reading and writing take `&self`, so that both directions of a terminal can share it.
+/// A non-blocking descriptor. Once the runtime has seen the other side hang up, it reports the descriptor as ready for
+/// ever, though a virtio port comes back when the next host connects. So a hang-up is the end of this registration:
+/// what would block then is end of file, and whoever expects a next host registers anew. Reading and writing take `&self`, so that both directions of a terminal can share it.
 #[derive(Debug)]
 pub struct AsyncFile {
     fd: AsyncFd<OwnedFd>,
@@ -38,11 +40,14 @@ impl AsyncFile {
     pub async fn read_into(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         loop {
             let mut guard = self.fd.readable().await?;
+            let hung_up = guard.ready().is_read_closed();
             let read = guard.try_io(|fd| {
                 Ok(retry_on_intr(|| rustix::io::read(fd.get_ref(), spare_capacity(&mut *buffer)))?)
             });
-            if let Ok(result) = read {
-                return result;
+            match read {
+                Ok(result) => return result,
+                Err(_) if hung_up => return Ok(0),
+                Err(_) => {}
             }
         }
     }
@@ -55,9 +60,12 @@ impl AsyncFile {
     pub async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let mut guard = self.fd.writable().await?;
+            let hung_up = guard.ready().is_write_closed();
             let written = guard.try_io(|fd| Ok(retry_on_intr(|| rustix::io::write(fd.get_ref(), bytes))?));
-            if let Ok(result) = written {
-                bytes = &bytes[result?..];
+            match written {
+                Ok(result) => bytes = &bytes[result?..],
+                Err(_) if hung_up => return Err(io::ErrorKind::BrokenPipe.into()),
+                Err(_) => {}
             }
         }
         Ok(())
@@ -74,11 +82,14 @@ impl AsyncRead for AsyncFile {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             let mut guard = ready!(self.fd.poll_read_ready(cx))?;
+            let hung_up = guard.ready().is_read_closed();
             let unfilled = buf.initialize_unfilled();
             let read =
                 guard.try_io(|fd| Ok(retry_on_intr(|| rustix::io::read(fd.get_ref(), &mut *unfilled))?));
-            if let Ok(result) = read {
-                return Poll::Ready(result.map(|n| buf.advance(n)));
+            match read {
+                Ok(result) => return Poll::Ready(result.map(|n| buf.advance(n))),
+                Err(_) if hung_up => return Poll::Ready(Ok(())),
+                Err(_) => {}
             }
         }
     }
@@ -88,9 +99,12 @@ impl AsyncWrite for AsyncFile {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
             let mut guard = ready!(self.fd.poll_write_ready(cx))?;
+            let hung_up = guard.ready().is_write_closed();
             let written = guard.try_io(|fd| Ok(retry_on_intr(|| rustix::io::write(fd.get_ref(), bytes))?));
-            if let Ok(result) = written {
-                return Poll::Ready(result);
+            match written {
+                Ok(result) => return Poll::Ready(result),
+                Err(_) if hung_up => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+                Err(_) => {}
             }
         }
     }

@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::async_file::AsyncFile;
 use crate::system_error::{Context, SystemError};
 
 /// How long the port may take to appear after its driver was loaded.
@@ -25,12 +25,12 @@ pub enum PortError {
     System(#[from] SystemError),
 }
 
-/// Waits for the port of that name and opens it. Must run inside the runtime.
+/// Waits for the port of that name and opens it. The kernel lets it be opened once.
 ///
 /// # Errors
 ///
 /// When the port does not appear in time or cannot be opened.
-pub fn open(name: &'static str) -> Result<AsyncFile, PortError> {
+pub fn open(name: &'static str) -> Result<OwnedFd, PortError> {
     let end = Instant::now() + APPEARANCE_TIMEOUT;
     let device = loop {
         if let Some(device) = find(Path::new("/sys/class/virtio-ports"), name) {
@@ -42,8 +42,7 @@ pub fn open(name: &'static str) -> Result<AsyncFile, PortError> {
         std::thread::sleep(Duration::from_millis(2));
     };
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let open =
-        || -> io::Result<AsyncFile> { AsyncFile::new(rustix::fs::open(&device, flags, Mode::empty())?) };
+    let open = || -> io::Result<OwnedFd> { Ok(rustix::fs::open(&device, flags, Mode::empty())?) };
     loop {
         match open() {
             Ok(port) => return Ok(port),

@@ -38,7 +38,7 @@ fn the_api_needs_no_client_of_ours() {
         ("GET /v1/vms?all=perhaps", "", 400),
         ("GET /v1/operations/none/events", "", 404),
         ("DELETE /v1/operations/none", "", 404),
-        ("GET /v1/vms/nobody/exec", "", 404),
+        ("GET /v1/vms/nobody/exec", "", 400),
         ("GET /v1/vms/..%2f..%2fx", "", 404),
     ] {
         let refused = http(&socket, request, &[("content-type", "application/json")], body);

@@ -1,6 +1,7 @@
 use std::os::unix::net::UnixListener;
+use std::time::Duration;
 
-use e2e::Home;
+use e2e::{Home, until};
 
 #[test]
 fn bad_requests_are_refused_and_leave_nothing() {
@@ -90,11 +91,11 @@ fn many_commands_at_once_start_one_daemon() {
     for _ in 0..3 {
         let lists: Vec<_> = (0..8).map(|_| home.banger("vm list").start()).collect();
         for list in lists {
-            let list = list.finish(std::time::Duration::from_secs(30));
+            let list = list.finish(Duration::from_secs(30));
             assert_eq!(list.code, 0, "{list}");
         }
-        let daemons = home.processes("bangerd serve");
-        assert_eq!(daemons.len(), 1, "{daemons:?}");
+        // Those that came too late are on their way out.
+        until("one daemon is left", Duration::from_secs(5), || home.processes("bangerd serve").len() == 1);
         home.kill_daemon();
     }
 }

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use banger_api::daemon::StopDaemon;
+use banger_api::daemon::{DaemonStatus, StopDaemon};
 use banger_api::{ApiError, Build, Client, ClientError, ErrorCode};
 
 use super::program::serve;
@@ -10,12 +10,15 @@ use crate::ui;
 /// Generous: one that fails is noticed at once, and a busy host is no failure.
 const START_LIMIT: Duration = Duration::from_secs(20);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
+const DEATH_LIMIT: Duration = Duration::from_secs(2);
+/// How long to leave the field to another daemon before trying again.
+const TURN: Duration = Duration::from_millis(100);
 const POLL: Duration = Duration::from_millis(10);
 
 /// A client of a running daemon of our own build: starts one when nobody answers, replaces an idle one of another build.
 pub(crate) async fn connect() -> Result<Client, CommandError> {
     let client = Client::new()?;
-    let other_build = match client.daemon_status().await {
+    let other_build = match status(&client).await {
         Ok(status) if status.build == Build::current() => return Ok(client),
         Ok(status) => status.build.to_string(),
         Err(ClientError::NotRunning { .. }) => {
@@ -28,6 +31,17 @@ pub(crate) async fn connect() -> Result<Client, CommandError> {
     };
     replace(&client, &other_build).await?;
     Ok(client)
+}
+
+/// Asks a daemon how it is. One that is just dying hangs up on us, and a moment later is gone.
+async fn status(client: &Client) -> Result<DaemonStatus, ClientError> {
+    let deadline = Instant::now() + DEATH_LIMIT;
+    loop {
+        match client.daemon_status().await {
+            Err(ClientError::Broken(_)) if Instant::now() < deadline => tokio::time::sleep(POLL).await,
+            other => return other,
+        }
+    }
 }
 
 async fn replace(client: &Client, old: &str) -> Result<(), CommandError> {
@@ -73,11 +87,17 @@ async fn start(client: &Client) -> Result<(), CommandError> {
             Err(ClientError::NotRunning { .. } | ClientError::Broken(_)) => {}
             Err(error) => return Err(error.into()),
         }
-        // One that found another daemon in its place leaves the field to it: two commands may start one at a time.
+        // One that found another daemon in its place leaves the field to it: two commands may start one at a time. But that
+        // other one may also have been on its way out.
         let refused = i32::from(crate::error::exit_code(ErrorCode::Refused));
         match starting.ended() {
-            Some(status) if status.code() != Some(refused) => return Err(starting.report(status).into()),
-            Some(status) if Instant::now() > deadline => return Err(starting.report(status).into()),
+            Some(status) if status.code() != Some(refused) || Instant::now() > deadline => {
+                return Err(starting.report(status).into());
+            }
+            Some(_) => {
+                tokio::time::sleep(TURN).await;
+                starting = serve()?;
+            }
             None if Instant::now() > deadline => {
                 let message =
                     format!("bangerd was started but does not answer after {} s", START_LIMIT.as_secs());

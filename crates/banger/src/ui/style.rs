@@ -7,7 +7,7 @@ pub(crate) const WARN: Style = AnsiColor::Yellow.on_default();
 pub(crate) const HELP: Style = AnsiColor::Cyan.on_default();
 pub(crate) const DIM: Style = Style::new().dimmed();
 
-/// `text` in `style`; the writers of [`super::print`] take the colours out where they do not belong.
+/// `text` in `style`; the writers of [`mod@super::print`] take the colours out where they do not belong.
 pub(crate) fn paint(style: Style, text: impl std::fmt::Display) -> String {
     format!("{style}{text}{style:#}")
 }

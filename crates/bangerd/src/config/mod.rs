@@ -105,7 +105,7 @@ impl LogLevel {
     ];
 }
 
-/// The configuration in force. What depends on the host's size is in [`vm_defaults`].
+/// The configuration in force. What depends on the host's size is in [`vm_defaults()`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The file, whether it exists or not.

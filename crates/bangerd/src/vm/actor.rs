@@ -48,8 +48,8 @@ pub(super) struct VmHandle {
 
 /// What an actor begins with.
 pub(super) enum Beginning {
-    /// The row is there, nothing else.
-    Create(Reporter),
+    /// The row is there, nothing else; somebody waits for the rest.
+    Create(Ask),
     Stopped,
     Running(Started),
     /// A process was found, but not whether it ever came up.
@@ -127,7 +127,7 @@ impl Actor {
         };
         match beginning {
             Beginning::Stopped => {}
-            Beginning::Create(reporter) => actor.begin_create(reporter),
+            Beginning::Create(ask) => actor.begin_create(ask),
             Beginning::Running(started) => actor.came_up(started),
             Beginning::Adopt(job) => (actor.state, actor.job) = (State::Starting, Some(job)),
             Beginning::HalfDeleted => actor.state = State::Deleting,
@@ -208,9 +208,10 @@ impl Actor {
         let _ = waiter.ask.reply.send(answer);
     }
 
-    fn begin_create(&mut self, reporter: Reporter) {
-        let cut = reporter.cancelled().child_token();
-        let mut create = Create::new(self.services.clone(), reporter, self.row.clone());
+    fn begin_create(&mut self, ask: Ask) {
+        let cut = ask.reporter.cancelled().child_token();
+        let mut create = Create::new(self.services.clone(), ask.reporter.clone(), self.row.clone());
+        self.waiters.push(Waiter { ask, stake: Stake::None });
         let token = cut.clone();
         let future = Box::pin(async move {
             let outcome = steps::run(create::STEPS, &mut create, &token).await;

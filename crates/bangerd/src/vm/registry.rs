@@ -152,9 +152,11 @@ impl Vms {
             true => VmError::NameTaken { name: name.to_string() },
             false => error.into(),
         })?;
-        let beginning = Beginning::Create(reporter.clone());
-        Actor::spawn(self.services.clone(), self.members.clone(), row, beginning);
-        let view = self.ask(&id, Request::Exist, Duration::ZERO, reporter).await?.view;
+        // The actor has the question from its beginning: a creation that fails at once would be gone before it is asked.
+        let (reply, answer) = oneshot::channel();
+        let ask = Ask { request: Request::Exist, grace: Duration::ZERO, reporter: reporter.clone(), reply };
+        Actor::spawn(self.services.clone(), self.members.clone(), row, Beginning::Create(ask));
+        let view = answer.await.map_err(|_| not_found(&id))??.view;
         if !start {
             return Ok(view);
         }
@@ -238,13 +240,16 @@ impl Vms {
         grace: Duration,
         reporter: &Reporter,
     ) -> Result<Answer, Arc<VmError>> {
-        let not_found = || Arc::new(VmError::NotFound { reference: id.to_string(), similar: None });
-        let handle = self.members.lock().get(id).cloned().ok_or_else(not_found)?;
+        let handle = self.members.lock().get(id).cloned().ok_or_else(|| not_found(id))?;
         let (reply, answer) = oneshot::channel();
         let ask = Ask { request, grace, reporter: reporter.clone(), reply };
-        handle.asks.send(ask).await.map_err(|_| not_found())?;
-        answer.await.map_err(|_| not_found())?
+        handle.asks.send(ask).await.map_err(|_| not_found(id))?;
+        answer.await.map_err(|_| not_found(id))?
     }
+}
+
+fn not_found(id: &VmId) -> Arc<VmError> {
+    Arc::new(VmError::NotFound { reference: id.to_string(), similar: None })
 }
 
 impl VmView {
