@@ -1,7 +1,7 @@
 //! Repository chores, run as `cargo xtask <chore>`.
 //!
-//! Its tests hold the rules that no compiler checks: the dependency arrows between the crates ([`arrows`]), the rooms
-//! inside `bangerd` ([`rooms`]) and the size and names of source files ([`sources`]).
+//! Its tests hold the rules that no compiler checks: the dependency arrows between the crates (`arrows`), the rooms
+//! inside `bangerd` (`rooms`) and the size and names of source files (`sources`).
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,

@@ -58,6 +58,7 @@ fn an_idle_daemon_of_another_build_is_replaced_and_a_busy_one_is_not() {
 
     session.signal(Signal::TERM);
     assert_eq!(session.finish(Duration::from_secs(20)).code, 143);
+    e2e::until("the session is over", Duration::from_secs(10), || home.daemon().sessions == 0);
     home.banger("vm list").ok().says("restarted bangerd").says("another");
     assert!(!is_other());
     // VMs are not touched, though their agent is of the other build.

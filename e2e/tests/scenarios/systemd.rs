@@ -32,6 +32,9 @@ fn a_systemd_guest_comes_up_whole_and_goes_down_clean() {
     assert_eq!(home.sh("x", "dmesg | grep -iE 'recover|orphan cleanup' || true"), "");
 
     // The guest's own commands do what they say.
+    eventually("systemd takes an order", Duration::from_secs(60), || {
+        (home.sh("x", "systemctl is-system-running || true") == "running").then_some(())
+    });
     home.banger("exec x -- systemctl poweroff").output();
     home.wait_for_state("x", banger_api::vm::VmState::Stopped);
     assert_eq!(home.vm("x").last_error, None);
