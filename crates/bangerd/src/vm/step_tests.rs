@@ -32,7 +32,7 @@ use crate::vmm::{Accelerator, Qemu};
 const IMAGE: &str = "1111111111111111";
 const KERNEL: &str = "2222222222222222";
 
-/// A daemon's state in a directory of its own, with a small image and kernel, and a VMM that does nothing for a minute.
+/// A daemon's state in a directory of its own, with a small image and kernel, and a VMM that does nothing.
 struct Bench {
     _dir: tempfile::TempDir,
     services: Arc<Services>,
@@ -59,8 +59,8 @@ impl Bench {
         let agent = root.join("banger-agent");
         std::fs::write(&agent, "agent").unwrap();
         let vmm = root.join("vmm");
-        // Stays a process with QEMU's arguments, as `exec sleep` would not.
-        std::fs::write(&vmm, "#!/bin/sh\nsleep 60\n").unwrap();
+        // One process with QEMU's arguments, as a VMM is: `exec sleep` would lose them, and `sleep` be a second one.
+        std::fs::write(&vmm, "#!/bin/sh\nkill -STOP $$\n").unwrap();
         std::fs::set_permissions(&vmm, std::fs::Permissions::from_mode(0o755)).unwrap();
 
         let store = Store::open(&paths.database()).unwrap();
