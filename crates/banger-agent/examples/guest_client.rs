@@ -36,7 +36,7 @@ async fn main() -> Result<(), Error> {
             writeln!(out, "took {} ms", asked.elapsed().as_millis())?;
         }
         "shutdown" | "reboot" => {
-            let body = serde_json::to_vec(&Shutdown { reboot: command == "reboot" })?;
+            let body = serde_json::to_vec(&Shutdown { reboot: command == "reboot", ..Shutdown::default() })?;
             print(host.request("POST", "/v1/shutdown", body).await?)?;
         }
         "exec" => {

@@ -14,10 +14,9 @@ use crate::{console, signals, spawn};
 /// How long commands of the host's get to end; a little more than they need to be killed.
 const COMMANDS_GRACE: Duration = Duration::from_millis(3500);
 
-/// systemd stops services with time limits of its own; the host waits 20 s by default, and a forced clean end is better
-/// than its kill.
-const SYSTEMD_GRACE: Duration = Duration::from_secs(16);
-const OTHER_INIT_GRACE: Duration = Duration::from_secs(10);
+/// How much of the host's patience the image's init may take, in percent. Ending the guest without it takes some seconds
+/// on a busy emulated machine, and is better than being killed by the host.
+const INIT_SHARE_PERCENT: u64 = 60;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -33,7 +32,8 @@ pub async fn run(agent: Arc<Agent>, wanted: Shutdown) {
     end_commands(&agent).await;
     let ending = if wanted.reboot { Ending::Reboot } else { Ending::PowerOff };
     // Waiting for init blocks, and the host may still ask for our health.
-    let done = tokio::task::spawn_blocking(move || end_init(&agent, ending)).await;
+    let grace = Duration::from_millis(wanted.grace_ms.saturating_mul(INIT_SHARE_PERCENT) / 100);
+    let done = tokio::task::spawn_blocking(move || end_init(&agent, ending, grace)).await;
     if let Err(error) = done {
         console::say(format_args!("shutdown failed: {}", console::one_line(&error)));
     }
@@ -47,7 +47,7 @@ async fn end_commands(agent: &Agent) {
     }
 }
 
-fn end_init(agent: &Agent, ending: Ending) {
+fn end_init(agent: &Agent, ending: Ending, grace: Duration) {
     if agent.image_init().is_none() {
         // PID 1 is still ours. It kills this process on the way.
         if let Err(error) = agent.supervisor().ask(&Request::End(ending)) {
@@ -57,19 +57,17 @@ fn end_init(agent: &Agent, ending: Ending) {
         return;
     }
     let began = Instant::now();
-    let grace = if is_systemd() {
+    if is_systemd() {
         // systemd(1): +4 is poweroff.target, +5 is reboot.target.
         let signal = libc::SIGRTMIN() + if ending == Ending::PowerOff { 4 } else { 5 };
         // One that has only just started would never see it.
-        while !init_takes(signal) && began.elapsed() < SYSTEMD_GRACE {
+        while !init_takes(signal) && began.elapsed() < grace {
             std::thread::sleep(POLL_INTERVAL);
         }
         signals::tell_init(signal);
-        SYSTEMD_GRACE
     } else {
         ask_other_init(ending);
-        OTHER_INIT_GRACE
-    };
+    }
     std::thread::sleep(grace.saturating_sub(began.elapsed()));
     console::say("the image's init did not shut down in time; doing it for it");
     power::end_machine(ending);

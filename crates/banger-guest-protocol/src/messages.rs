@@ -129,11 +129,27 @@ pub struct Health {
 }
 
 /// Asks for a clean power-off: stop init, sync, unmount. The VMM's process ends when it is done.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shutdown {
     /// Restart instead of powering off.
     #[serde(default)]
     pub reboot: bool,
+    /// After this long the host kills the VM, in milliseconds. The agent lets init take a part of it, and with the rest
+    /// ends the guest itself: without init, but with its filesystems clean.
+    #[serde(default = "Shutdown::default_grace_ms")]
+    pub grace_ms: u64,
+}
+
+impl Shutdown {
+    fn default_grace_ms() -> u64 {
+        20_000
+    }
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { reboot: false, grace_ms: Self::default_grace_ms() }
+    }
 }
 
 /// What failed in the guest, and why.

@@ -69,10 +69,10 @@ impl Guest {
         self.json(Method::POST, "configure", "/v1/configure", configure, CONFIGURE_LIMIT).await
     }
 
-    /// Asks for a clean power-off; the VMM's process ends when it is done.
-    pub(crate) async fn shutdown(&self) -> Result<(), GuestError> {
+    /// Asks for a clean power-off within `grace`; the VMM's process ends when it is done.
+    pub(crate) async fn shutdown(&self, grace: Duration) -> Result<(), GuestError> {
         let request = "shutdown";
-        let how = Shutdown::default();
+        let how = Shutdown { reboot: false, grace_ms: grace.as_millis() as u64 };
         let response = self.send(Method::POST, request, "/v1/shutdown", &how, None);
         with_limit(request, ANSWER_LIMIT, response).await?;
         Ok(())

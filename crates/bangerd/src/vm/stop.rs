@@ -26,7 +26,7 @@ pub(super) async fn shut_down(
 ) -> Result<bool, VmError> {
     reporter.stage(Stage::Shutdown, "shutting the guest down");
     let polite = async {
-        if let Err(error) = guest.shutdown().await {
+        if let Err(error) = guest.shutdown(grace).await {
             // The guest may go down so fast that its answer is lost: then its process ends all the same.
             tracing::warn!(causes = ?super::error::chain(&error), "the guest could not be asked to shut down");
         }
