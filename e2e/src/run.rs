@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use crate::home::Home;
 use crate::owned::send;
 use crate::spawn::command;
+use crate::wait::BUSY_FACTOR;
 
 /// More than any command of a scenario takes on a busy machine, but for builds.
 const USUAL_LIMIT: Duration = Duration::from_secs(120);
@@ -215,9 +216,10 @@ impl Running {
     ///
     /// # Panics
     ///
-    /// When it still runs after `limit`.
+    /// When it still runs after `limit`, with room for a busy machine.
     #[track_caller]
     pub fn finish(mut self, limit: Duration) -> Finished {
+        let limit = limit * BUSY_FACTOR;
         let deadline = self.started + limit;
         loop {
             let status = self.child.try_wait().unwrap_or_else(|error| panic!("{}: {error}", self.line));
