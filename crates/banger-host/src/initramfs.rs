@@ -36,8 +36,8 @@ fn early_modules() -> Vec<WantedModule<'static>> {
 /// What it needs to assemble the root and the network.
 fn late_modules() -> Vec<WantedModule<'static>> {
     let required = ["virtio_blk", "ext4", "dm_snapshot", "virtio_net"].map(WantedModule::required);
-    // Packet sockets are wanted by DHCP clients and tcpdump. Nothing else is here for convenience: every module costs an
-    // emulated guest 30 ms and more, for its signature alone.
+    // Packet sockets are wanted by DHCP clients and tcpdump. Nothing else is here for convenience: loading modules
+    // is the longest stage of configuring an emulated guest (0.2 to 0.4 s for eight or nine of them).
     let optional = ["af_packet"].map(WantedModule::optional);
     required.into_iter().chain(optional).collect()
 }
