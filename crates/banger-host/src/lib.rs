@@ -21,6 +21,7 @@ pub mod files;
 pub mod initramfs;
 pub mod kernel_image;
 pub mod kvm;
+mod module_signature;
 pub mod modules;
 pub mod process;
 pub mod sandbox;
