@@ -11,12 +11,15 @@ fn bad_requests_are_refused_and_leave_nothing() {
         ("vm create --image debian-trixi", 3, &["debian-trixi", "help: did you mean debian-trixie?"][..]),
         ("vm create --image nothing-like-it", 3, &["nothing-like-it", "help: "]),
         ("vm create --kernel debian-9", 3, &["debian-9", "help: "]),
+        // Told at once, not after the image was built.
+        ("vm create --image debian-bookworm --kernel debian-9", 3, &["debian-9"]),
         ("vm create --name Bad_Name", 2, &["\"Bad_Name\"", "help: "]),
         ("vm create --name -x", 2, &[]),
         ("vm create --name taken", 4, &["\"taken\"", "help: "]),
         ("vm create --vcpu 0", 2, &["vCPU", "help: "]),
         ("vm create --vcpu 9999", 2, &["9999", "help: "]),
         ("vm create --memory 999T", 2, &["memory", "help: "]),
+        ("vm create --memory -5", 2, &["-5"]),
         ("vm create --memory 1M", 2, &["memory", "help: "]),
         ("vm create --disk-size 1M", 2, &["disk", "help: "]),
         ("vm create --disk-size many", 2, &["many"]),
@@ -37,6 +40,7 @@ fn bad_requests_are_refused_and_leave_nothing() {
         let refused = home.banger(words).fails_with(code);
         assert!(refused.out.is_empty(), "{refused}");
         assert!(refused.err.contains("error:") && !refused.err.contains("os error"), "{refused}");
+        assert!(!refused.err.contains("Debian's archive"), "it began to build: {refused}");
         for word in says {
             refused.says(word);
         }

@@ -18,8 +18,8 @@ pub enum ArtifactError {
     Archive(#[from] ArchiveError),
     #[error("it takes {needed_mib} MiB of disk space, and only {free_mib} MiB are free in {}", path.display())]
     NoSpace { path: PathBuf, needed_mib: u64, free_mib: u64 },
-    #[error("the disk is full: {} has {free_kib} KiB left", path.display())]
-    DiskFull { path: PathBuf, free_kib: u64, source: Box<Self> },
+    #[error("the disk is full, or was while it was made: {}", path.display())]
+    DiskFull { path: PathBuf, source: Box<Self> },
     #[error("could not make {what}")]
     Make { what: &'static str, source: Box<dyn Error + Send + Sync> },
     #[error("it was cancelled")]
@@ -44,14 +44,14 @@ impl ArtifactError {
         move |source| Self::Io { action, path, source }
     }
 
-    /// Puts a failure down to a full disk when the disk of `path` is full. A tool's own words do not tell reliably.
+    /// Puts a failure down to a full disk when the disk of `path` is full, or when the failure itself says so: a tool
+    /// that failed for want of space has mostly freed it again, and a tool's own words do not tell reliably.
     pub(crate) fn or_disk_full(self, path: &Path) -> Self {
-        match free_disk_bytes(path) {
-            Ok(free) if free < FULL_BYTES && !matches!(self, Self::Cancelled) => {
-                Self::DiskFull { path: path.into(), free_kib: free >> 10, source: Box::new(self) }
-            }
-            _ => self,
+        let is_full = free_disk_bytes(path).is_ok_and(|free| free < FULL_BYTES);
+        if matches!(self, Self::Cancelled) || !(is_full || says_no_space(&self)) {
+            return self;
         }
+        Self::DiskFull { path: path.into(), source: Box::new(self) }
     }
 
     pub fn code(&self) -> ErrorCode {
@@ -78,5 +78,37 @@ impl ArtifactError {
             _ => return None,
         };
         Some(hint.into())
+    }
+}
+
+/// Whether an error or one of its causes is the system's "no space left on device", also as a tool's last words.
+fn says_no_space(error: &ArtifactError) -> bool {
+    let words = io::Error::from(rustix::io::Errno::NOSPC).to_string();
+    let words = words.split(" (os error").next().unwrap_or(&words);
+    let mut cause: Option<&dyn Error> = Some(error);
+    while let Some(error) = cause {
+        if error.to_string().contains(words) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_for_want_of_space_says_so_even_when_the_space_is_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let tool =
+            io::Error::other("dpkg: error: failed to write: No space left on device\nE: mmdebstrap failed");
+        let error = ArtifactError::make("it")(tool).or_disk_full(dir.path());
+        assert!(matches!(error, ArtifactError::DiskFull { .. }), "{error:?}");
+        assert!(error.hint().unwrap().contains("free some disk space"));
+
+        let other = ArtifactError::make("it")(io::Error::other("404 Not Found")).or_disk_full(dir.path());
+        assert!(!matches!(other, ArtifactError::DiskFull { .. }), "{other:?}");
     }
 }

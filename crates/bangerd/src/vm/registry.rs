@@ -120,7 +120,7 @@ impl Vms {
     ///
     /// # Errors
     ///
-    /// When the request makes no sense, the name is taken, or there is no VMM.
+    /// When the request makes no sense, image or kernel are unknown, the name is taken, or there is no VMM.
     pub async fn plan(&self, request: &CreateVm) -> Result<Plan, VmError> {
         let services = &self.services;
         services.qemu.find()?;
@@ -129,6 +129,9 @@ impl Vms {
         if self.list().iter().any(|view| view.row.name == name) {
             return Err(VmError::NameTaken { name: name.to_string() });
         }
+        // Whoever mistypes the kernel's name should not learn of it after the image was built.
+        services.images.show(&spec.image)?;
+        services.kernels.show(&spec.kernel)?;
         Ok(Plan { id: VmId::random(), name, spec })
     }
 

@@ -17,13 +17,13 @@ pub(crate) struct MachineArgs {
     #[arg(long)]
     kernel: Option<String>,
     /// Number of virtual CPUs
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     vcpu: Option<u32>,
     /// Memory: 512M, 2G, 1.5GiB (a bare number means MiB)
-    #[arg(long, short, value_name = "SIZE", value_parser = ui::parse_mib)]
+    #[arg(long, short, value_name = "SIZE", value_parser = ui::parse_mib, allow_hyphen_values = true)]
     memory: Option<u64>,
     /// Size of the disk that holds /root
-    #[arg(long, value_name = "SIZE", value_parser = ui::parse_mib)]
+    #[arg(long, value_name = "SIZE", value_parser = ui::parse_mib, allow_hyphen_values = true)]
     disk_size: Option<u64>,
     /// Network: outbound through a user-mode stack, or none [default: as configured, else user]
     #[arg(long, value_enum)]
