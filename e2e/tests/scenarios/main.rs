@@ -16,3 +16,4 @@ mod recovery;
 mod streams;
 mod systemd;
 mod terminals;
+mod without_init;
