@@ -13,6 +13,9 @@ use cpio::newc::{Builder, ModeFileType, trailer};
 use crate::module_signature::without_signature;
 use crate::modules::{KernelTree, Module, ModuleError, WantedModule};
 
+/// A page of the guest's memory, in bytes.
+const PAGE_LEN: usize = 4096;
+
 /// Why no initramfs could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum InitramfsError {
@@ -51,13 +54,24 @@ fn late_modules() -> Vec<WantedModule<'static>> {
 /// When the kernel lacks a module that is needed.
 pub fn build(kernel: &KernelTree, agent: &[u8]) -> Result<Initramfs, InitramfsError> {
     let modules = modules_archive(kernel)?;
-    let mut bytes = agent_archive(agent)?;
-    bytes.extend(modules.bytes);
+    let bytes = join(agent_archive(agent)?, &modules.bytes);
     Ok(Initramfs { bytes, missing: modules.missing })
 }
 
+/// Makes one initramfs of the two archives, whose length is a multiple of [`PAGE_LEN`].
+///
+/// QEMU puts an initramfs at the end of the guest's memory, aligned to pages at its beginning only, where microvm's
+/// firmware has put the ACPI tables (about 1 KiB at the very end): with an unlucky length the one overwrote the other,
+/// and the guest booted without devices. A length of whole pages leaves the last page to the tables.
+pub fn join(mut agent_archive: Vec<u8>, modules_archive: &[u8]) -> Vec<u8> {
+    agent_archive.extend(modules_archive);
+    // Linux skips zeros behind an archive.
+    agent_archive.resize(agent_archive.len().next_multiple_of(PAGE_LEN), 0);
+    agent_archive
+}
+
 /// The part that belongs to the kernel: its modules and in which order to load them. Linux takes archives one after the other, so
-/// [`agent_archive`] and this make an initramfs.
+/// [`agent_archive`] and this, [joined](join), make an initramfs.
 ///
 /// # Errors
 ///

@@ -3,7 +3,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use banger_host::files::{private_dir, write_atomic};
-use banger_host::initramfs::agent_archive;
+use banger_host::initramfs::{agent_archive, join};
 use banger_host::staging::remove_stale;
 
 use super::agent::Agent;
@@ -13,7 +13,10 @@ use crate::artifact::ArtifactError;
 /// How much of the agent's checksum tells builds apart, in hexadecimal digits.
 const AGENT_KEY_LEN: usize = 16;
 
-/// The finished initramfs files: `<kernel id>-<agent checksum>.cpio`.
+/// How the two archives are joined; a new number for each change to it, so that no file of the former kind is used.
+const LAYOUT: u32 = 2;
+
+/// The finished initramfs files: `<kernel id>-<layout>-<agent checksum>.cpio`.
 #[derive(Clone, Debug)]
 pub(super) struct InitramfsCache(PathBuf);
 
@@ -31,15 +34,14 @@ impl InitramfsCache {
         agent: &Agent,
     ) -> Result<PathBuf, InitramfsFileError> {
         let key = agent.sha256()?;
-        let path = self.0.join(format!("{kernel_id}-{}.cpio", &key[..AGENT_KEY_LEN]));
+        let path = self.0.join(format!("{kernel_id}-{LAYOUT}-{}.cpio", &key[..AGENT_KEY_LEN]));
         if path.is_file() {
             return Ok(path);
         }
         private_dir(&self.0)?;
-        let mut bytes = agent_archive(&agent.read()?)?;
-        let read = std::fs::read(modules);
-        bytes.extend(read.map_err(|source| InitramfsFileError::Modules { path: modules.into(), source })?);
-        write_atomic(&path, &bytes, 0o400)?;
+        let modules = std::fs::read(modules)
+            .map_err(|source| InitramfsFileError::Modules { path: modules.into(), source })?;
+        write_atomic(&path, &join(agent_archive(&agent.read()?)?, &modules), 0o400)?;
         self.prune(|id, file| id == kernel_id && file != path);
         Ok(path)
     }
