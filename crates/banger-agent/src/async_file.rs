@@ -1,18 +1,14 @@
-//! A pipe, terminal or virtio port that the runtime waits on.
+//! A pipe or terminal that the runtime waits on.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
 
 use rustix::buffer::spare_capacity;
 use rustix::io::retry_on_intr;
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A non-blocking descriptor. Once the runtime has seen the other side hang up, it reports the descriptor as ready for
-/// ever, though a virtio port comes back when the next host connects. So a hang-up is the end of this registration:
-/// what would block then is end of file, and whoever expects a next host registers anew. Reading and writing take `&self`, so that both directions of a terminal can share it.
+/// A non-blocking descriptor whose other side, once it has hung up, does not come back: what would block then is end of
+/// file. Reading and writing take `&self`, so that both directions of a terminal can share it.
 #[derive(Debug)]
 pub struct AsyncFile {
     fd: AsyncFd<OwnedFd>,
@@ -75,45 +71,5 @@ impl AsyncFile {
 impl AsFd for AsyncFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.get_ref().as_fd()
-    }
-}
-
-impl AsyncRead for AsyncFile {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        loop {
-            let mut guard = ready!(self.fd.poll_read_ready(cx))?;
-            let hung_up = guard.ready().is_read_closed();
-            let unfilled = buf.initialize_unfilled();
-            let read =
-                guard.try_io(|fd| Ok(retry_on_intr(|| rustix::io::read(fd.get_ref(), &mut *unfilled))?));
-            match read {
-                Ok(result) => return Poll::Ready(result.map(|n| buf.advance(n))),
-                Err(_) if hung_up => return Poll::Ready(Ok(())),
-                Err(_) => {}
-            }
-        }
-    }
-}
-
-impl AsyncWrite for AsyncFile {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            let mut guard = ready!(self.fd.poll_write_ready(cx))?;
-            let hung_up = guard.ready().is_write_closed();
-            let written = guard.try_io(|fd| Ok(retry_on_intr(|| rustix::io::write(fd.get_ref(), bytes))?));
-            match written {
-                Ok(result) => return Poll::Ready(result),
-                Err(_) if hung_up => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-                Err(_) => {}
-            }
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
     }
 }

@@ -16,6 +16,7 @@ pub mod async_file;
 pub mod configure;
 pub mod console;
 pub mod exec;
+pub mod host_port;
 pub mod init;
 pub mod passwd;
 pub mod port;

@@ -8,7 +8,7 @@ use banger_guest_protocol::PORT_NAME;
 use rustix::fs::{Mode, OFlags};
 
 use crate::agent::Agent;
-use crate::async_file::AsyncFile;
+use crate::host_port::HostPort;
 use crate::init::supervisor::Supervisor;
 use crate::session::SessionEnd;
 use crate::system_error::{Context, SystemError};
@@ -42,11 +42,9 @@ fn serve() -> Result<std::convert::Infallible, ServerError> {
         .context("start", "the agent's runtime")?;
     runtime.block_on(async {
         let agent = Arc::new(Agent::new(supervisor));
-        let device = port::open(PORT_NAME)?;
+        let port = HostPort::new(port::open(PORT_NAME)?);
+        let mut port = port.context("wait on", "the port to the host")?;
         loop {
-            // Registered anew for every host: see AsyncFile.
-            let port = device.try_clone().and_then(AsyncFile::new);
-            let mut port = port.context("wait on", "the port to the host")?;
             match session::serve_port(&mut port, &agent).await {
                 Ok(SessionEnd::HungUp) => continue,
                 Ok(SessionEnd::HostAbsent) => {}

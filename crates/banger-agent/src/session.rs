@@ -23,6 +23,9 @@ use crate::agent::Agent;
 use crate::port::WRITE_MAX_LEN;
 use crate::{api, console};
 
+// A host's half-read frame of ours ends within a flush.
+const _: () = assert!(WRITE_MAX_LEN - YAMUX_HEADER_LEN < preamble::FLUSH_LEN);
+
 /// A page is what the kernel's port driver gives at most for one read.
 const READ_BUFFER_LEN: usize = 4096;
 const YAMUX_HEADER_LEN: usize = 12;
@@ -46,7 +49,7 @@ pub enum SessionEnd {
 pub enum SessionError {
     #[error("the channel to the host broke")]
     Channel(#[source] io::Error),
-    #[error("the host did not take the hello")]
+    #[error("the host does not read")]
     Answer(#[source] tokio::time::error::Elapsed),
     #[error("the host sent what is no valid frame")]
     Multiplexer(#[source] ConnectionError),
@@ -119,6 +122,7 @@ where
     C: AsyncBufRead + AsyncWrite + Unpin,
 {
     let mut scanner = GreetingScanner::default();
+    let mut flushed = false;
     let session = loop {
         let bytes = channel.fill_buf().await.map_err(SessionError::Channel)?;
         if bytes.is_empty() {
@@ -131,19 +135,27 @@ where
                 channel.consume(used);
                 break session;
             }
-            None => channel.consume(available),
+            None => {
+                let lost_session = bytes.iter().copied().any(preamble::starts_frame);
+                channel.consume(available);
+                if lost_session && !flushed {
+                    flushed = true;
+                    send(channel, &[0xFF; preamble::FLUSH_LEN]).await?;
+                }
+            }
         }
     };
-    let answer = preamble::answer(&session, &agent.hello());
+    send(channel, &preamble::answer(&session, &agent.hello())).await?;
+    Ok(true)
+}
+
+async fn send<C: AsyncWrite + Unpin>(channel: &mut C, bytes: &[u8]) -> Result<(), SessionError> {
     let send = async {
-        channel.write_all(&answer).await?;
+        channel.write_all(bytes).await?;
         channel.flush().await
     };
-    tokio::time::timeout(ANSWER_TIMEOUT, send)
-        .await
-        .map_err(SessionError::Answer)?
-        .map_err(SessionError::Channel)?;
-    Ok(true)
+    let sent = tokio::time::timeout(ANSWER_TIMEOUT, send).await.map_err(SessionError::Answer)?;
+    sent.map_err(SessionError::Channel)
 }
 
 /// Drops repeated greetings that directly follow the one that was answered, then passes everything through.

@@ -12,7 +12,7 @@ use banger_agent::session::{SessionEnd, serve_port};
 use banger_guest_protocol::PROTOCOL_VERSION;
 use banger_guest_protocol::frame::ExecSpec;
 use banger_guest_protocol::messages::{Health, Phase};
-use banger_guest_protocol::preamble::{SessionId, greeting};
+use banger_guest_protocol::preamble::{FLUSH_LEN, SessionId, greeting};
 use host::Host;
 use hyper::StatusCode;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -94,6 +94,20 @@ async fn the_next_host_ends_the_session_of_one_that_vanished() {
     channel.write_all(&[0xFF; 2000]).await.unwrap();
     let end = tokio::time::timeout(Duration::from_secs(5), serving).await.unwrap().unwrap();
     assert_eq!(end, SessionEnd::HungUp);
+}
+
+#[tokio::test]
+async fn a_host_whose_session_was_lost_is_told() {
+    let (mut channel, _serving) = guest();
+    // A yamux frame that opens a stream: this host was greeted by a session that is no more.
+    channel.write_all(&[0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0]).await.unwrap();
+    let mut flush = vec![0; FLUSH_LEN];
+    let read = tokio::io::AsyncReadExt::read_exact(&mut channel, &mut flush);
+    tokio::time::timeout(Duration::from_secs(5), read).await.unwrap().unwrap();
+    assert_eq!(flush, [0xFF; FLUSH_LEN]);
+    // The same channel serves its next session.
+    let host = Host::connect(channel).await.unwrap();
+    assert_eq!(host.request("GET", "/v1/health", "").await.unwrap().0, StatusCode::OK);
 }
 
 #[tokio::test]

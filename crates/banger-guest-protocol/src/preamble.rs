@@ -10,6 +10,9 @@
 //!   multiplexer starts on the very next byte.
 //! - The host skips bytes until the answer with its own id. Repeated greetings that were still under way are
 //!   [`GREETING_LEN`] bytes each; the guest drops those that directly follow the first one (see [`GreetingScanner`]).
+//! - A guest that looks for a greeting and gets multiplexer frames has lost a session that the host still believes in (a
+//!   port's hang-up and its data reach the guest by different ways). It sends [`FLUSH_LEN`] bytes of 0xFF once, of which
+//!   the host's session dies as clearly as the guest's would.
 //!
 //! A greeting has a fixed length, an answer is one line.
 
@@ -18,7 +21,8 @@ use serde::{Deserialize, Serialize};
 const GREETING_MAGIC: &[u8] = b"\nBANGER-HOST ";
 const ANSWER_MAGIC: &[u8] = b"\nBANGER-GUEST ";
 
-/// How many bytes of 0xFF the host sends first: more than the body of the largest multiplexer frame it ever sends.
+/// How many bytes of 0xFF end the other side's session: more than the body of the largest multiplexer frame that either
+/// side ever sends.
 pub const FLUSH_LEN: usize = 32 * 1024;
 
 /// Length of a greeting in bytes.
@@ -100,6 +104,11 @@ impl GreetingScanner {
 /// Is this the beginning of a (repeated) greeting? A multiplexer frame never is: it begins with a zero byte.
 pub fn starts_greeting(byte: u8) -> bool {
     byte == GREETING_MAGIC[0]
+}
+
+/// Is this the beginning of a multiplexer frame? In a greeting and in a flush it never stands.
+pub fn starts_frame(byte: u8) -> bool {
+    byte == 0
 }
 
 /// Why the host did not get an answer out of what the guest sent.

@@ -118,7 +118,25 @@ impl Guest {
         with_limit(request, limit, exchange).await
     }
 
+    /// Sends a request. One that changes nothing is sent again when the session turns out to be lost.
     async fn send(
+        &self,
+        method: Method,
+        request: &'static str,
+        path: &'static str,
+        body: &impl Serialize,
+        upgrade: Option<&str>,
+    ) -> Result<Response<Incoming>, GuestError> {
+        let repeatable = method == Method::GET;
+        match self.send_once(method.clone(), request, path, body, upgrade).await {
+            Err(GuestError::Broken | GuestError::Http { .. }) if repeatable => {
+                self.send_once(method, request, path, body, upgrade).await
+            }
+            result => result,
+        }
+    }
+
+    async fn send_once(
         &self,
         method: Method,
         request: &'static str,

@@ -33,7 +33,8 @@ pub(super) async fn status(State(app): State<AppState>) -> Json<DaemonStatus> {
     responses((status = 200), (status = 409, body = ApiError))
 )]
 pub(super) async fn stop(State(app): State<AppState>, Params(how): Params<StopDaemon>) -> Answer<()> {
-    let (sessions, operations) = (app.sessions.count(), running_operations(&app));
+    let sessions = if how.if_idle { app.sessions.count_settled().await } else { 0 };
+    let operations = running_operations(&app);
     let leased = app.vms.list().iter().filter(|view| view.is_leased()).count();
     if how.if_idle && (sessions > 0 || leased > 0 || !operations.is_empty()) {
         let mut error = ApiError::new(ErrorCode::Refused, "bangerd is busy and was not stopped");

@@ -1,11 +1,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::operation::Operations;
 use crate::vm::{Services, Vms};
+
+/// How long a session may take to be put away after its client has left.
+const SETTLE_LIMIT: Duration = Duration::from_millis(500);
 
 /// What every handler gets.
 #[derive(Clone)]
@@ -37,6 +40,16 @@ impl Sessions {
 
     pub(super) fn count(&self) -> usize {
         self.0.load(Ordering::Relaxed)
+    }
+
+    /// Counts them, but gives those that are just ending a moment: a client knows of its command's end a little before the
+    /// session is put away here.
+    pub(super) async fn count_settled(&self) -> usize {
+        let end = Instant::now() + SETTLE_LIMIT;
+        while self.count() > 0 && Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.count()
     }
 }
 
