@@ -17,7 +17,7 @@ const TOP_KEYS: &[&str] =
 const VM_DEFAULTS_KEYS: &[&str] = &["vcpu", "memory_mib", "disk_size"];
 const NETWORK_KEYS: &[&str] = &["mode"];
 
-const VCPU: RangeInclusive<u64> = 1..=256;
+const VCPU: RangeInclusive<u64> = 1..=crate::vmm::VCPUS_MAX as u64;
 const MEMORY_MIB: RangeInclusive<u64> = 128..=16 << 20;
 const DISK_MIB: RangeInclusive<u64> = 64..=16 << 20;
 

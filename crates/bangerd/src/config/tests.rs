@@ -78,19 +78,15 @@ fn complaints_name_the_place_and_the_way_out() {
             "config.toml:1:7: `vmm` must be \"auto\" or \"qemu\", found \"qeum\"",
             Some("did you mean \"qemu\"?"),
         ),
-        (
-            "[vm_defaults]\nvcpu = 0",
-            "config.toml:2:8: `vcpu` must be an integer from 1 to 256, found 0",
-            None,
-        ),
+        ("[vm_defaults]\nvcpu = 0", "config.toml:2:8: `vcpu` must be an integer from 1 to 32, found 0", None),
         (
             "[vm_defaults]\nvcpu = -1",
-            "config.toml:2:8: `vcpu` must be an integer from 1 to 256, found -1",
+            "config.toml:2:8: `vcpu` must be an integer from 1 to 32, found -1",
             None,
         ),
         (
             "[vm_defaults]\nvcpu = 1.5",
-            "config.toml:2:8: `vcpu` must be an integer from 1 to 256, found a fraction",
+            "config.toml:2:8: `vcpu` must be an integer from 1 to 32, found a fraction",
             None,
         ),
         (

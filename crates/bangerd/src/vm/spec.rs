@@ -6,6 +6,7 @@ use super::VmError;
 use crate::config::{Config, HostSize, vm_defaults};
 use crate::identity::VmName;
 use crate::store::StoredSpec;
+use crate::vmm::VCPUS_MAX;
 
 /// Kernel, agent and a shell need about 100 MiB; below this nothing useful boots.
 const MIN_MEMORY_MIB: u64 = 128;
@@ -43,12 +44,15 @@ pub(super) fn resolve(
 
 fn check_size(spec: &StoredSpec, host: HostSize) -> Result<(), VmError> {
     let refuse = |what: String, hint: String| Err(VmError::Size { what, hint });
+    let vcpus = format!("use 1 to {}", host.cpus.min(VCPUS_MAX));
     if spec.vcpu == 0 {
-        return refuse("a VM needs at least one vCPU, not 0".into(), format!("use 1 to {}", host.cpus));
+        return refuse("a VM needs at least one vCPU, not 0".into(), vcpus);
     }
     if spec.vcpu > host.cpus {
-        let what = format!("{} vCPUs are more than this host has CPUs", spec.vcpu);
-        return refuse(what, format!("use 1 to {}", host.cpus));
+        return refuse(format!("{} vCPUs are more than this host has CPUs", spec.vcpu), vcpus);
+    }
+    if spec.vcpu > VCPUS_MAX {
+        return refuse(format!("{} vCPUs are more than a microVM can have", spec.vcpu), vcpus);
     }
     if spec.memory_mib < MIN_MEMORY_MIB {
         let what = format!("{} MiB of memory are too few for a VM to boot", spec.memory_mib);
@@ -100,6 +104,16 @@ mod tests {
         let spec = resolved(&CreateVm::default(), Acceleration::Kvm).unwrap();
         assert_eq!((spec.vcpu, spec.memory_mib, spec.disk_mib), (2, 2048, 8192));
         assert_eq!(resolved(&CreateVm::default(), Acceleration::Tcg).unwrap().vcpu, 1);
+    }
+
+    #[test]
+    fn a_large_host_does_not_make_a_large_microvm() {
+        let host = HostSize { cpus: 128, ..HOST };
+        let request = CreateVm { vcpu: Some(64), ..CreateVm::default() };
+        let refused = resolve(&request, &Config::builtin(Path::new("/none")), host, Acceleration::Kvm);
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.to_string(), "64 vCPUs are more than a microVM can have");
+        assert!(matches!(refused, VmError::Size { hint, .. } if hint == "use 1 to 32"));
     }
 
     #[test]

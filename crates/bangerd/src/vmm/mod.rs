@@ -12,6 +12,10 @@ pub use qemu::{Qemu, QemuError};
 
 use crate::identity::VmId;
 
+/// What a VM may have at most. Firecracker takes no more, and microvm's firmware tables grow with it: with 64 they no
+/// longer fit behind the initramfs (docs/decisions/0007).
+pub const VCPUS_MAX: u32 = 32;
+
 /// Everything a VMM must know to boot a VM. Files of the VM's own are not in it: they have fixed names in its directory,
 /// which is the VMM's working directory.
 #[derive(Clone, Debug)]
