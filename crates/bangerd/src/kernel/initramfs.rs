@@ -1,6 +1,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use banger_host::files::{private_dir, write_atomic};
 use banger_host::initramfs::{agent_archive, join};
@@ -18,11 +19,16 @@ const LAYOUT: u32 = 2;
 
 /// The finished initramfs files: `<kernel id>-<layout>-<agent checksum>.cpio`.
 #[derive(Clone, Debug)]
-pub(super) struct InitramfsCache(PathBuf);
+pub(super) struct InitramfsCache {
+    dir: PathBuf,
+    /// One is made at a time: a VMM is allowed the very file that was there when it was started, and a second writer
+    /// would put another in its place.
+    making: Arc<Mutex<()>>,
+}
 
 impl InitramfsCache {
     pub(super) fn new(dir: PathBuf) -> Self {
-        Self(dir)
+        Self { dir, making: Arc::default() }
     }
 
     /// The initramfs of a kernel with the agent as it is now. Made when it is not there; those of the same kernel with
@@ -34,11 +40,12 @@ impl InitramfsCache {
         agent: &Agent,
     ) -> Result<PathBuf, InitramfsFileError> {
         let key = agent.sha256()?;
-        let path = self.0.join(format!("{kernel_id}-{LAYOUT}-{}.cpio", &key[..AGENT_KEY_LEN]));
+        let path = self.dir.join(format!("{kernel_id}-{LAYOUT}-{}.cpio", &key[..AGENT_KEY_LEN]));
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         if path.is_file() {
             return Ok(path);
         }
-        private_dir(&self.0)?;
+        private_dir(&self.dir)?;
         let modules = std::fs::read(modules)
             .map_err(|source| InitramfsFileError::Modules { path: modules.into(), source })?;
         write_atomic(&path, &join(agent_archive(&agent.read()?)?, &modules), 0o400)?;
@@ -53,14 +60,14 @@ impl InitramfsCache {
 
     /// Removes what a former daemon left half-made, and those of kernels that are no more.
     pub(super) async fn recover(&self, known: &HashSet<String>) -> Result<(), ArtifactError> {
-        remove_stale(&self.0).await?;
+        remove_stale(&self.dir).await?;
         self.prune(|id, _| !known.contains(id));
         Ok(())
     }
 
     /// Removes the files whose kernel id and path are to go. It is a cache: what stays costs some disk space only.
     fn prune(&self, goes: impl Fn(&str, &Path) -> bool) {
-        for entry in std::fs::read_dir(&self.0).into_iter().flatten().flatten() {
+        for entry in std::fs::read_dir(&self.dir).into_iter().flatten().flatten() {
             let path = entry.path();
             let Some((id, _)) = path.file_name().and_then(|name| name.to_str()?.split_once('-')) else {
                 continue;

@@ -1,4 +1,5 @@
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -89,6 +90,25 @@ async fn an_initramfs_is_the_agent_and_the_modules_made_once() {
     fs::remove_dir_all(home.dir.path().join("cache")).unwrap();
     assert_eq!(home.kernels.initramfs(&row(ID)).await.unwrap(), path);
     assert_eq!(fs::read(&path).unwrap(), bytes);
+}
+
+/// A VMM is confined to the file that was there when it was started.
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn vms_that_start_at_once_share_one_initramfs_file() {
+    let home = home();
+    let starts = (0..64).map(|_| {
+        let kernels = home.kernels.clone();
+        tokio::spawn(async move {
+            let path = kernels.initramfs(&row(ID)).await.unwrap();
+            path.metadata().unwrap().ino()
+        })
+    });
+    let mut inodes = Vec::new();
+    for start in starts.collect::<Vec<_>>() {
+        inodes.push(start.await.unwrap());
+    }
+    inodes.dedup();
+    assert_eq!(inodes.len(), 1, "{inodes:?}");
 }
 
 #[tokio::test]
