@@ -34,11 +34,17 @@ async fn a_process_is_found_by_its_directory_even_when_that_is_deleted() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("vm 1");
     std::fs::create_dir(&dir).unwrap();
-    let handle = spawn_detached(&spec(&dir, "sleep 600; :")).unwrap();
+    // No shell: a child of its would for a moment have the same arguments.
+    let sleep = DetachedSpec {
+        program: "/bin/sleep".into(),
+        args: vec!["600".into(), "600.111".into()],
+        ..spec(&dir, "")
+    };
+    let handle = spawn_detached(&sleep).unwrap();
     let find = |marker| find_by_cwd_and_arg(parent.path(), marker).unwrap();
-    // Its first argument is the shell's own until exec is through.
+    // Its arguments are this test's until exec is through.
     let found = loop {
-        let found = find("test-marker");
+        let found = find("600.111");
         if !found.is_empty() {
             break found;
         }
@@ -46,13 +52,12 @@ async fn a_process_is_found_by_its_directory_even_when_that_is_deleted() {
     };
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].identity, &found[0].cwd, found[0].cwd_deleted), (handle.identity(), &dir, false));
-    assert_eq!(found[0].argv.last().unwrap(), "banger-test-marker");
+    assert_eq!(found[0].argv, ["/bin/sleep", "600", "600.111"]);
     assert!(find("another-marker").is_empty());
     std::fs::remove_dir_all(&dir).unwrap();
-    let found = find("test-marker");
+    let found = find("600.111");
     assert_eq!((&found[0].cwd, found[0].cwd_deleted), (&dir, true));
-    // The shell's `sleep` has other arguments; the whole session goes with its group.
-    rustix::process::kill_process_group(Pid::from_raw(handle.identity().pid).unwrap(), Signal::KILL).unwrap();
+    assert!(handle.signal(Signal::KILL).unwrap());
     handle.wait_exit().await.unwrap();
 }
 
