@@ -5,10 +5,11 @@ const USAGE: &str = "usage: bench [SUBJECT] [--rounds N] [--count N] [--load N] 
   boot        bare QEMU to the agent's hello, a whole `run --rm -- true`, `exec -- true`, `version`, `vm list`; alternating
   boots       many cold boots in a row on a busy machine
   throughput  100 MB through `exec -- cat`
+  workspace   a repository of 20,000 files through `vm workspace prepare`, and through tar and `exec`; alternating
   memory      what the daemon takes when it has nothing to do
   (none)      boot, throughput and memory
 
-  --rounds N   how often to measure (boot, throughput) [5]
+  --rounds N   how often to measure (boot, throughput, workspace) [5]
   --count N    how many boots (boots) [50]
   --load N     how many busy threads beside them (boots) [one per CPU]
   --image NAME image to boot [debian-trixie-minimal]";
@@ -18,6 +19,7 @@ pub(crate) enum Subject {
     Boot,
     Boots,
     Throughput,
+    Workspace,
     Memory,
     All,
 }
@@ -45,6 +47,7 @@ impl Args {
                 "boot" => args.subject = Subject::Boot,
                 "boots" => args.subject = Subject::Boots,
                 "throughput" => args.subject = Subject::Throughput,
+                "workspace" => args.subject = Subject::Workspace,
                 "memory" => args.subject = Subject::Memory,
                 "--rounds" => args.rounds = value(&word, words.next())?,
                 "--count" => args.count = value(&word, words.next())?,

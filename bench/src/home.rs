@@ -59,6 +59,15 @@ impl Home {
 
     /// Runs banger to its end, with `input` on its stdin.
     pub(crate) fn banger_with_stdin(&self, args: &[&str], input: &[u8]) -> Result<Output, BenchError> {
+        self.run(args, Stdio::piped(), input)
+    }
+
+    /// Runs banger to its end, with somebody else's output on its stdin.
+    pub(crate) fn banger_reading(&self, args: &[&str], stdin: Stdio) -> Result<Output, BenchError> {
+        self.run(args, stdin, &[])
+    }
+
+    fn run(&self, args: &[&str], stdin: Stdio, input: &[u8]) -> Result<Output, BenchError> {
         let line = format!("banger {}", args.join(" "));
         let spawn = |source| BenchError::Spawn { line: line.clone(), source };
         let mut command = command(&self.programs.join("banger"));
@@ -70,7 +79,7 @@ impl Home {
         ] {
             command.env(format!("XDG_{name}"), self.root.join(dir));
         }
-        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(args).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(spawn)?;
         let stdin = child.stdin.take();
         let output = std::thread::scope(|scope| {
@@ -103,7 +112,13 @@ impl Home {
 
     /// A running VM of that name, and its process; deleted when the result is dropped.
     pub(crate) fn boot(&self, name: &str) -> Result<RunningVm<'_>, BenchError> {
-        self.banger(&["vm", "create", "--quiet", "--start", "--name", name])?;
+        self.boot_with(name, &[])
+    }
+
+    /// The same, with options of `vm create`.
+    pub(crate) fn boot_with(&self, name: &str, options: &[&str]) -> Result<RunningVm<'_>, BenchError> {
+        let create = ["vm", "create", "--quiet", "--start", "--name", name];
+        self.banger(&[&create[..], options].concat())?;
         let running = RunningVm { home: self, name: name.into() };
         Ok(running)
     }

@@ -19,6 +19,7 @@ mod memory;
 mod numbers;
 mod store;
 mod throughput;
+mod workspace;
 
 use std::process::ExitCode;
 
@@ -54,6 +55,7 @@ fn run(args: &Args) -> Result<(), BenchError> {
         Subject::Boot => boot::measure(&home, args.rounds),
         Subject::Boots => boots::measure(&home, args.count, args.load),
         Subject::Throughput => throughput::measure(&home, args.rounds),
+        Subject::Workspace => workspace::measure(&home, args.rounds),
         Subject::Memory => memory::measure(&home),
         Subject::All => {
             boot::measure(&home, args.rounds)?;

@@ -20,10 +20,15 @@ pub(crate) fn measure(home: &Home) -> Result<(), BenchError> {
 
 fn rss_mib(home: &Home) -> Result<f64, BenchError> {
     let status: DaemonStatus = home.json(&["daemon", "status", "--json"])?;
-    let path = format!("/proc/{}/status", status.pid);
+    of_process(status.pid, "VmRSS:")
+}
+
+/// A figure of `/proc/PID/status`, in MiB.
+pub(crate) fn of_process(pid: u32, figure: &str) -> Result<f64, BenchError> {
+    let path = format!("/proc/{pid}/status");
     let text = std::fs::read_to_string(&path).map_err(BenchError::file("read", &path))?;
-    let rss_kib = text
+    let kib = text
         .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
-    Ok(rss_kib.unwrap_or_default() / 1024.0)
+        .find_map(|line| line.strip_prefix(figure)?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+    Ok(kib.unwrap_or_default() / 1024.0)
 }

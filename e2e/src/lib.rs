@@ -4,6 +4,8 @@
 //! of its own. It begins with a kernel and an image in place, hard-linked from a [`seed`] that banger itself built once.
 //! When it is dropped, everything that runs in it is killed and the directory removed, panic or not.
 //!
+//! A [`Repo`] is a git repository on the host, a [`RoundTrip`] its way into a VM and back.
+//!
 //! [`Run`] runs `banger` there, [`Terminal`] does so on a pseudo-terminal. What fails, fails loudly: with the command line
 //! and everything it printed.
 //!
@@ -18,11 +20,14 @@ mod http;
 mod load;
 mod owned;
 mod programs;
+mod repo;
 mod residue;
+mod round_trip;
 mod run;
 pub mod seed;
 mod spawn;
 mod terminal;
+mod tree;
 mod wait;
 
 pub use home::Home;
@@ -30,10 +35,13 @@ pub use http::{HttpAnswer, http};
 pub use load::BusyCores;
 pub use owned::{OwnedProcess, is_alive, owned_by};
 pub use programs::Programs;
+pub use repo::Repo;
+pub use round_trip::RoundTrip;
 pub use run::{Finished, Run, Running};
 pub use seed::Seed;
 pub use spawn::tool;
 pub use terminal::Terminal;
+pub use tree::Tree;
 pub use wait::{eventually, until};
 
 /// Says why a scenario was not run. Its name begins with `needs_`, so that nextest shows this.

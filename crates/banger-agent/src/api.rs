@@ -1,11 +1,16 @@
 //! The HTTP API: routes, and how failures are told.
 
 use std::error::Error;
+use std::io;
 use std::sync::Arc;
 
-use banger_guest_protocol::UPGRADE_TOKEN;
-use banger_guest_protocol::messages::{Configure, GuestError, Phase, Shutdown};
+use banger_guest_protocol::import::Begin;
+use banger_guest_protocol::messages::{
+    Configure, FileAt, GuestError, GuestErrorKind, Phase, Shutdown, Unpack,
+};
+use banger_guest_protocol::{QueryError, UPGRADE_TOKEN};
 use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE};
@@ -13,14 +18,17 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
 
 use crate::agent::Agent;
+use crate::files::{self, FileError};
+use crate::workspace::{self, WorkspaceError};
 use crate::{configure, console, exec, shutdown};
 
 /// Largest JSON body, in bytes: files to write into the guest are part of it.
 const BODY_MAX_LEN: usize = 64 * 1024 * 1024;
 
-type Answer = Response<Full<Bytes>>;
+type Answer = Response<BoxBody<Bytes, io::Error>>;
 
 /// Answers one request.
 pub async fn answer(request: Request<Incoming>, agent: &Arc<Agent>) -> Answer {
@@ -29,8 +37,20 @@ pub async fn answer(request: Request<Incoming>, agent: &Arc<Agent>) -> Answer {
         (&Method::POST, "/v1/configure") => configure(request, agent).await,
         (&Method::GET, "/v1/exec") => exec(request, agent),
         (&Method::POST, "/v1/shutdown") => shut_down(request, agent).await,
-        (_, "/v1/health" | "/v1/exec") => method_not_allowed("GET"),
-        (_, "/v1/configure" | "/v1/shutdown") => method_not_allowed("POST"),
+        (&Method::POST, "/v1/files/unpack") => unpack(request, agent).await,
+        (&Method::GET, "/v1/files/pack") => pack(&request, agent).await,
+        (&Method::GET, "/v1/files/stat") => stat(&request, agent).await,
+        (_, "/v1/health" | "/v1/exec" | "/v1/files/pack" | "/v1/files/stat") => method_not_allowed("GET"),
+        (&Method::POST, "/v1/workspace/begin") => begin_workspace(request, agent).await,
+        (&Method::POST, "/v1/workspace/finish") => finish_workspace(request, agent).await,
+        (
+            _,
+            "/v1/configure"
+            | "/v1/shutdown"
+            | "/v1/files/unpack"
+            | "/v1/workspace/begin"
+            | "/v1/workspace/finish",
+        ) => method_not_allowed("POST"),
         (_, path) => refuse(StatusCode::NOT_FOUND, &format!("the agent has no {path}")),
     }
 }
@@ -65,12 +85,8 @@ fn exec(mut request: Request<Incoming>, agent: &Arc<Agent>) -> Answer {
     if !wants_upgrade {
         return refuse(StatusCode::UPGRADE_REQUIRED, &format!("exec needs `Upgrade: {UPGRADE_TOKEN}`"));
     }
-    match agent.phase() {
-        Phase::Ready => {}
-        Phase::ShuttingDown => return refuse(StatusCode::CONFLICT, "the guest is shutting down"),
-        Phase::AwaitingConfigure | Phase::Configuring => {
-            return refuse(StatusCode::CONFLICT, "the guest has no root filesystem to run commands in");
-        }
+    if let Err(refusal) = ready(agent) {
+        return *refusal;
     }
     let agent = Arc::clone(agent);
     tokio::spawn(async move {
@@ -84,6 +100,106 @@ fn exec(mut request: Request<Incoming>, agent: &Arc<Agent>) -> Answer {
     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
     answer.headers_mut().insert(UPGRADE, HeaderValue::from_static(UPGRADE_TOKEN));
     answer
+}
+
+/// Refuses what needs the guest's root while there is none.
+fn ready(agent: &Agent) -> Result<(), Box<Answer>> {
+    let reason = match agent.phase() {
+        Phase::Ready => return Ok(()),
+        Phase::ShuttingDown => "the guest is shutting down",
+        Phase::AwaitingConfigure | Phase::Configuring => "the guest has no root filesystem yet",
+    };
+    Err(Box::new(refuse(StatusCode::CONFLICT, reason)))
+}
+
+async fn unpack(request: Request<Incoming>, agent: &Agent) -> Answer {
+    match file_request(&request, agent, Unpack::from_query) {
+        Ok(what) => {
+            file_answer(files::unpack(what, request.into_body()).await, |done| json(StatusCode::OK, &done))
+        }
+        Err(refusal) => *refusal,
+    }
+}
+
+async fn pack(request: &Request<Incoming>, agent: &Agent) -> Answer {
+    match file_request(request, agent, FileAt::from_query) {
+        Ok(what) => file_answer(files::pack(what).await, |body| {
+            let mut answer = Response::new(body);
+            answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-tar"));
+            answer
+        }),
+        Err(refusal) => *refusal,
+    }
+}
+
+async fn stat(request: &Request<Incoming>, agent: &Agent) -> Answer {
+    match file_request(request, agent, FileAt::from_query) {
+        Ok(what) => file_answer(files::stat(what).await, |found| json(StatusCode::OK, &found)),
+        Err(refusal) => *refusal,
+    }
+}
+
+fn file_request<T>(
+    request: &Request<Incoming>,
+    agent: &Agent,
+    parse: impl Fn(&str) -> Result<T, QueryError>,
+) -> Result<T, Box<Answer>> {
+    ready(agent)?;
+    let query = request.uri().query().unwrap_or_default();
+    parse(query).map_err(|error| Box::new(fail(StatusCode::BAD_REQUEST, &error)))
+}
+
+fn file_answer<T>(outcome: Result<T, FileError>, answer: impl FnOnce(T) -> Answer) -> Answer {
+    let error = match outcome {
+        Ok(done) => return answer(done),
+        Err(error) => error,
+    };
+    let kind = error.kind();
+    let status = match kind {
+        GuestErrorKind::NotFound => StatusCode::NOT_FOUND,
+        GuestErrorKind::Refused => StatusCode::CONFLICT,
+        GuestErrorKind::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    json(status, &GuestError { message: error.to_string(), causes: console::causes(&error), kind })
+}
+
+async fn begin_workspace(request: Request<Incoming>, agent: &Agent) -> Answer {
+    if let Err(refusal) = ready(agent) {
+        return *refusal;
+    }
+    let wanted: Begin = match body(request).await {
+        Ok(wanted) => wanted,
+        Err(refusal) => return *refusal,
+    };
+    match tokio::task::spawn_blocking(move || workspace::begin(&wanted)).await {
+        Ok(Ok(begun)) => json(StatusCode::OK, &begun),
+        Ok(Err(error)) => workspace_failure(&error),
+        Err(error) => fail(StatusCode::INTERNAL_SERVER_ERROR, &error),
+    }
+}
+
+async fn finish_workspace(request: Request<Incoming>, agent: &Agent) -> Answer {
+    if let Err(refusal) = ready(agent) {
+        return *refusal;
+    }
+    let (records, inbox) = mpsc::channel(files::QUEUED_CHUNKS);
+    let finishing = tokio::task::spawn_blocking(move || workspace::finish(inbox));
+    tokio::spawn(files::feed(request.into_body(), records));
+    match finishing.await {
+        Ok(Ok(())) => json(StatusCode::OK, &()),
+        Ok(Err(error)) => workspace_failure(&error),
+        Err(error) => fail(StatusCode::INTERNAL_SERVER_ERROR, &error),
+    }
+}
+
+fn workspace_failure(error: &WorkspaceError) -> Answer {
+    let (status, kind) = match error {
+        WorkspaceError::Occupied { .. } | WorkspaceError::Path { .. } => {
+            (StatusCode::CONFLICT, GuestErrorKind::Refused)
+        }
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, GuestErrorKind::Failed),
+    };
+    json(status, &GuestError { message: error.to_string(), causes: console::causes(error), kind })
 }
 
 async fn shut_down(request: Request<Incoming>, agent: &Arc<Agent>) -> Answer {
@@ -115,16 +231,19 @@ fn method_not_allowed(allowed: &'static str) -> Answer {
 }
 
 fn refuse(status: StatusCode, message: &str) -> Answer {
-    json(status, &GuestError { message: message.to_owned(), causes: Vec::new() })
+    let kind = GuestErrorKind::Failed;
+    json(status, &GuestError { message: message.to_owned(), causes: Vec::new(), kind })
 }
 
 fn fail(status: StatusCode, error: &dyn Error) -> Answer {
-    json(status, &GuestError { message: error.to_string(), causes: console::causes(error) })
+    let kind = GuestErrorKind::Failed;
+    json(status, &GuestError { message: error.to_string(), causes: console::causes(error), kind })
 }
 
 fn json<T: Serialize>(status: StatusCode, value: &T) -> Answer {
     // Our messages are plain data, which always serialises; an empty body is still better than no answer.
-    let mut answer = Response::new(Full::from(serde_json::to_vec(value).unwrap_or_default()));
+    let body = Full::from(serde_json::to_vec(value).unwrap_or_default());
+    let mut answer = Response::new(body.map_err(|never| match never {}).boxed());
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer

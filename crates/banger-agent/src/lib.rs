@@ -4,8 +4,8 @@
 //! - **PID 1** ([`init`]) mounts the kernel's filesystems, loads the `early` modules and starts the agent. Then it is a tiny
 //!   supervisor that reaps orphans, until the agent tells it to become the image's own init.
 //! - **The agent** ([`server`]) finds the virtio-serial port ([`port`]), says hello ([`session`]) and serves the HTTP API
-//!   ([`api`]): `configure` makes the generic kernel into one VM ([`configure`]), `exec` runs commands ([`exec`]), `shutdown`
-//!   ends it all ([`shutdown`]).
+//!   ([`api`]): `configure` makes the generic kernel into one VM ([`configure`]), `exec` runs commands ([`exec`]), `files`
+//!   brings files in and out ([`files`]), `shutdown` ends it all ([`shutdown`]).
 //!
 //! Nothing that needs a disk or a network is touched before `configure`: a memory snapshot taken after the hello must
 //! hold no image and no identity.
@@ -16,6 +16,7 @@ pub mod async_file;
 pub mod configure;
 pub mod console;
 pub mod exec;
+pub mod files;
 pub mod host_port;
 pub mod init;
 pub mod passwd;
@@ -26,6 +27,7 @@ pub mod shutdown;
 mod signals;
 mod spawn;
 pub mod system_error;
+pub mod workspace;
 
 /// The agent's build, for people: its version, unless the builder sets `BANGER_AGENT_BUILD` (`0.1.0 (0123abcd)`).
 pub const AGENT_BUILD: &str = match option_env!("BANGER_AGENT_BUILD") {

@@ -1,25 +1,30 @@
+use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt as _};
 use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Body, Frame, Incoming};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 
 use crate::daemon::{DaemonStatus, StopDaemon};
+use crate::files::{FileAt, FileStat, Unpack, Unpacked};
 use crate::image::{Image, ListImages, PullImage};
 use crate::kernel::{Kernel, ListKernels, PullKernel};
 use crate::operation::Operation;
 use crate::socket::{SocketDirError, private_runtime_dir};
 use crate::vm::{CreateVm, DeleteVm, KillVm, ListVms, StopVm, Vm, VmHealth, VmLogs};
-use crate::{ApiError, BUILD_HEADER, Build, ErrorCode, Event, UPGRADE_TOKEN};
+use crate::workspace::{ExportWorkspace, PrepareWorkspace, Staleness, WorkspaceContents};
+use crate::{ApiError, BUILD_HEADER, Build, ErrorCode, UPGRADE_TOKEN};
+
+mod streams;
+
+pub use streams::{ByteStream, EventStream, ExecStream};
 
 /// Why a request got no proper answer.
 #[derive(Debug, thiserror::Error)]
@@ -111,10 +116,10 @@ impl Client {
         self.get(&path(&["vms", vm, "health"]), &()).await
     }
 
-    pub async fn vm_logs(&self, vm: &str, which: VmLogs) -> Result<LogStream, ClientError> {
+    pub async fn vm_logs(&self, vm: &str, which: VmLogs) -> Result<ByteStream, ClientError> {
         let path = with_query(&path(&["vms", vm, "logs"]), &which);
         let response = self.send(Method::GET, &path, &(), None).await?;
-        Ok(LogStream { body: response.into_body() })
+        Ok(ByteStream { body: response.into_body() })
     }
 
     /// Opens a stream of [`crate::stream`] frames; the first one sent must be `Start`.
@@ -123,6 +128,72 @@ impl Client {
         let response = self.send(Method::GET, &path, &(), Some(UPGRADE_TOKEN)).await?;
         let upgraded = hyper::upgrade::on(response).await.map_err(ClientError::broken)?;
         Ok(ExecStream(TokioIo::new(upgraded)))
+    }
+
+    /// What would be copied of a repository.
+    pub async fn workspace_contents(
+        &self,
+        which: &PrepareWorkspace,
+    ) -> Result<WorkspaceContents, ClientError> {
+        self.json(Method::POST, "/v1/workspaces/contents", which).await
+    }
+
+    /// Result: [`Vm`].
+    pub async fn workspace_prepare(
+        &self,
+        vm: &str,
+        what: &PrepareWorkspace,
+    ) -> Result<EventStream, ClientError> {
+        self.operation(Method::POST, &path(&["vms", vm, "workspace"]), what).await
+    }
+
+    /// Result: [`Export`](crate::workspace::Export).
+    pub async fn workspace_export(
+        &self,
+        vm: &str,
+        how: &ExportWorkspace,
+    ) -> Result<EventStream, ClientError> {
+        self.operation(Method::POST, &path(&["vms", vm, "export"]), how).await
+    }
+
+    pub async fn workspace_staleness(&self, vm: &str) -> Result<Staleness, ClientError> {
+        self.get(&path(&["vms", vm, "staleness"]), &()).await
+    }
+
+    /// A patch that an export has named; it can be fetched once.
+    pub async fn patch(&self, id: &str) -> Result<ByteStream, ClientError> {
+        let response = self.send(Method::GET, &path(&["patches", id]), &(), None).await?;
+        Ok(ByteStream { body: response.into_body() })
+    }
+
+    /// Unpacks a tar stream in a VM. An error in it cuts the copy off.
+    pub async fn vm_unpack<E>(
+        &self,
+        vm: &str,
+        what: &Unpack,
+        archive: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
+    ) -> Result<Unpacked, ClientError>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
+    {
+        let path = format!("{}?{}", path(&["vms", vm, "files"]), what.to_query());
+        let message = Request::put(&path).header(header::CONTENT_TYPE, "application/x-tar");
+        let body = StreamBody::new(archive.map(|piece| piece.map(Frame::data)));
+        let message = message.body(Box::pin(body)).map_err(ClientError::broken)?;
+        read_json(format!("PUT {path}"), self.submit(message).await?).await
+    }
+
+    /// Packs a file or directory of a VM into a tar stream.
+    pub async fn vm_pack(&self, vm: &str, what: &FileAt) -> Result<ByteStream, ClientError> {
+        let path = format!("{}?{}", path(&["vms", vm, "files"]), what.to_query());
+        let response = self.send(Method::GET, &path, &(), None).await?;
+        Ok(ByteStream { body: response.into_body() })
+    }
+
+    /// What is at a path in a VM.
+    pub async fn vm_file_stat(&self, vm: &str, what: &FileAt) -> Result<FileStat, ClientError> {
+        let path = format!("{}?{}", path(&["vms", vm, "files", "stat"]), what.to_query());
+        self.json(Method::GET, &path, &()).await
     }
 
     pub async fn images(&self, which: ListImages) -> Result<Vec<Image>, ClientError> {
@@ -179,9 +250,7 @@ impl Client {
         body: &impl Serialize,
     ) -> Result<T, ClientError> {
         let request = format!("{method} {path}");
-        let response = self.send(method, path, body, None).await?;
-        let bytes = response.into_body().collect().await.map_err(ClientError::broken)?.to_bytes();
-        serde_json::from_slice(&bytes).map_err(|source| ClientError::Answer { request, source })
+        read_json(request, self.send(method, path, body, None).await?).await
     }
 
     async fn operation(
@@ -202,8 +271,26 @@ impl Client {
         body: &impl Serialize,
         upgrade: Option<&str>,
     ) -> Result<Response<Incoming>, ClientError> {
+        let mut message = Request::builder().method(method).uri(path);
+        if let Some(token) = upgrade {
+            message = message.header(header::CONNECTION, "upgrade").header(header::UPGRADE, token);
+        }
+        let json = serde_json::to_vec(body).map_err(ClientError::broken)?;
+        let body = if json == b"null" { Bytes::new() } else { Bytes::from(json) };
+        if !body.is_empty() {
+            message = message.header(header::CONTENT_TYPE, "application/json");
+        }
+        self.submit(message.body(Full::new(body)).map_err(ClientError::broken)?).await
+    }
+
+    /// Sends a message over a connection of its own.
+    async fn submit<B>(&self, mut message: Request<B>) -> Result<Response<Incoming>, ClientError>
+    where
+        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static,
+    {
         let stream = UnixStream::connect(&self.socket).await.map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
+            // Reset: it died between our call and its answer.
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => {
                 ClientError::NotRunning { socket: self.socket.clone() }
             }
             _ => ClientError::Connect { socket: self.socket.clone(), source },
@@ -212,21 +299,10 @@ impl Client {
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::broken)?;
         tokio::spawn(connection.with_upgrades());
         let build = format!("{} {}", self.build.version, self.build.commit);
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, "banger")
-            .header(BUILD_HEADER, build);
-        if let Some(token) = upgrade {
-            request = request.header(header::CONNECTION, "upgrade").header(header::UPGRADE, token);
-        }
-        let json = serde_json::to_vec(body).map_err(ClientError::broken)?;
-        let body = if json == b"null" { Bytes::new() } else { Bytes::from(json) };
-        if !body.is_empty() {
-            request = request.header(header::CONTENT_TYPE, "application/json");
-        }
-        let request = request.body(Full::new(body)).map_err(ClientError::broken)?;
-        let response = sender.send_request(request).await.map_err(ClientError::broken)?;
+        let headers = message.headers_mut();
+        headers.insert(header::HOST, http::HeaderValue::from_static("banger"));
+        headers.insert(BUILD_HEADER, build.parse().map_err(ClientError::broken)?);
+        let response = sender.send_request(message).await.map_err(ClientError::broken)?;
         let status = response.status();
         if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(response);
@@ -237,6 +313,14 @@ impl Client {
         });
         Err(ClientError::Api(error))
     }
+}
+
+async fn read_json<T: DeserializeOwned>(
+    request: String,
+    response: Response<Incoming>,
+) -> Result<T, ClientError> {
+    let bytes = response.into_body().collect().await.map_err(ClientError::broken)?.to_bytes();
+    serde_json::from_slice(&bytes).map_err(|source| ClientError::Answer { request, source })
 }
 
 fn path(segments: &[&str]) -> String {
@@ -261,121 +345,6 @@ fn with_query(path: &str, query: &impl Serialize) -> String {
         })
         .collect();
     if pairs.is_empty() { path.into() } else { format!("{path}?{}", pairs.join("&")) }
-}
-
-/// The events of an operation, as they come.
-pub struct EventStream {
-    request: String,
-    body: Incoming,
-    buffer: BytesMut,
-}
-
-impl EventStream {
-    /// The next event; none when the daemon closed the stream.
-    ///
-    /// # Errors
-    ///
-    /// When the connection breaks or a line is no event.
-    pub async fn next(&mut self) -> Result<Option<Event>, ClientError> {
-        loop {
-            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
-                let line = self.buffer.split_to(end + 1);
-                let line = line.trim_ascii();
-                if line.is_empty() {
-                    continue;
-                }
-                let request = self.request.clone();
-                return serde_json::from_slice(line)
-                    .map(Some)
-                    .map_err(|source| ClientError::Answer { request, source });
-            }
-            match self.body.frame().await {
-                None => return Ok(None),
-                Some(Err(error)) => return Err(ClientError::broken(error)),
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        self.buffer.extend_from_slice(&data);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Follows the operation to its end, showing every event on the way to `observe`.
-    ///
-    /// # Errors
-    ///
-    /// [`ClientError::Api`] when the operation failed; otherwise as [`Self::next`].
-    pub async fn finish<T: DeserializeOwned>(
-        &mut self,
-        mut observe: impl FnMut(&Event),
-    ) -> Result<T, ClientError> {
-        while let Some(event) = self.next().await? {
-            observe(&event);
-            match event {
-                Event::Succeeded { result } => {
-                    let request = self.request.clone();
-                    return serde_json::from_value(result)
-                        .map_err(|source| ClientError::Answer { request, source });
-                }
-                Event::Failed { error } => return Err(ClientError::Api(error)),
-                _ => {}
-            }
-        }
-        Err(ClientError::Truncated { request: self.request.clone() })
-    }
-}
-
-/// A log's bytes, as they come.
-pub struct LogStream {
-    body: Incoming,
-}
-
-impl LogStream {
-    /// The next piece; none at the end.
-    ///
-    /// # Errors
-    ///
-    /// When the connection breaks.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
-        while let Some(frame) = self.body.frame().await {
-            if let Ok(data) = frame.map_err(ClientError::broken)?.into_data() {
-                return Ok(Some(data));
-            }
-        }
-        Ok(None)
-    }
-}
-
-/// The raw two-way stream of a command; wrap it in `tokio_util::codec::Framed` with [`crate::stream::FrameCodec`].
-pub struct ExecStream(TokioIo<hyper::upgrade::Upgraded>);
-
-impl AsyncRead for ExecStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for ExecStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
 }
 
 #[cfg(test)]

@@ -12,18 +12,20 @@ pub mod config;
 pub mod daemon;
 pub mod doctor;
 mod error;
+pub mod files;
 pub mod image;
 pub mod kernel;
 pub mod operation;
 mod socket;
 pub mod vm;
+pub mod workspace;
 
 /// Frames of a running command. The daemon hands them through unread, so they are the guest's own.
 pub use banger_guest_protocol::frame as stream;
-pub use banger_guest_protocol::{ByteString, UPGRADE_TOKEN};
+pub use banger_guest_protocol::{ByteString, QueryError, UPGRADE_TOKEN};
 
 pub use build::{BUILD_HEADER, Build};
-pub use client::{Client, ClientError, EventStream, ExecStream, LogStream};
+pub use client::{ByteStream, Client, ClientError, EventStream, ExecStream};
 pub use error::{ApiError, ErrorCode};
 pub use operation::Event;
 pub use socket::{SocketDirError, private_runtime_dir, runtime_dir, socket_path};

@@ -33,6 +33,9 @@ pub enum Event {
         /// None when it cannot be known.
         total: Option<u64>,
         unit: ProgressUnit,
+        /// Where both matter, the files beside the bytes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        files: Option<FileCount>,
     },
     /// The newest line of a tool that runs for the present stage.
     Output { line: String },
@@ -59,10 +62,14 @@ pub enum Stage {
     Boot,
     /// Tell the guest who it is; mount its root.
     Configure,
+    /// Copy a repository between host and guest.
+    Workspace,
     /// Ask the guest to shut down.
     Shutdown,
     /// Remove what is left.
     Cleanup,
+    /// Bring files in or out.
+    Copy,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -71,6 +78,13 @@ pub enum ProgressUnit {
     Bytes,
     Files,
     Packages,
+}
+
+/// How many files are done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FileCount {
+    pub done: u64,
+    pub total: u64,
 }
 
 /// An operation that the daemon knows: running, or ended a short while ago.

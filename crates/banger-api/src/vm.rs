@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::workspace::{PrepareWorkspace, Workspace};
+
 /// Where a VM is in its life. `bangerd`'s `vm` module has the diagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -135,6 +137,8 @@ pub struct Vm {
     pub disk_used_bytes: Option<u64>,
     /// Why it stopped, when nobody asked it to.
     pub last_error: Option<String>,
+    /// Its copy of a repository.
+    pub workspace: Option<Workspace>,
 }
 
 /// Asks for a VM. What is absent comes from the configuration, then from the host's size.
@@ -157,6 +161,8 @@ pub struct CreateVm {
     /// Start it as well; the operation then ends when commands can run in it.
     #[serde(default)]
     pub start: bool,
+    /// Copy a repository into it as well, once it has started.
+    pub workspace: Option<PrepareWorkspace>,
 }
 
 /// How to stop a VM.

@@ -34,6 +34,9 @@ pub struct ExecSpec {
     /// Absolute directory; root's home when absent.
     #[serde(default)]
     pub workdir: Option<ByteString>,
+    /// Run it through `mise exec` where the guest has mise, so that the tools that a repository pins are found.
+    #[serde(default)]
+    pub mise: bool,
     /// With a terminal of this size; stdout and stderr are then one stream (`Stdout`).
     #[serde(default)]
     pub tty: Option<WindowSize>,

@@ -5,19 +5,23 @@
 //! 1. [`preamble`]: on a byte channel that may hold left-overs of an earlier session, both sides find a common start, and
 //!    the guest says hello: its protocol version and its build.
 //! 2. HTTP/1.1 requests, one per multiplexed stream; bodies are the JSON types of [`messages`].
-//! 3. After an HTTP Upgrade of `/v1/exec`, the [`frame`]s of a running command.
+//! 3. After an HTTP Upgrade of `/v1/exec`, the [`frame`]s of a running command; files travel as an [`archive`] in a body.
 //!
 //! # Version policy
 //!
 //! [`PROTOCOL_VERSION`] grows when an old peer would misunderstand a new one. Added optional fields and new endpoints do
 //! not change it. The host refuses an agent of another version with an error that names both, and never guesses.
 
+pub mod archive;
 mod bytestring;
 pub mod frame;
+pub mod import;
 pub mod messages;
 pub mod preamble;
+mod query;
 
 pub use bytestring::ByteString;
+pub use query::QueryError;
 
 /// The protocol's version; see the version policy above.
 pub const PROTOCOL_VERSION: u32 = 1;

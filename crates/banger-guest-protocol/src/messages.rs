@@ -6,6 +6,11 @@
 //! | `POST /v1/configure` | [`Configure`] | [`Configured`] |
 //! | `GET /v1/exec` with `Upgrade: banger-stream` | | 101, then [`crate::frame`]s |
 //! | `POST /v1/shutdown` | [`Shutdown`] | 202 |
+//! | `POST /v1/files/unpack?` [`Unpack`] | a tar stream ([`crate::archive`]) | [`Unpacked`] |
+//! | `GET /v1/files/pack?` [`FileAt`] | | a tar stream |
+//! | `GET /v1/files/stat?` [`FileAt`] | | [`FileStat`] |
+//! | `POST /v1/workspace/begin` | [`Begin`](crate::import::Begin) | [`Begun`](crate::import::Begun) |
+//! | `POST /v1/workspace/finish` | [`Record`](crate::import::Record)s | |
 //!
 //! Any failure is answered with a 4xx or 5xx status and a [`GuestError`].
 
@@ -15,6 +20,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::ByteString;
 pub use crate::preamble::Hello;
 
 /// Everything that makes a generic booted kernel into this VM. Sent once, after the hello.
@@ -160,6 +166,70 @@ pub struct GuestError {
     /// The chain of causes, outermost first.
     #[serde(default)]
     pub causes: Vec<String>,
+    #[serde(default)]
+    pub kind: GuestErrorKind,
+}
+
+/// What kind of failure it was, as far as the host acts on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GuestErrorKind {
+    /// The file or directory asked for is not there.
+    NotFound,
+    /// What is there is in the way, or of another kind.
+    Refused,
+    /// Everything else.
+    #[default]
+    #[serde(other)]
+    Failed,
+}
+
+/// Unpacks the archive in the request's body below a directory.
+///
+/// Files are owned by root and keep mode and time. What is in a file's place is replaced; a directory that is there stays
+/// and gets the mode. Nothing is written outside of the directory, whatever the names and the symlinks in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unpack {
+    /// Absolute.
+    pub dir: ByteString,
+    /// Make the directory (0755), which must not be there yet; it is removed again when unpacking fails. Else it must be
+    /// there.
+    pub create: bool,
+}
+
+/// The answer to [`Unpack`]: everything is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unpacked {
+    /// Files and links.
+    pub files: u64,
+    /// What the files contain.
+    pub bytes: u64,
+}
+
+/// Names a file, directory or symlink in the guest.
+///
+/// Packing calls it by its last part in the archive. A symlink is packed as such; with `/.` at the end it is the content of a
+/// directory that is packed, and the names in the archive begin with `./`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileAt {
+    /// Absolute.
+    pub path: ByteString,
+}
+
+/// What is at a path, symlinks followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileStat {
+    pub kind: FileKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileKind {
+    File,
+    Directory,
+    /// A device, a FIFO, a socket.
+    #[serde(other)]
+    Other,
 }
 
 /// Bytes, base64 in JSON.
@@ -176,5 +246,21 @@ impl<'de> Deserialize<'de> for Blob {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         STANDARD.decode(text).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_of_failure_of_other_builds_are_plain_failures() {
+        for (text, kind) in [
+            (r#"{"message": "x"}"#, GuestErrorKind::Failed),
+            (r#"{"message": "x", "kind": "unheard_of"}"#, GuestErrorKind::Failed),
+            (r#"{"message": "x", "kind": "not_found"}"#, GuestErrorKind::NotFound),
+        ] {
+            assert_eq!(serde_json::from_str::<GuestError>(text).unwrap().kind, kind, "{text}");
+        }
     }
 }

@@ -9,10 +9,19 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal};
+use bytes::{Bytes, BytesMut};
+use rustix::process::{Pid, PidfdFlags, Signal};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin};
+use tokio::sync::mpsc;
+
+use crate::tool_output::{Captured, LineCallback, pump};
+
+pub use crate::tool_output::OutputStream;
 
 /// Which Debian package brings a program.
 const PACKAGES: &[(&str, &str)] = &[
@@ -39,14 +48,14 @@ const PACKAGES: &[(&str, &str)] = &[
 /// Where an ordinary user's PATH does not look, but Debian keeps administration tools.
 const EXTRA_PATH: &[&str] = &["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
-/// How much of what a streamed tool prints is kept, in bytes.
-const TAIL_LEN: usize = 16 * 1024;
-
 /// How much of stderr an error shows, in lines.
 const ERROR_LINES: usize = 12;
 
-/// Longest line handed to a callback, in bytes; longer ones are cut there.
-const LINE_MAX_LEN: usize = 4096;
+/// Largest piece of output that is passed on, in bytes.
+const PIECE_LEN: usize = 64 * 1024;
+
+/// How long output may still come after a tool has ended.
+const AFTER_EXIT: Duration = Duration::from_secs(1);
 
 /// Why a tool did not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -72,13 +81,6 @@ pub struct Output {
     pub code: i32,
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,
-}
-
-/// Where a line came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OutputStream {
-    Stdout,
-    Stderr,
 }
 
 /// A tool to run: program, arguments, environment, input.
@@ -166,6 +168,34 @@ impl Command {
         self.execute(Some(&mut on_line)).await
     }
 
+    /// Runs the tool to its end and passes on what it prints, piece by piece and no faster than `sink` takes it. When nobody
+    /// takes it any more the tool is ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run`].
+    pub async fn run_piped(mut self, sink: mpsc::Sender<Bytes>) -> Result<(), CommandError> {
+        let argv = display_argv(&self.program, &self.args);
+        let input = self.stdin.take();
+        let mut child = self.spawn(&argv, input.is_some())?;
+        let mut group = ProcessGroup(child.id().and_then(|id| Pid::from_raw(id as i32)));
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let io_error = |source| CommandError::Io { argv: argv.clone(), source };
+        let (Some(stdout), Some(mut stderr)) = (stdout, stderr) else {
+            return Err(io_error(io::Error::other("its output is not a pipe")));
+        };
+        let mut said = Vec::new();
+        let (_, piped, read) =
+            tokio::join!(feed(stdin, input), pipe(stdout, sink), stderr.read_to_end(&mut said));
+        piped.and(read.map(drop)).map_err(io_error)?;
+        let status = child.wait().await.map_err(io_error)?;
+        group.0 = None;
+        match status.code() {
+            Some(code) if self.ok_codes.contains(&code) => Ok(()),
+            _ => Err(CommandError::Failed { argv, status, stderr: last_lines(&said) }),
+        }
+    }
+
     async fn execute(mut self, on_line: Option<LineCallback<'_>>) -> Result<Output, CommandError> {
         let argv = display_argv(&self.program, &self.args);
         let input = self.stdin.take();
@@ -177,10 +207,24 @@ impl Command {
         let (Some(stdout), Some(stderr)) = (stdout, stderr) else {
             return Err(io_error(io::Error::other("its output is not a pipe")));
         };
-        let ((), pumped) = tokio::join!(feed(stdin, input), pump(stdout, stderr, on_line));
-        let (stdout, stderr) = pumped.map_err(io_error)?;
+        let mut captured = Captured::new(on_line.is_some());
+        let talked = {
+            let pumping = pump(stdout, stderr, on_line, &mut captured);
+            let talk = async { tokio::join!(feed(stdin, input), pumping).1 };
+            tokio::pin!(talk);
+            tokio::select! {
+                talked = &mut talk => Some(talked),
+                () = ended(group.0) => tokio::time::timeout(AFTER_EXIT, talk).await.ok(),
+            }
+        };
+        // Somebody whom the tool has started holds its output open, and may do so for ever: the group ends with its leader.
+        if talked.is_none() {
+            group.kill();
+        }
+        talked.transpose().map_err(io_error)?;
         let status = child.wait().await.map_err(io_error)?;
         group.0 = None;
+        let (stdout, stderr) = (captured.stdout.kept, captured.stderr.kept);
         match status.code() {
             Some(code) if self.ok_codes.contains(&code) => Ok(Output { code, stdout, stderr }),
             _ => Err(CommandError::Failed { argv, status, stderr: last_lines(&stderr) }),
@@ -226,17 +270,21 @@ impl Command {
     }
 }
 
-type LineCallback<'a> = &'a mut (dyn FnMut(OutputStream, &str) + Send);
-
 /// Kills the process group when dropped with a group in it.
 struct ProcessGroup(Option<Pid>);
 
-impl Drop for ProcessGroup {
-    fn drop(&mut self) {
-        if let Some(pid) = self.0 {
+impl ProcessGroup {
+    fn kill(&mut self) {
+        if let Some(pid) = self.0.take() {
             // It may have ended by itself.
             let _ = rustix::process::kill_process_group(pid, Signal::KILL);
         }
+    }
+}
+
+impl Drop for ProcessGroup {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 
@@ -247,68 +295,26 @@ async fn feed(pipe: Option<ChildStdin>, input: Option<Vec<u8>>) {
     }
 }
 
-/// Reads both streams to their ends.
-async fn pump(
-    mut stdout: impl AsyncRead + Unpin,
-    mut stderr: impl AsyncRead + Unpin,
-    mut on_line: Option<LineCallback<'_>>,
-) -> io::Result<(Vec<u8>, Vec<u8>)> {
-    let mut out = Capture::new(on_line.is_some());
-    let mut err = Capture::new(on_line.is_some());
-    let (mut out_chunk, mut err_chunk) = (vec![0; 64 * 1024], vec![0; 8 * 1024]);
-    while !(out.ended && err.ended) {
-        tokio::select! {
-            len = stdout.read(&mut out_chunk), if !out.ended => {
-                out.take(&out_chunk[..len?], OutputStream::Stdout, &mut on_line);
-            }
-            len = stderr.read(&mut err_chunk), if !err.ended => {
-                err.take(&err_chunk[..len?], OutputStream::Stderr, &mut on_line);
-            }
-        }
-    }
-    Ok((out.kept, err.kept))
-}
-
-/// What was read of one stream.
-struct Capture {
-    kept: Vec<u8>,
-    tail_only: bool,
-    line: Vec<u8>,
-    ended: bool,
-}
-
-impl Capture {
-    fn new(tail_only: bool) -> Self {
-        Self { kept: Vec::new(), tail_only, line: Vec::new(), ended: false }
-    }
-
-    /// An empty chunk is the end of the stream.
-    fn take(&mut self, chunk: &[u8], stream: OutputStream, on_line: &mut Option<LineCallback<'_>>) {
-        self.kept.extend_from_slice(chunk);
-        if self.tail_only && self.kept.len() > 2 * TAIL_LEN {
-            self.kept.drain(..self.kept.len() - TAIL_LEN);
-        }
-        self.ended = chunk.is_empty();
-        let Some(on_line) = on_line else { return };
-        for byte in chunk {
-            if matches!(byte, b'\n' | b'\r') {
-                emit(&mut self.line, stream, on_line);
-            } else if self.line.len() < LINE_MAX_LEN {
-                self.line.push(*byte);
-            }
-        }
-        if self.ended {
-            emit(&mut self.line, stream, on_line);
+/// Passes a stream on until it ends, or nobody takes it any more. Closing it then tells the tool.
+async fn pipe(mut stdout: impl AsyncRead + Unpin, sink: mpsc::Sender<Bytes>) -> io::Result<()> {
+    loop {
+        let mut piece = BytesMut::with_capacity(PIECE_LEN);
+        if stdout.read_buf(&mut piece).await? == 0 || sink.send(piece.freeze()).await.is_err() {
+            return Ok(());
         }
     }
 }
 
-fn emit(line: &mut Vec<u8>, stream: OutputStream, on_line: &mut LineCallback<'_>) {
-    let text = String::from_utf8_lossy(line);
-    if !text.trim().is_empty() {
-        on_line(stream, text.trim_end());
+/// Waits until the process has ended, without reaping it. Without a process, or a way to watch it, for ever.
+async fn ended(pid: Option<Pid>) {
+    let pidfd = pid.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
+    #[allow(unsafe_code, reason = "tokio cannot know that an OwnedFd stays what it is")]
+    // SAFETY: the descriptor is owned by what is registered, which nobody else can reach to close or replace it.
+    let watched = pidfd.map(|pidfd| unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) });
+    match watched {
+        Some(Ok(pidfd)) if pidfd.readable().await.is_ok() => {}
+        _ => std::future::pending().await,
     }
-    line.clear();
 }
 
 /// The last lines of a tool's stderr, for an error.

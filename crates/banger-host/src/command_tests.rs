@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::tool_output::LINE_MAX_LEN;
 
 fn sh(script: &str) -> Command {
     Command::new("sh").arg("-c").arg(script)
@@ -76,4 +77,15 @@ async fn dropping_the_future_kills_the_whole_group() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
+}
+
+#[tokio::test]
+async fn who_holds_the_output_of_an_ended_tool_does_not_hold_us() {
+    let start = Instant::now();
+    let error = sh("echo why >&2; sleep 600 & exit 3").run().await.unwrap_err();
+    assert!(error.to_string().ends_with("(exit status: 3): why"), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(60));
+    // What it leaves behind may still finish what it has to say.
+    let output = sh("(sleep 0.2; echo late) & echo early").run().await.unwrap();
+    assert_eq!(output.stdout, b"early\nlate\n");
 }

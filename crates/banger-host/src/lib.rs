@@ -7,7 +7,7 @@
 //! |---|---|
 //! | programs | [`command`] (foreground tools), [`process`] (what outlives the daemon), [`sandbox`] (what a VMM may touch) |
 //! | the host | [`system`], [`tsc`], [`kvm`] |
-//! | files | [`files`], [`staging`] |
+//! | files | [`files`], [`staging`], [`walk`], [`worktree`] |
 //! | kernels | [`kernel_image`], [`modules`], [`initramfs`] |
 //! | disks | [`debian`] (archive to tar), [`tar_source`] (tar to entries), [`ext4`] (entries to image), [`work_disk`] |
 
@@ -18,6 +18,7 @@ pub mod ext4;
 mod file_content;
 mod file_tree;
 pub mod files;
+pub mod git;
 pub mod initramfs;
 pub mod kernel_image;
 pub mod kvm;
@@ -28,6 +29,9 @@ pub mod sandbox;
 pub mod staging;
 pub mod system;
 pub mod tar_source;
+mod tool_output;
 pub mod tsc;
+pub mod walk;
 pub mod work_disk;
+pub mod worktree;
 mod xattr;

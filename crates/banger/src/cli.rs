@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Ps(vm::list::ListArgs),
     /// Run a command in a running VM (short for `vm exec`)
     Exec(vm::exec::ExecArgs),
+    /// Copy files into a running VM, or out of it (short for `vm cp`)
+    Cp(vm::cp::CpArgs),
     /// Images: the root filesystems that VMs start from
     #[command(subcommand)]
     Image(image::ImageCommand),
@@ -146,7 +148,7 @@ mod tests {
     fn aliases_take_what_the_full_commands_take() {
         let tree = Cli::command();
         let vm = tree.find_subcommand("vm").unwrap();
-        for (alias, verb) in [("run", "run"), ("ps", "list"), ("exec", "exec")] {
+        for (alias, verb) in [("run", "run"), ("ps", "list"), ("exec", "exec"), ("cp", "cp")] {
             let ids = |command: &clap::Command| -> Vec<String> {
                 command.get_arguments().map(|arg| arg.get_id().to_string()).collect()
             };

@@ -5,6 +5,15 @@ use etcetera::BaseStrategy as _;
 
 use crate::identity::VmId;
 
+/// The home directory of whom the daemon runs as.
+///
+/// # Errors
+///
+/// When there is none.
+pub fn home() -> Result<PathBuf, PathsError> {
+    etcetera::home_dir().map_err(PathsError::NoHome)
+}
+
 /// Where everything of the daemon's lies.
 ///
 /// ```text
@@ -13,7 +22,7 @@ use crate::identity::VmId;
 ///     images/<id>/                  rootfs.ext4
 ///     kernels/<id>/                 vmlinux  modules.cpio  modules.ext4
 ///     vms/<id>/                     cow.img  work.ext4  console.log  vmm.log  handles.json  *.sock
-/// $XDG_CACHE_HOME/banger/           initramfs/<key>.cpio
+/// $XDG_CACHE_HOME/banger/           initramfs/<key>.cpio  patches/
 /// $XDG_RUNTIME_DIR/banger/          bangerd.sock
 /// ```
 #[derive(Clone, Debug)]
@@ -27,7 +36,7 @@ pub struct Paths {
 /// Why the daemon's directories cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PathsError {
-    #[error("there is no home directory to keep state in: neither $HOME nor the user database names one")]
+    #[error("there is no home directory: neither $HOME nor the user database names one")]
     NoHome(#[source] etcetera::HomeDirError),
     #[error("the directory of bangerd's socket cannot be used")]
     Socket(#[from] banger_api::SocketDirError),
@@ -69,7 +78,7 @@ impl Paths {
             }
             private_dir(dir)?;
         }
-        for dir in [self.images(), self.kernels(), self.vms(), self.initramfs()] {
+        for dir in [self.images(), self.kernels(), self.vms(), self.initramfs(), self.patches()] {
             private_dir(&dir)?;
         }
         Ok(())
@@ -102,6 +111,11 @@ impl Paths {
 
     pub fn initramfs(&self) -> PathBuf {
         self.cache.join("initramfs")
+    }
+
+    /// Patches on their way from a guest to somebody who asked for them. Nothing here outlives a daemon.
+    pub fn patches(&self) -> PathBuf {
+        self.cache.join("patches")
     }
 
     pub fn vm(&self, id: &VmId) -> VmDir {

@@ -22,6 +22,10 @@ fn the_api_needs_no_client_of_ours() {
     let started = http(&socket, "POST /v1/vms/by-hand/start", &[], "");
     assert!(started.body.contains("\"running\""), "{started:?}");
     assert!(get("/v1/vms/by-hand/health").body.contains("round_trip_us"));
+    assert!(get("/v1/vms/by-hand/files/stat?path=/etc").body.contains("\"directory\""));
+    let packed = get("/v1/vms/by-hand/files?path=/etc/hostname");
+    assert!(packed.status == 200 && packed.body.contains("by-hand\n"), "{packed:?}");
+    assert_eq!(get("/v1/vms/by-hand/files?path=/none").status, 404);
     let logs = get("/v1/vms/by-hand/logs");
     assert_eq!(logs.status, 200, "{logs:?}");
     let deleted = http(&socket, "DELETE /v1/vms/by-hand?force=true", &[], "");
@@ -39,6 +43,9 @@ fn the_api_needs_no_client_of_ours() {
         ("GET /v1/operations/none/events", "", 404),
         ("DELETE /v1/operations/none", "", 404),
         ("GET /v1/vms/nobody/exec", "", 400),
+        ("GET /v1/vms/nobody/files", "", 400),
+        ("GET /v1/vms/nobody/files?path=/", "", 404),
+        ("PUT /v1/vms/nobody/files?dir=/&create=perhaps", "", 400),
         ("GET /v1/vms/..%2f..%2fx", "", 404),
     ] {
         let refused = http(&socket, request, &[("content-type", "application/json")], body);

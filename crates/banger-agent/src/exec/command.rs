@@ -15,6 +15,9 @@ use crate::passwd::{RootAccount, root_account};
 /// Where programs are looked for unless the host says otherwise.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The tool that finds the versions of other tools that a repository asks for.
+const MISE: &str = "mise";
+
 const SHELLS: [&str; 2] = ["/bin/bash", "/bin/sh"];
 
 /// A command's environment; the last value of a name wins.
@@ -67,12 +70,19 @@ impl Command {
         let environment = environment(spec, &account, &shell)?;
         let workdir = workdir(spec, &account)?;
         let mut argv = spec.argv.iter().map(|arg| OsString::from_vec(arg.as_bytes().to_vec()));
+        let path = environment.get(OsStr::new("PATH")).map_or(OsStr::new(DEFAULT_PATH), OsString::as_os_str);
+        if let Some(mise) = spec.mise.then(|| find_program(OsStr::new(MISE), path, &workdir).ok()).flatten() {
+            let command: Vec<OsString> = argv.collect();
+            let login_shell = || vec![shell.clone().into_os_string(), "-l".into()];
+            let command = if command.is_empty() { login_shell() } else { command };
+            let args = ["exec", "--"].into_iter().map(OsString::from).chain(command).collect();
+            return Ok(Self { program: mise, argv0: MISE.into(), args, environment, workdir });
+        }
         let Some(argv0) = argv.next() else {
             let mut argv0 = OsString::from("-");
             argv0.push(shell.file_name().unwrap_or(shell.as_os_str()));
             return Ok(Self { program: shell, argv0, args: Vec::new(), environment, workdir });
         };
-        let path = environment.get(OsStr::new("PATH")).map_or(OsStr::new(DEFAULT_PATH), OsString::as_os_str);
         let program = find_program(&argv0, path, &workdir)?;
         Ok(Self { program, argv0, args: argv.collect(), environment, workdir })
     }
@@ -132,7 +142,7 @@ fn workdir(spec: &ExecSpec, account: &RootAccount) -> Result<PathBuf, CommandErr
 /// # Errors
 ///
 /// When nothing is found, or only files that are not executable.
-pub(super) fn find_program(name: &OsStr, path: &OsStr, workdir: &Path) -> Result<PathBuf, CommandError> {
+pub(crate) fn find_program(name: &OsStr, path: &OsStr, workdir: &Path) -> Result<PathBuf, CommandError> {
     let program = name.to_string_lossy().into_owned();
     if name.as_bytes().contains(&b'/') {
         let file = workdir.join(name);
@@ -203,6 +213,26 @@ mod tests {
         assert_eq!(build(&with("HOME")).unwrap()[OsStr::new("HOME")], "x");
         assert!(build(&with("A=B")).is_err());
         assert!(build(&with("")).is_err());
+    }
+
+    #[test]
+    fn mise_wraps_a_command_where_it_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let with = |mise: bool, argv: &[&str]| ExecSpec {
+            argv: argv.iter().map(|word| (*word).into()).collect(),
+            env: vec![("PATH".into(), format!("{}:/bin:/usr/bin", dir.path().display()).into())],
+            workdir: Some("/".into()),
+            mise,
+            ..ExecSpec::default()
+        };
+        assert_eq!(Command::prepare(&with(true, &["true"])).unwrap().args, [""; 0]);
+        file(&dir.path().join("mise"), 0o755);
+        assert_eq!(Command::prepare(&with(false, &["true"])).unwrap().args, [""; 0]);
+        let wrapped = Command::prepare(&with(true, &["true", "x"])).unwrap();
+        assert_eq!(wrapped.program, dir.path().join("mise"));
+        assert_eq!(wrapped.args, ["exec", "--", "true", "x"]);
+        let shell = Command::prepare(&with(true, &[])).unwrap();
+        assert_eq!(shell.args.last().unwrap(), "-l");
     }
 
     #[test]

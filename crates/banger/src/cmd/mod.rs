@@ -23,6 +23,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Run(args) => vm::run::run(*args),
         Command::Ps(args) => vm::list::run(&args),
         Command::Exec(args) => vm::exec::run(args),
+        Command::Cp(args) => vm::cp::run(&args),
         Command::Image(command) => image::run(command),
         Command::Kernel(command) => kernel::run(command),
         Command::Daemon(command) => daemon::run(command),

@@ -1,7 +1,11 @@
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use banger_api::daemon::{DaemonStatus, StopDaemon};
 use banger_api::{ApiError, Build, Client, ClientError, ErrorCode};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::program::serve;
 use crate::error::CommandError;
@@ -61,19 +65,36 @@ async fn replace(client: &Client, old: &str) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Stops the daemon and waits until it is gone.
+/// Stops the daemon and waits until it is gone: its socket, and its process, which closes the state store last.
 pub(crate) async fn stop(client: &Client, how: StopDaemon) -> Result<(), ClientError> {
+    let process = client.daemon_status().await.ok().and_then(|status| process(status.pid));
     client.daemon_stop(how).await?;
     let deadline = Instant::now() + STOP_LIMIT;
     while Instant::now() < deadline {
         // Hung up on in the middle of an answer is on its way out as well.
-        if let Err(ClientError::NotRunning { .. }) = client.daemon_status().await {
+        if let Err(ClientError::NotRunning { .. }) = client.daemon_status().await
+            && process.as_ref().is_none_or(has_ended)
+        {
             return Ok(());
         }
         tokio::time::sleep(POLL).await;
     }
     let message = format!("bangerd was asked to stop {} s ago and still runs", STOP_LIMIT.as_secs());
     Err(ClientError::Api(ApiError::new(ErrorCode::Failed, message).with_hint("see why: banger daemon logs")))
+}
+
+/// The process of a daemon; none when it cannot be seen from here, as from another PID namespace.
+fn process(pid: u32) -> Option<OwnedFd> {
+    let named = std::fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name == b"bangerd\n");
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).filter(|_| named)?;
+    pidfd_open(pid, PidfdFlags::empty()).ok()
+}
+
+fn has_ended(process: &OwnedFd) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut fds = [PollFd::new(process, PollFlags::IN)];
+    // What cannot be asked any more is not waited for.
+    poll(&mut fds, Some(&now)).is_err() || !fds[0].revents().is_empty()
 }
 
 /// Starts the daemon and waits until it answers. Says why when it does not.

@@ -7,7 +7,6 @@ mod signals;
 mod stdin;
 mod terminal;
 
-pub(crate) use converse::SessionError;
 pub(crate) use run::{Outcome, Session};
 pub(crate) use signals::{Caught, Signals};
 pub(crate) use terminal::{restore as restore_terminal, size as window_size};

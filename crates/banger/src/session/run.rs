@@ -2,6 +2,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use banger_api::stream::{ExecSpec, Exit};
+use banger_api::workspace::Workspace;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -36,6 +37,16 @@ pub(crate) enum Outcome {
 }
 
 impl Session {
+    /// Runs it in the repository, unless a directory was asked for.
+    pub(crate) fn enter(&mut self, workspace: &Workspace) {
+        if self.spec.workdir.is_none() && workspace.complete {
+            let (root, inside) = (&workspace.guest_path, &workspace.inside);
+            let separator: &[u8] = if inside.as_bytes().is_empty() { b"" } else { b"/" };
+            self.spec.workdir = Some([root.as_bytes(), separator, inside.as_bytes()].concat().into());
+            self.spec.mise = true;
+        }
+    }
+
     /// Runs it over `stream`. Hanging up (returning before the command's end) ends the command in the guest.
     ///
     /// # Errors

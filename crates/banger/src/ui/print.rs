@@ -42,6 +42,12 @@ pub(crate) fn note(text: impl std::fmt::Display) {
     let _ = writeln!(err, "{} {text}", paint(DIM, "note:"));
 }
 
+/// Says a line on stderr as it is.
+pub(crate) fn say(text: impl std::fmt::Display) {
+    let mut err = anstream::stderr().lock();
+    let _ = writeln!(err, "{text}");
+}
+
 /// Says below a note which command does what.
 pub(crate) fn hint(does: &str, command: impl std::fmt::Display) {
     let mut err = anstream::stderr().lock();

@@ -74,8 +74,11 @@ impl Progress {
             Event::Planned { spec } => self.say(&spec_line(spec)),
             Event::Notice { text } => self.say(&format!("{} {}", paint(DIM, "note:"), clean(text))),
             Event::Stage { stage, detail } => self.begin(*stage, detail),
-            Event::Progress { done, total, unit } => {
-                let count = counted(*done, *total, *unit);
+            Event::Progress { done, total, unit, files } => {
+                let mut count = counted(*done, *total, *unit);
+                if let Some(files) = files {
+                    count = format!("{} of {} files, {count}", files.done, files.total);
+                }
                 self.update(|stage| stage.count = count);
             }
             Event::Output { line } => self.output(line),
@@ -190,6 +193,8 @@ fn stage_name(stage: Stage) -> &'static str {
         Stage::Configure => "configure",
         Stage::Shutdown => "shutdown",
         Stage::Cleanup => "cleanup",
+        Stage::Workspace => "workspace",
+        Stage::Copy => "copy",
     }
 }
 
@@ -256,7 +261,7 @@ mod tests {
             Event::Planned { spec },
             Event::Notice { text: "no usable KVM: this VM is emulated, and slow".into() },
             Event::Stage { stage: Stage::Image, detail: "debian-trixie".into() },
-            Event::Progress { done: 12, total: Some(210), unit: ProgressUnit::Packages },
+            Event::Progress { done: 12, total: Some(210), unit: ProgressUnit::Packages, files: None },
             Event::Output { line: "Setting up \x1b[31mlibc6\x07 ...".into() },
             Event::Stage { stage: Stage::Boot, detail: String::new() },
             Event::Succeeded { result: serde_json::Value::Null },

@@ -17,3 +17,22 @@ pub(crate) fn clean(text: &str) -> String {
     let text = text.replace('\t', "    ");
     anstream::adapter::strip_str(&text).to_string().chars().filter(|c| !c.is_control()).collect()
 }
+
+/// A file's name on one line, whatever its bytes: control characters are escaped, for they may be meant for the terminal.
+pub(crate) fn file_name(name: impl AsRef<std::ffi::OsStr>) -> String {
+    let mut shown = String::new();
+    for c in name.as_ref().to_string_lossy().chars() {
+        if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_name_cannot_command_a_terminal() {
+        assert_eq!(file_name("a b\u{e9}\n\u{1b}[2J\u{9b}m"), "a b\u{e9}\\n\\u{1b}[2J\\u{9b}m");
+    }
+}

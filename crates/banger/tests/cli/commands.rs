@@ -66,11 +66,11 @@ fn a_run_that_banger_fails_ends_with_125() {
     let done = banger(&daemon, &["run", "--memory", "lots"]).finish();
     assert_eq!(done.code, 125);
     assert!(done.stderr.contains("not a size"), "{}", done.stderr);
-    let done = banger(&daemon, &["vm", "run", "./repo", "--", "ls"]).finish();
+    let done = banger(&daemon, &["vm", "run", "--mode", "full", "--", "ls"]).finish();
     assert_eq!(done.code, 125);
     insta::assert_snapshot!(done.stderr, @r"
-    error: cannot prepare ./repo: workspaces are not in this version yet
-      help: to run a command, put it behind two dashes: banger run -- CMD
+    error: there is no repository to copy
+      help: name a directory in a git checkout: banger vm run PATH
     ");
     assert_eq!(banger(&daemon, &["run", "-d", "--", "ls"]).finish().code, 125);
     assert_eq!(banger(&daemon, &["vm", "create", "--memory", "lots"]).finish().code, 2);

@@ -4,6 +4,9 @@
 
 mod disk_size;
 mod error;
+mod file_sync;
+#[cfg(test)]
+mod file_sync_tests;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -18,6 +21,7 @@ use banger_api::config::Origin;
 use banger_api::vm::{NetworkMode, VmmKind};
 
 pub use error::{ConfigError, Mistake};
+pub use file_sync::FileSync;
 pub use vm_defaults::{HostSize, VmDefaults, vm_defaults};
 
 use crate::catalog::{DEFAULT_IMAGE, DEFAULT_KERNEL};
@@ -124,6 +128,8 @@ pub struct Config {
     pub disk_mib: Option<u64>,
     /// `network.mode`.
     pub network: Setting<NetworkChoice>,
+    /// What each start copies into the guest, in this order. Nothing leaves the host unless it is named here.
+    pub file_sync: Setting<Vec<FileSync>>,
     pub log_level: Setting<LogLevel>,
 }
 
@@ -177,6 +183,7 @@ impl Config {
             memory_mib: None,
             disk_mib: None,
             network: Setting::builtin(NetworkChoice::Auto),
+            file_sync: Setting::builtin(Vec::new()),
             log_level: Setting::builtin(LogLevel::Info),
         }
     }

@@ -6,14 +6,23 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::disk_size::{format_disk_mib, parse_disk_mib};
 use super::error::{ConfigError, Text};
+use super::file_sync::file_sync;
 use super::{Config, LogLevel, NetworkChoice, Setting, VmmChoice};
 use crate::spelling::nearest;
 
-type Key<'i> = Spanned<DeString<'i>>;
-type Value<'i> = Spanned<DeValue<'i>>;
+pub(super) type Key<'i> = Spanned<DeString<'i>>;
+pub(super) type Value<'i> = Spanned<DeValue<'i>>;
 
-const TOP_KEYS: &[&str] =
-    &["default_image", "default_kernel", "vmm", "qemu_bin", "vm_defaults", "network", "log_level"];
+const TOP_KEYS: &[&str] = &[
+    "default_image",
+    "default_kernel",
+    "vmm",
+    "qemu_bin",
+    "vm_defaults",
+    "network",
+    "file_sync",
+    "log_level",
+];
 const VM_DEFAULTS_KEYS: &[&str] = &["vcpu", "memory_mib", "disk_size"];
 const NETWORK_KEYS: &[&str] = &["mode"];
 
@@ -37,10 +46,11 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
             "qemu_bin" => config.qemu_bin = Setting::configured(text.program(key, value)?),
             "vm_defaults" => vm_defaults(text, text.table(key, value)?, &mut config)?,
             "network" => network(text, text.table(key, value)?, &mut config)?,
+            "file_sync" => config.file_sync = Setting::configured(file_sync(text, key, value)?),
             "log_level" => {
                 config.log_level = Setting::configured(text.choice(key, value, LogLevel::WORDS)?)
             }
-            _ => return Err(text.unknown(key, None, TOP_KEYS)),
+            _ => return Err(text.unknown(key, "", TOP_KEYS)),
         }
     }
     Ok(config)
@@ -53,7 +63,7 @@ fn vm_defaults(text: Text<'_>, table: &DeTable<'_>, config: &mut Config) -> Resu
             "vcpu" => config.vcpu = Some(text.number(key, value, VCPU)? as u32),
             "memory_mib" => config.memory_mib = Some(text.number(key, value, MEMORY_MIB)?),
             "disk_size" => config.disk_mib = Some(text.disk_mib(key, value)?),
-            _ => return Err(text.unknown(key, Some("vm_defaults"), VM_DEFAULTS_KEYS)),
+            _ => return Err(text.unknown(key, " in [vm_defaults]", VM_DEFAULTS_KEYS)),
         }
     }
     Ok(())
@@ -63,21 +73,21 @@ fn network(text: Text<'_>, table: &DeTable<'_>, config: &mut Config) -> Result<(
     for (key, value) in in_order(table) {
         match key.get_ref().as_ref() {
             "mode" => config.network = Setting::configured(text.choice(key, value, NetworkChoice::WORDS)?),
-            _ => return Err(text.unknown(key, Some("network"), NETWORK_KEYS)),
+            _ => return Err(text.unknown(key, " in [network]", NETWORK_KEYS)),
         }
     }
     Ok(())
 }
 
 /// As they stand in the file, so that the first complaint is about the first mistake.
-fn in_order<'a, 'i>(table: &'a DeTable<'i>) -> Vec<(&'a Key<'i>, &'a Value<'i>)> {
+pub(super) fn in_order<'a, 'i>(table: &'a DeTable<'i>) -> Vec<(&'a Key<'i>, &'a Value<'i>)> {
     let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);
     entries
 }
 
 /// What a value is, in words.
-fn kind(value: &DeValue<'_>) -> &'static str {
+pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",
         DeValue::Integer(_) => "an integer",
@@ -90,9 +100,9 @@ fn kind(value: &DeValue<'_>) -> &'static str {
 }
 
 impl Text<'_> {
-    fn unknown(self, key: &Key<'_>, table: Option<&str>, known: &[&str]) -> ConfigError {
+    /// `place` says which table it is in, if it is not the whole file.
+    pub(super) fn unknown(self, key: &Key<'_>, place: &str, known: &[&str]) -> ConfigError {
         let word = key.get_ref();
-        let place = table.map(|table| format!(" in [{table}]")).unwrap_or_default();
         let hint = match nearest(word, known.iter().copied()) {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => format!("these are known{place}: {}", known.join(", ")),
@@ -100,7 +110,7 @@ impl Text<'_> {
         self.mistake(key.span(), format!("unknown key `{}`{place}", word.escape_debug()), Some(hint))
     }
 
-    fn wrong_type(self, key: &Key<'_>, value: &Value<'_>, wanted: &str) -> ConfigError {
+    pub(super) fn wrong_type(self, key: &Key<'_>, value: &Value<'_>, wanted: &str) -> ConfigError {
         let message = format!("`{}` must be {wanted}, found {}", key.get_ref(), kind(value.get_ref()));
         self.mistake(value.span(), message, None)
     }

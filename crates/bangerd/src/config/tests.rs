@@ -7,11 +7,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::paths::Paths;
 
-fn parse(text: &str) -> Result<Config, ConfigError> {
+pub(super) fn parse(text: &str) -> Result<Config, ConfigError> {
     Config::parse(text, Path::new("/home/u/config.toml"))
 }
 
-fn complaint(text: &str) -> (String, Option<String>) {
+pub(super) fn complaint(text: &str) -> (String, Option<String>) {
     let error = parse(text).expect_err(text);
     (error.to_string().replace("/home/u/", ""), error.hint())
 }
@@ -30,6 +30,15 @@ disk_size = "20GiB"
 
 [network]
 mode = "none"
+
+[[file_sync]]
+host = "~/.ssh/id_ed25519"
+guest = "~/.ssh/id_ed25519"
+
+[[file_sync]]
+host = "/srv/tool\\ts/"
+guest = "/root/.//tools/"
+mode = "755"
 "#;
 
 #[test]
@@ -43,6 +52,12 @@ fn every_key_has_its_effect() {
     assert_eq!(config.network.value.mode(), NetworkMode::None);
     assert_eq!(config.log_level, Setting::configured(LogLevel::Debug));
     assert!(config.exists);
+    let key = ".ssh/id_ed25519".to_owned();
+    let synced = [
+        FileSync { host: "~/.ssh/id_ed25519".into(), guest: key, mode: None },
+        FileSync { host: "/srv/tool\\ts/".into(), guest: "tools".into(), mode: Some(0o755) },
+    ];
+    assert_eq!(config.file_sync, Setting::configured(synced.into()));
 }
 
 #[test]
@@ -114,7 +129,7 @@ fn complaints_name_the_place_and_the_way_out() {
             "\"é\" = 1",
             "config.toml:1:1: unknown key `é`",
             Some(
-                "these are known: default_image, default_kernel, vmm, qemu_bin, vm_defaults, network, log_level",
+                "these are known: default_image, default_kernel, vmm, qemu_bin, vm_defaults, network, file_sync, log_level",
             ),
         ),
         ("z = 1\na = 1", "config.toml:1:1: unknown key `z`", None),

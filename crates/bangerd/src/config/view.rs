@@ -4,7 +4,7 @@ use banger_api::config::{ConfigValue, ConfigView, Origin};
 use banger_api::vm::Acceleration;
 
 use super::disk_size::format_disk_mib;
-use super::{Config, HostSize, LogLevel, NetworkChoice, Setting, VmmChoice, vm_defaults};
+use super::{Config, FileSync, HostSize, LogLevel, NetworkChoice, Setting, VmmChoice, vm_defaults};
 use crate::paths::Paths;
 
 impl Config {
@@ -20,6 +20,7 @@ impl Config {
             row("vm_defaults.memory_mib", vm.memory_mib.value.to_string(), vm.memory_mib.origin),
             row("vm_defaults.disk_size", quoted(&format_disk_mib(vm.disk_mib.value)), vm.disk_mib.origin),
             choice("network.mode", self.network, NetworkChoice::WORDS),
+            row("file_sync", file_sync(&self.file_sync.value), self.file_sync.origin),
             choice("log_level", self.log_level, LogLevel::WORDS),
             row("state_dir", path(&paths.state), Origin::Auto),
             row("cache_dir", path(&paths.cache), Origin::Auto),
@@ -45,4 +46,14 @@ fn quoted(text: &str) -> String {
 
 fn path(path: &Path) -> String {
     quoted(&path.to_string_lossy())
+}
+
+/// All entries in one line, as the file could have them.
+fn file_sync(entries: &[FileSync]) -> String {
+    let shown = |entry: &FileSync| {
+        let mode = entry.mode.map(|mode| format!(", mode = \"{mode:04o}\"")).unwrap_or_default();
+        let guest = quoted(&format!("~/{}", entry.guest));
+        format!("{{ host = {}, guest = {guest}{mode} }}", quoted(&entry.host))
+    };
+    format!("[{}]", entries.iter().map(shown).collect::<Vec<_>>().join(", "))
 }

@@ -6,7 +6,7 @@ use banger_guest_protocol::messages::{self, Configure, Configured, Health, Shutd
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,9 +17,9 @@ use super::session::{Pipe, Session};
 use crate::paths::VmDir;
 
 /// How long a reachable agent may take to answer a small request, on an emulated machine whose host is busy.
-const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 /// How long mounting the root and the rest of a guest's configuration may take, likewise.
-const CONFIGURE_LIMIT: Duration = Duration::from_secs(90);
+pub(super) const CONFIGURE_LIMIT: Duration = Duration::from_secs(90);
 /// Largest JSON answer that is believed, in bytes.
 const ANSWER_MAX_LEN: usize = 1024 * 1024;
 
@@ -102,28 +102,27 @@ impl Guest {
         Ok(session)
     }
 
-    async fn json<T: DeserializeOwned>(
+    pub(super) async fn json<T: DeserializeOwned>(
         &self,
         method: Method,
         request: &'static str,
-        path: &'static str,
+        path: &str,
         body: &impl Serialize,
         limit: Duration,
     ) -> Result<T, GuestError> {
         let exchange = async {
             let response = self.send(method, request, path, body, None).await?;
-            let bytes = read_body(request, response).await?;
-            serde_json::from_slice(&bytes).map_err(|source| GuestError::Body { request, source })
+            read_json(request, response).await
         };
         with_limit(request, limit, exchange).await
     }
 
     /// Sends a request. One that changes nothing is sent again when the session turns out to be lost.
-    async fn send(
+    pub(super) async fn send(
         &self,
         method: Method,
         request: &'static str,
-        path: &'static str,
+        path: &str,
         body: &impl Serialize,
         upgrade: Option<&str>,
     ) -> Result<Response<Incoming>, GuestError> {
@@ -140,26 +139,36 @@ impl Guest {
         &self,
         method: Method,
         request: &'static str,
-        path: &'static str,
+        path: &str,
         body: &impl Serialize,
         upgrade: Option<&str>,
     ) -> Result<Response<Incoming>, GuestError> {
+        let json = serde_json::to_vec(body).map_err(|source| GuestError::Encode { request, source })?;
+        let body = Full::new(if json == b"null" { Bytes::new() } else { Bytes::from(json) });
+        let mut message =
+            Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, "application/json");
+        if let Some(token) = upgrade {
+            message = message.header(header::CONNECTION, "upgrade").header(header::UPGRADE, token);
+        }
+        let message = message.body(body).map_err(|source| GuestError::Message { request, source })?;
+        self.submit(request, message).await
+    }
+
+    /// Sends a message on a stream of its own, once.
+    pub(super) async fn submit<B>(
+        &self,
+        request: &'static str,
+        mut message: Request<B>,
+    ) -> Result<Response<Incoming>, GuestError>
+    where
+        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+    {
         let failed = |source| GuestError::Http { request, source };
         let stream = self.session().await?.open_stream().await?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
         tokio::spawn(connection.with_upgrades());
-        let json = serde_json::to_vec(body).map_err(|source| GuestError::Encode { request, source })?;
-        let mut message = Request::new(Full::new(if json == b"null" { Bytes::new() } else { json.into() }));
-        *message.method_mut() = method;
-        *message.uri_mut() = http::Uri::from_static(path);
-        let headers = message.headers_mut();
-        headers.insert(header::HOST, http::HeaderValue::from_static("guest"));
-        headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
-        if upgrade.is_some() {
-            headers.insert(header::CONNECTION, http::HeaderValue::from_static("upgrade"));
-            headers.insert(header::UPGRADE, http::HeaderValue::from_static(UPGRADE_TOKEN));
-        }
+        message.headers_mut().insert(header::HOST, http::HeaderValue::from_static("guest"));
         let response = sender.send_request(message).await.map_err(failed)?;
         if response.status().is_success() || response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(response);
@@ -167,15 +176,15 @@ impl Guest {
         let status = response.status();
         let bytes = read_body(request, response).await?;
         Err(match serde_json::from_slice(&bytes) {
-            Ok(messages::GuestError { message, causes }) => GuestError::Refused { message, causes },
-            Err(_) => {
-                GuestError::Refused { message: format!("HTTP status {status} for {request}"), causes: vec![] }
+            Ok(messages::GuestError { message, causes, kind }) => {
+                GuestError::Refused { message, causes, kind }
             }
+            Err(_) => GuestError::refused(format!("HTTP status {status} for {request}")),
         })
     }
 }
 
-async fn with_limit<T>(
+pub(super) async fn with_limit<T>(
     request: &'static str,
     limit: Duration,
     work: impl Future<Output = Result<T, GuestError>>,
@@ -183,10 +192,17 @@ async fn with_limit<T>(
     tokio::time::timeout(limit, work).await.map_err(|_| GuestError::Timeout { request, limit })?
 }
 
+pub(super) async fn read_json<T: DeserializeOwned>(
+    request: &'static str,
+    response: Response<Incoming>,
+) -> Result<T, GuestError> {
+    let bytes = read_body(request, response).await?;
+    serde_json::from_slice(&bytes).map_err(|source| GuestError::Body { request, source })
+}
+
 /// Reads an answer of bounded size: the guest is not trusted.
 async fn read_body(request: &'static str, response: Response<Incoming>) -> Result<Bytes, GuestError> {
     let body = Limited::new(response.into_body(), ANSWER_MAX_LEN).collect().await;
-    let refuse =
-        |_| GuestError::Refused { message: format!("the answer to {request} broke off"), causes: vec![] };
+    let refuse = |_| GuestError::refused(format!("the answer to {request} broke off"));
     body.map(|body| body.to_bytes()).map_err(refuse)
 }

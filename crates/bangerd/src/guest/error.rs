@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use banger_guest_protocol::PROTOCOL_VERSION;
+use banger_guest_protocol::messages::GuestErrorKind;
 use banger_guest_protocol::preamble::AnswerError;
 
 /// Why the guest's agent did not do what it was asked.
@@ -20,6 +21,8 @@ pub enum GuestError {
     Version { agent: u32, agent_build: String },
     #[error("the session with the guest's agent broke")]
     Broken,
+    #[error("the guest's agent sent a frame that is none of its own")]
+    Protocol,
     #[error("the guest's agent did not answer {request}")]
     Http { request: &'static str, source: hyper::Error },
     #[error("the guest's agent did not answer {request} within {} s", limit.as_secs())]
@@ -28,7 +31,18 @@ pub enum GuestError {
     Body { request: &'static str, source: serde_json::Error },
     /// The agent's own words; `causes` is its chain.
     #[error("in the guest: {message}")]
-    Refused { message: String, causes: Vec<String> },
+    Refused { message: String, causes: Vec<String>, kind: GuestErrorKind },
     #[error("could not put {request} into words")]
     Encode { request: &'static str, source: serde_json::Error },
+    #[error("could not put {request} into words")]
+    Message { request: &'static str, source: http::Error },
+    #[error("the guest's agent did not move a byte of {request} for {} s", limit.as_secs())]
+    Stalled { request: &'static str, limit: Duration },
+}
+
+impl GuestError {
+    /// A refusal without more words than these.
+    pub(super) fn refused(message: String) -> Self {
+        Self::Refused { message, causes: Vec::new(), kind: GuestErrorKind::Failed }
+    }
 }

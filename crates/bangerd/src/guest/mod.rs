@@ -4,8 +4,13 @@
 //! daemon was restarted, so nobody has to know about sessions.
 
 mod client;
+mod command;
 mod error;
+mod files;
+mod import;
+mod outgoing;
 mod session;
 
 pub use client::{ExecUpgrade, Guest};
+pub use command::{GuestCommand, GuestOutput};
 pub use error::GuestError;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use banger_api::operation::{ProgressUnit, Stage};
+use banger_api::operation::{FileCount, ProgressUnit, Stage};
 use banger_api::{ApiError, Event};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -173,8 +173,13 @@ impl Reporter {
     }
 
     pub fn progress(&self, done: u64, total: Option<u64>, unit: ProgressUnit) {
+        self.transfer(done, total, unit, None);
+    }
+
+    /// Progress of what is counted in files as well.
+    pub fn transfer(&self, done: u64, total: Option<u64>, unit: ProgressUnit, files: Option<FileCount>) {
         if self.due() {
-            self.event(Event::Progress { done, total, unit });
+            self.event(Event::Progress { done, total, unit, files });
         }
     }
 

@@ -4,12 +4,16 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use banger_api::{ApiError, ErrorCode};
+use banger_guest_protocol::messages::GuestErrorKind;
+use banger_host::command::CommandError;
+use banger_host::git::ObjectError;
 
 use crate::guest::GuestError;
 use crate::image::ImageError;
 use crate::kernel::KernelError;
 use crate::vm::VmError;
 use crate::vmm::QemuError;
+use crate::workspace::WorkspaceError;
 
 /// An [`ApiError`] as an HTTP answer.
 #[derive(Debug)]
@@ -61,10 +65,16 @@ pub(super) fn vm_error(error: &VmError) -> ApiError {
     match error {
         VmError::Image(error) => return image_error(error),
         VmError::Kernel(error) => return kernel_error(error),
+        VmError::Workspace(error) => return workspace_error(error),
         _ => {}
     }
-    let mut api = ApiError::from_error(vm_code(error), error);
+    let mut api = match error {
+        // The agent's own words say it best.
+        VmError::Guest(refused @ GuestError::Refused { .. }) => ApiError::from_error(vm_code(error), refused),
+        _ => ApiError::from_error(vm_code(error), error),
+    };
     if let VmError::Configure(GuestError::Refused { causes, .. })
+    | VmError::FilesRefused { source: GuestError::Refused { causes, .. }, .. }
     | VmError::Guest(GuestError::Refused { causes, .. }) = error
     {
         api.causes.extend(causes.iter().cloned());
@@ -73,13 +83,91 @@ pub(super) fn vm_error(error: &VmError) -> ApiError {
     api
 }
 
+fn workspace_error(error: &WorkspaceError) -> ApiError {
+    let mut api = ApiError::from_error(workspace_code(error), error);
+    match error {
+        WorkspaceError::Guest(GuestError::Refused { causes, .. }) => {
+            api.causes.extend(causes.iter().cloned())
+        }
+        WorkspaceError::NoRepository { said, .. } => api.causes.push(said.clone()),
+        _ => {}
+    }
+    api.hint = workspace_hint(error).map(Into::into);
+    api
+}
+
+fn workspace_code(error: &WorkspaceError) -> ErrorCode {
+    use WorkspaceError as E;
+    match error {
+        E::NoSuchPath { .. }
+        | E::NoRepository { .. }
+        | E::NoWorkingTree { .. }
+        | E::NoSuchCommit { .. }
+        | E::NoSuchGuestCommit { .. } => ErrorCode::NotFound,
+        E::BranchName { .. } | E::GuestPath { .. } => ErrorCode::Usage,
+        E::Submodules { .. }
+        | E::NoCommit { .. }
+        | E::NoGuestGit
+        | E::BaseGone
+        | E::HostGone
+        | E::PatchTooLarge { .. }
+        | E::DoesNotApply { .. }
+        | E::Object(ObjectError::Missing { .. })
+        | E::Guest(GuestError::Refused { kind: GuestErrorKind::Refused, .. }) => ErrorCode::Refused,
+        E::Git(CommandError::NotFound { .. }) => ErrorCode::HostNotReady,
+        _ => ErrorCode::Failed,
+    }
+}
+
+fn workspace_hint(error: &WorkspaceError) -> Option<&'static str> {
+    use WorkspaceError as E;
+    Some(match error {
+        E::NoSuchPath { .. } => "name a directory in a git checkout",
+        E::NoRepository { .. } => {
+            "only what git tracks is copied: make it a repository with `git init` and `git add`"
+        }
+        E::NoWorkingTree { .. } => "name a checkout of it: `git clone` or `git worktree add` makes one",
+        E::Submodules { .. } => "--mode full takes submodules along, and the whole history",
+        E::NoCommit { .. } => "the default mode takes the working tree, without a commit",
+        E::NoSuchGuestCommit { on_host: Some(_), .. } => {
+            "the guest has the commit that was prepared, `banger vm show` names it, and those made there"
+        }
+        E::GuestPath { .. } => "--guest-path takes the path of a directory other than /, without `..` in it",
+        E::NoGuestGit => "use an image with git in it, or install git in the VM",
+        E::BaseGone => "--base-commit HEAD compares with a commit instead; preparing again begins anew",
+        E::HostGone => "export to a file with -o, and apply it where you want it",
+        E::PatchTooLarge { .. } => "--max-size sets another limit",
+        E::Timeout { .. } => "--timeout gives it longer; `banger vm exec` shows whether the guest is well",
+        E::Malformed(_) | E::Disagreement | E::AnswerTooLarge { .. } => {
+            "the guest's git does not do what git does: do not trust this VM; `banger vm cp` copies single files out"
+        }
+        E::Unsteady { .. } => "stop what writes to it, then try again",
+        E::Guest(GuestError::Refused { kind: GuestErrorKind::Refused, .. }) => {
+            "choose another place with --guest-path, or remove what is there"
+        }
+        E::Object(ObjectError::Missing { .. }) => {
+            "it is a partial clone: `git fetch --refetch --no-filter` completes it"
+        }
+        E::Git(CommandError::NotFound { .. }) => "install git",
+        _ => return None,
+    })
+}
+
 fn vm_code(error: &VmError) -> ErrorCode {
     match error {
         VmError::Name { .. } | VmError::Size { .. } | VmError::Ambiguous { .. } => ErrorCode::Usage,
         VmError::NotFound { .. } => ErrorCode::NotFound,
-        VmError::NameTaken { .. } | VmError::Denied { .. } | VmError::NotRunning { .. } => ErrorCode::Refused,
+        VmError::NoWorkspace { .. }
+        | VmError::IncompleteWorkspace { .. }
+        | VmError::WouldLoseChanges { .. }
+        | VmError::UnknownChanges { .. }
+        | VmError::NameTaken { .. }
+        | VmError::Denied { .. }
+        | VmError::NotRunning { .. } => ErrorCode::Refused,
         VmError::Cancelled => ErrorCode::Cancelled,
         VmError::Qemu(QemuError::Missing(_)) => ErrorCode::HostNotReady,
+        VmError::Guest(GuestError::Refused { kind: GuestErrorKind::NotFound, .. }) => ErrorCode::NotFound,
+        VmError::Guest(GuestError::Refused { kind: GuestErrorKind::Refused, .. }) => ErrorCode::Refused,
         _ => ErrorCode::Failed,
     }
 }
@@ -96,9 +184,20 @@ fn vm_hint(error: &VmError) -> Option<String> {
         VmError::NameTaken { name } => {
             format!("choose another name, or `banger vm delete {name}` first")
         }
+        VmError::NoWorkspace { name } => format!("`banger vm workspace prepare {name} PATH`"),
+        VmError::IncompleteWorkspace { name } => {
+            format!("prepare it again: `banger vm workspace prepare {name} PATH`")
+        }
+        VmError::WouldLoseChanges { .. } | VmError::UnknownChanges { .. } => {
+            "export them first (`banger vm workspace export`), or throw them away with --discard".into()
+        }
         VmError::NotRunning { name, .. } => format!("`banger vm start {name}`"),
         VmError::Qemu(QemuError::Missing(_)) => {
             "install it with `sudo apt-get install qemu-system-x86`; `banger doctor` tells what else is missing".into()
+        }
+        VmError::FileSync(error) => error.hint()?.into(),
+        VmError::FilesRefused { .. } => {
+            "change [[file_sync]] in the configuration file; `banger daemon stop` has it read again".into()
         }
         VmError::BootDied { .. } | VmError::NoHello { .. } => "`banger doctor` looks at what a VM needs".into(),
         VmError::Guest(GuestError::Version { .. }) => {

@@ -4,6 +4,7 @@ mod access;
 mod daemon;
 mod error;
 mod exec;
+mod files;
 mod image;
 mod kernel;
 mod logs;
@@ -11,6 +12,7 @@ mod operation;
 mod run;
 mod state;
 mod vm;
+mod workspace;
 
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
@@ -39,6 +41,13 @@ fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(vm::health))
         .routes(routes!(logs::logs))
         .routes(routes!(exec::exec))
+        .routes(routes!(files::pack, files::unpack))
+        .routes(routes!(files::stat))
+        .routes(routes!(workspace::contents))
+        .routes(routes!(workspace::prepare))
+        .routes(routes!(workspace::export))
+        .routes(routes!(workspace::staleness))
+        .routes(routes!(workspace::patch))
         .routes(routes!(image::list))
         .routes(routes!(image::pull))
         .routes(routes!(image::show, image::delete))

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::access::{OwnUserListener, not_done_there, nothing_there, same_build};
 use super::router;
 use super::state::{AppState, Sessions};
+use super::workspace::Patches;
 use crate::config::{Config, HostSize};
 use crate::image::{ImageError, ImageService};
 use crate::kernel::{AgentError, KernelError, KernelService, agent_path};
@@ -109,6 +110,7 @@ async fn assemble(paths: Paths, config: Config) -> Result<AppState, ServeError> 
         services,
         vms,
         sessions: Sessions::default(),
+        patches: Patches::default(),
         started: Instant::now(),
         stopping: CancellationToken::new(),
     })

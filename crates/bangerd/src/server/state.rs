@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use super::workspace::Patches;
 use crate::operation::Operations;
 use crate::vm::{Services, Vms};
 
@@ -16,6 +17,7 @@ pub(super) struct AppState {
     pub(super) services: Arc<Services>,
     pub(super) vms: Vms,
     pub(super) sessions: Sessions,
+    pub(super) patches: Patches,
     pub(super) started: Instant,
     /// Triggered when the daemon is to end.
     pub(super) stopping: CancellationToken,

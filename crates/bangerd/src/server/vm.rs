@@ -16,7 +16,7 @@ use super::state::AppState;
 use crate::guest::Guest;
 use crate::identity::VmId;
 use crate::paths::VmDir;
-use crate::vm::{VmError, VmView};
+use crate::vm::{Inspected, VmError, VmView};
 
 /// How long a guest may take to shut down before it is deleted.
 const DELETE_GRACE: Duration = Duration::from_secs(20);
@@ -49,6 +49,11 @@ pub(super) async fn show(State(app): State<AppState>, Path(vm): Path<String>) ->
 pub(super) async fn create(State(app): State<AppState>, body: Body<CreateVm>) -> Result<Response, Failure> {
     let request = body.0;
     let plan = app.vms.plan(&request).await?;
+    let workspace = match &request.workspace {
+        Some(wanted) if request.start => Some(Inspected::look(wanted).await?),
+        Some(_) => return Err(workspace_of_a_stopped_vm().into()),
+        None => None,
+    };
     let id = plan.id.clone();
     let notice = app.services.accelerator.notice().await;
     let vms = app.vms.clone();
@@ -58,7 +63,10 @@ pub(super) async fn create(State(app): State<AppState>, body: Body<CreateVm>) ->
         if let Some(text) = notice.filter(|_| start) {
             reporter.notice(text);
         }
-        let view = vms.create(plan, start, &reporter).await;
+        let view = match workspace {
+            Some(inspected) => vms.create_with_workspace(plan, inspected, &reporter).await,
+            None => vms.create(plan, start, &reporter).await,
+        };
         answer(view.map(|view| view.to_api()))
     });
     let lease = (request.lifetime == Lifetime::Leased).then(|| {
@@ -69,6 +77,10 @@ pub(super) async fn create(State(app): State<AppState>, body: Body<CreateVm>) ->
         })
     });
     Ok(event_stream(operation, lease))
+}
+
+fn workspace_of_a_stopped_vm() -> ApiError {
+    ApiError::new(ErrorCode::Usage, "a repository can only be copied into a VM that is started")
 }
 
 /// Deletes a VM that nobody waits for any more.
@@ -198,7 +210,9 @@ pub(super) fn running(view: &VmView) -> Result<Guest, VmError> {
 }
 
 /// An operation's end in the API's words.
-fn answer<T: serde::Serialize>(outcome: Result<T, Arc<VmError>>) -> Result<serde_json::Value, ApiError> {
+pub(super) fn answer<T: serde::Serialize>(
+    outcome: Result<T, Arc<VmError>>,
+) -> Result<serde_json::Value, ApiError> {
     let value = outcome.map_err(|error| vm_error(&error))?;
     serde_json::to_value(value).map_err(|error| ApiError::from_error(ErrorCode::Failed, &error))
 }

@@ -5,6 +5,7 @@
 mod images;
 mod kernels;
 mod vms;
+mod workspaces;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -15,6 +16,7 @@ use rusqlite_migration::{M, Migrations};
 pub use images::ImageRow;
 pub use kernels::KernelRow;
 pub use vms::{StoredSpec, VmPhase, VmRow};
+pub use workspaces::StoredWorkspace;
 
 /// Why the store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -99,8 +101,9 @@ impl Store {
 }
 
 fn migrations() -> Migrations<'static> {
-    Migrations::new(vec![M::up(
-        "CREATE TABLE images (
+    Migrations::new(vec![
+        M::up(
+            "CREATE TABLE images (
             id TEXT PRIMARY KEY,
             name TEXT NOT NULL UNIQUE,
             source TEXT NOT NULL,
@@ -125,7 +128,14 @@ fn migrations() -> Migrations<'static> {
             created_at_unix_ms INTEGER NOT NULL,
             spec TEXT NOT NULL
         ) STRICT;",
-    )])
+        ),
+        M::up(
+            "CREATE TABLE workspaces (
+            vm_id TEXT PRIMARY KEY REFERENCES vms(id) ON DELETE CASCADE,
+            details TEXT NOT NULL
+        ) STRICT;",
+        ),
+    ])
 }
 
 #[cfg(test)]

@@ -15,36 +15,15 @@ use banger_api::vm::Lifetime;
 use banger_host::process::ProcessHandle;
 
 use super::create::{self, Create};
+use super::mailbox::{Answer, Ask, VmHandle};
 use super::registry::{Members, Services};
 use super::start::{self, Start, Started};
 use super::state::{Decision, Job, Request, State, decide};
 use super::view::{RunningView, VmView};
+use super::workspace::Slot;
 use super::{VmError, delete, steps, stop};
 use crate::operation::Reporter;
 use crate::store::VmRow;
-
-/// What somebody wants of a VM, and where to tell them how it went.
-pub(super) struct Ask {
-    pub(super) request: Request,
-    /// How long a guest may take to shut down, where it is asked to.
-    pub(super) grace: Duration,
-    pub(super) reporter: Reporter,
-    pub(super) reply: oneshot::Sender<Result<Answer, Arc<VmError>>>,
-}
-
-/// How it went.
-pub(super) struct Answer {
-    pub(super) view: VmView,
-    /// The last stop had to kill.
-    pub(super) killed: bool,
-}
-
-/// How to reach an actor.
-#[derive(Clone)]
-pub(super) struct VmHandle {
-    pub(super) asks: mpsc::Sender<Ask>,
-    pub(super) view: watch::Receiver<VmView>,
-}
 
 /// What an actor begins with.
 pub(super) enum Beginning {
@@ -98,6 +77,7 @@ pub(super) struct Actor {
     waiters: Vec<Waiter>,
     killed: bool,
     last_error: Option<String>,
+    workspace: Arc<Slot>,
     view: watch::Sender<VmView>,
 }
 
@@ -111,7 +91,19 @@ impl Actor {
     ) -> VmHandle {
         let id = row.id.clone();
         let (asks, mailbox) = mpsc::channel(16);
-        let first = VmView { row: row.clone(), state: State::Stopped, running: None, last_error: None };
+        let stored = services.store.workspace(&id).unwrap_or_else(|error| {
+            // The VM can do without; the next preparation replaces it.
+            tracing::error!(%id, causes = ?super::error::chain(&error), "the workspace's row cannot be read");
+            None
+        });
+        let workspace = Arc::new(Slot::new(stored));
+        let first = VmView {
+            row: row.clone(),
+            state: State::Stopped,
+            running: None,
+            last_error: None,
+            workspace: None,
+        };
         let (view, watcher) = watch::channel(first);
         let mut actor = Self {
             services,
@@ -123,6 +115,7 @@ impl Actor {
             waiters: Vec::new(),
             killed: false,
             last_error: None,
+            workspace: workspace.clone(),
             view,
         };
         match beginning {
@@ -133,7 +126,7 @@ impl Actor {
             Beginning::HalfDeleted => actor.state = State::Deleting,
         }
         actor.publish();
-        let handle = VmHandle { asks, view: watcher };
+        let handle = VmHandle { asks, view: watcher, workspace };
         members.insert(id, handle.clone());
         tokio::spawn(actor.run(mailbox));
         handle
@@ -349,7 +342,13 @@ impl Actor {
 
     fn current_view(&self) -> VmView {
         let running = self.running.clone();
-        VmView { row: self.row.clone(), state: self.state, running, last_error: self.last_error.clone() }
+        VmView {
+            row: self.row.clone(),
+            state: self.state,
+            running,
+            last_error: self.last_error.clone(),
+            workspace: self.workspace.current(),
+        }
     }
 
     fn publish(&self) {

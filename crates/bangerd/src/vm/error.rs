@@ -1,14 +1,19 @@
+use std::process::ExitStatus;
+
 use banger_host::files::FileError;
 use banger_host::process::ProcessError;
 
 use super::state::State;
 use crate::disk::DiskError;
+use crate::file_sync::FileSyncError;
 use crate::guest::GuestError;
 use crate::identity::VmNameError;
 use crate::image::ImageError;
 use crate::kernel::KernelError;
+use crate::paths::PathsError;
 use crate::store::StoreError;
 use crate::vmm::QemuError;
+use crate::workspace::WorkspaceError;
 
 /// Why something did not happen to a VM.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +34,14 @@ pub enum VmError {
     NotRunning { name: String, state: State },
     #[error("it was called off")]
     Cancelled,
+    #[error("VM {name:?} has no workspace")]
+    NoWorkspace { name: String },
+    #[error("the workspace of VM {name:?} was not prepared to its end")]
+    IncompleteWorkspace { name: String },
+    #[error("the workspace has changes that would be lost: {}", shown(named, *count))]
+    WouldLoseChanges { count: usize, named: Vec<String> },
+    #[error("what has been changed in the workspace cannot be told")]
+    UnknownChanges { source: WorkspaceError },
 
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -36,6 +49,12 @@ pub enum VmError {
     Kernel(#[from] KernelError),
     #[error(transparent)]
     Disk(#[from] DiskError),
+    #[error(transparent)]
+    FileSync(#[from] FileSyncError),
+    #[error(transparent)]
+    Home(#[from] PathsError),
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
     #[error(transparent)]
     Qemu(#[from] QemuError),
     #[error(transparent)]
@@ -46,20 +65,33 @@ pub enum VmError {
     Process(#[from] ProcessError),
 
     /// QEMU ended before the agent said hello. `log` is the end of what it and the console said.
-    #[error("the VM's process ended while it was booting{}", tail(log))]
-    BootDied { log: String },
+    #[error("the VM's process ended while it was booting{}{}", with(*status), tail(log))]
+    BootDied { status: Option<ExitStatus>, log: String },
     #[error("the guest did not come up{}", tail(log))]
     NoHello { log: String, source: GuestError },
     #[error("the guest could not be configured")]
     Configure(#[source] GuestError),
+    /// `what` names an entry of `[[file_sync]]` where it is known which one it was.
+    #[error("{what} could not be copied into the guest")]
+    FilesRefused { what: String, source: GuestError },
     #[error("the guest's agent did not do it")]
     Guest(#[from] GuestError),
     #[error("the VM's process did not go away when it was killed")]
     Unkillable,
 }
 
+fn with(status: Option<ExitStatus>) -> String {
+    status.map(|status| format!(" ({status})")).unwrap_or_default()
+}
+
 fn tail(log: &str) -> String {
     if log.is_empty() { String::new() } else { format!("; its last words:\n{log}") }
+}
+
+fn shown(named: &[String], count: usize) -> String {
+    let rest = count - named.len().min(count);
+    let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+    format!("{}{more}", named.join(", "))
 }
 
 /// An error's text and those of its sources, outermost first.

@@ -21,10 +21,12 @@
 //! undo beside it ([`steps`]). [`recover`] compares the store with reality when the daemon starts.
 
 mod actor;
+mod belongings;
 mod create;
 mod delete;
 mod error;
 mod handles;
+mod mailbox;
 mod recover;
 mod registry;
 mod spec;
@@ -35,7 +37,9 @@ mod step_tests;
 mod steps;
 mod stop;
 mod view;
+mod workspace;
 
 pub use error::VmError;
 pub use registry::{Plan, Services, Vms};
 pub use view::{RunningView, VmView};
+pub use workspace::{Exported, Inspected};

@@ -2,23 +2,26 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use banger_api::vm::{Acceleration, Lifetime};
-use banger_guest_protocol::messages::Phase;
+use banger_guest_protocol::messages::{Health, Phase};
 use banger_host::process::{FoundProcess, ProcessHandle, find_by_cwd_and_arg};
 use banger_host::staging::remove_tree;
 use tokio_util::sync::CancellationToken;
 
 use super::VmError;
 use super::actor::{ActiveJob, Actor, Beginning, JobEnd};
+use super::belongings::Belongings;
 use super::handles::Handles;
-use super::registry::Vms;
+use super::registry::{Services, Vms};
 use super::start::Started;
 use super::stop::{clean_up, kill_and_wait};
 use crate::clock::unix_ms;
 use crate::guest::Guest;
 use crate::identity::VmId;
+use crate::operation::Reporter;
 use crate::store::{VmPhase, VmRow};
 use crate::vmm::Qemu;
 
@@ -92,7 +95,7 @@ impl Vms {
                 tracing::info!(vm = %row.name, pid = process.identity().pid, "found running");
                 Beginning::Running(Started { process, guest: Guest::of(dir), handles })
             }
-            (Some(process), _) => Beginning::Adopt(adopt(process, Guest::of(dir))),
+            (Some(process), _) => Beginning::Adopt(adopt(self.services.clone(), process, Guest::of(dir))),
         };
         Actor::spawn(self.services.clone(), self.members.clone(), row, beginning);
         Ok(())
@@ -131,17 +134,17 @@ fn vm_of(found: &FoundProcess) -> Option<VmId> {
     found.argv.iter().any(|arg| arg.to_str() == Some(&marker)).then_some(id)
 }
 
-/// Asks a guest that runs, but of which it is not known whether it ever came up. One that did not is killed.
-fn adopt(process: ProcessHandle, guest: Guest) -> ActiveJob {
+/// Completes the start of a guest that runs, but of which it is not known whether it ever came up. One that did not is killed.
+fn adopt(services: Arc<Services>, process: ProcessHandle, guest: Guest) -> ActiveJob {
     let cut = CancellationToken::new();
     let token = cut.clone();
     let future = Box::pin(async move {
         let health = tokio::select! {
-            health = tokio::time::timeout(ADOPTION_LIMIT, guest.health()) => health,
-            () = token.cancelled() => { return JobEnd::Started(end(&process, VmError::Cancelled).await) }
+            health = complete(&services, &guest) => health,
+            () = token.cancelled() => Err(VmError::Cancelled),
         };
         match health {
-            Ok(Ok((health, _))) if health.phase == Phase::Ready => {
+            Ok(health) => {
                 let handles = Handles {
                     process: process.identity(),
                     acceleration: Acceleration::Tcg,
@@ -150,10 +153,22 @@ fn adopt(process: ProcessHandle, guest: Guest) -> ActiveJob {
                 };
                 JobEnd::Started(Ok(Started { process, guest, handles }))
             }
-            _ => JobEnd::Started(end(&process, VmError::Cancelled).await),
+            Err(error) => JobEnd::Started(end(&process, error).await),
         }
     });
     ActiveJob { cut, future }
+}
+
+/// What is left of a start when the guest is configured. It does no harm to one that had come further.
+async fn complete(services: &Services, guest: &Guest) -> Result<Health, VmError> {
+    match tokio::time::timeout(ADOPTION_LIMIT, guest.health()).await {
+        Ok(Ok((health, _))) if health.phase == Phase::Ready => {
+            let belongings = Belongings::gather(&services.config).await?;
+            belongings.hand_over(guest, &Reporter::unwatched()).await?;
+            Ok(health)
+        }
+        _ => Err(VmError::Cancelled),
+    }
 }
 
 async fn end(process: &ProcessHandle, error: VmError) -> Result<Started, VmError> {

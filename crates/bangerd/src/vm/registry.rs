@@ -6,7 +6,8 @@ use banger_api::vm::{CreateVm, Lifetime, VmSpec};
 use banger_host::process::Signal;
 use tokio::sync::oneshot;
 
-use super::actor::{Actor, Answer, Ask, Beginning, VmHandle};
+use super::actor::{Actor, Beginning};
+use super::mailbox::{Answer, Ask, VmHandle};
 use super::state::{Request, State};
 use super::view::VmView;
 use super::{VmError, spec};
@@ -47,6 +48,10 @@ impl Members {
         self.lock().remove(id);
     }
 
+    pub(super) fn get(&self, id: &VmId) -> Option<VmHandle> {
+        self.lock().get(id).cloned()
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<VmId, VmHandle>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -81,7 +86,7 @@ impl Vms {
     /// Every VM as it is now, oldest first. Waits for nobody.
     pub fn list(&self) -> Vec<VmView> {
         let handles: Vec<VmHandle> = self.members.lock().values().cloned().collect();
-        let mut views: Vec<VmView> = handles.iter().map(|handle| handle.view.borrow().clone()).collect();
+        let mut views: Vec<VmView> = handles.iter().map(VmHandle::view).collect();
         views.retain(|view| view.state != State::Gone);
         views.sort_by(|a, b| {
             (a.row.created_at_unix_ms, &a.row.id).cmp(&(b.row.created_at_unix_ms, &b.row.id))
@@ -243,7 +248,7 @@ impl Vms {
         grace: Duration,
         reporter: &Reporter,
     ) -> Result<Answer, Arc<VmError>> {
-        let handle = self.members.lock().get(id).cloned().ok_or_else(|| not_found(id))?;
+        let handle = self.members.get(id).ok_or_else(|| not_found(id))?;
         let (reply, answer) = oneshot::channel();
         let ask = Ask { request, grace, reporter: reporter.clone(), reply };
         handle.asks.send(ask).await.map_err(|_| not_found(id))?;

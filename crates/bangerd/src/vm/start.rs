@@ -12,6 +12,7 @@ use banger_guest_protocol::messages::{self, Blob, Configure, Configured, DiskSel
 use banger_host::process::ProcessHandle;
 
 use super::VmError;
+use super::belongings::Belongings;
 use super::handles::{Handles, remove_file};
 use super::registry::Services;
 use super::steps::{Step, StepFuture, nothing_to_undo};
@@ -38,6 +39,7 @@ pub(super) struct Start {
     pub(super) row: VmRow,
     pub(super) dir: VmDir,
     boot: Option<BootSpec>,
+    belongings: Option<Belongings>,
     process: Option<ProcessHandle>,
     guest: Option<Guest>,
     configured: Option<Configured>,
@@ -60,6 +62,7 @@ impl Start {
             row,
             dir,
             boot: None,
+            belongings: None,
             process: None,
             guest: None,
             configured: None,
@@ -77,6 +80,7 @@ pub(super) const STEPS: &[Step<Start>] = &[
     Step { name: "plan", run: plan, undo: nothing_to_undo },
     Step { name: "boot", run: boot, undo: power_off },
     Step { name: "configure", run: configure, undo: nothing_to_undo },
+    Step { name: "hand over", run: hand_over, undo: nothing_to_undo },
     Step { name: "record", run: record, undo: forget },
 ];
 
@@ -106,6 +110,7 @@ fn plan(start: &mut Start) -> StepFuture<'_> {
             image: services.images.usable_file(&image)?,
             modules: services.kernels.modules_disk(&kernel),
         });
+        start.belongings = Some(Belongings::gather(&services.config).await?);
         Ok(())
     })
 }
@@ -143,17 +148,21 @@ async fn boot_once(start: &mut Start, limit: Duration) -> Result<(), VmError> {
         guest = Guest::greet(dir.clone(), limit) => match guest {
             Ok(guest) => start.guest = Some(guest),
             // The channel closes a moment before the process is seen to end, and the end is the better explanation.
-            Err(_) if is_gone(&process, Duration::from_millis(500)).await => return Err(died(&dir)),
+            Err(_) if is_gone(&process, Duration::from_millis(500)).await => {
+                return Err(died(&process, &dir).await);
+            }
             Err(source) => return Err(VmError::NoHello { log: console_tail(&dir), source }),
         },
-        _ = process.wait_exit() => return Err(died(&dir)),
+        _ = process.wait_exit() => return Err(died(&process, &dir).await),
     }
     Ok(())
 }
 
-fn died(dir: &VmDir) -> VmError {
+/// The error for a process that has just ended.
+async fn died(process: &ProcessHandle, dir: &VmDir) -> VmError {
+    let status = process.wait_exit().await.ok().flatten();
     let log = [VmDir::VMM_LOG, VmDir::CONSOLE_LOG].map(|name| read_tail(&dir.file(name))).join("");
-    VmError::BootDied { log: log.trim().to_owned() }
+    VmError::BootDied { status, log: log.trim().to_owned() }
 }
 
 fn console_tail(dir: &VmDir) -> String {
@@ -191,7 +200,7 @@ fn configure(start: &mut Start) -> StepFuture<'_> {
         let request = configuration(&start.row);
         let configured = tokio::select! {
             configured = guest.configure(&request) => configured.map_err(VmError::Configure)?,
-            _ = process.wait_exit() => return Err(died(&start.dir)),
+            _ = process.wait_exit() => return Err(died(process, &start.dir).await),
         };
         tracing::info!(vm = %start.row.name, ?configured, "configured");
         for warning in &configured.warnings {
@@ -234,6 +243,21 @@ fn configuration(row: &VmRow) -> Configure {
             InitChoice::Agent => messages::InitChoice::Agent,
         },
     }
+}
+
+/// Gives the guest what is the user's, before anybody can run a command in it.
+fn hand_over(start: &mut Start) -> StepFuture<'_> {
+    Box::pin(async {
+        let belongings = start.belongings.take();
+        let (Some(guest), Some(process), Some(belongings)) = (&start.guest, &start.process, belongings)
+        else {
+            return Ok(());
+        };
+        tokio::select! {
+            handed_over = belongings.hand_over(guest, &start.reporter) => handed_over,
+            _ = process.wait_exit() => Err(died(process, &start.dir).await),
+        }
+    })
 }
 
 /// Writes down what a later daemon cannot see: from here on the VM counts as up.

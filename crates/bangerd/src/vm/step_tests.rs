@@ -1,14 +1,19 @@
 //! Fails every list of steps at every step, undoes it twice, and looks for what was left behind.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use banger_api::config::Origin;
 use banger_api::vm::{InitChoice, Lifetime, NetworkMode, VmmKind};
 use banger_guest_protocol::PROTOCOL_VERSION;
-use banger_guest_protocol::messages::{Configured, Hello};
+use banger_guest_protocol::messages::{self, Configured, GuestErrorKind, Hello, Unpacked};
 use banger_guest_protocol::preamble::{GreetingScanner, answer};
 use banger_host::process::find_by_cwd_and_arg;
+use http_body_util::BodyExt as _;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixListener;
@@ -20,7 +25,7 @@ use super::registry::Services;
 use super::start::{self, Start};
 use super::steps::{self, Step, StepFuture, nothing_to_undo};
 use super::{VmError, stop};
-use crate::config::{Config, HostSize};
+use crate::config::{Config, FileSync, HostSize, Setting};
 use crate::identity::{VmId, VmName};
 use crate::image::ImageService;
 use crate::kernel::KernelService;
@@ -41,7 +46,16 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let host = dir.path().join("synced");
+        std::fs::write(&host, "synced").unwrap();
+        Self::syncing(dir, &host)
+    }
+
+    /// Each start copies `host`.
+    fn syncing(dir: tempfile::TempDir, host: &Path) -> Self {
         let root = dir.path();
+        let (host, guest) = (host.display().to_string(), "synced".into());
+        let synced = Setting { value: vec![FileSync { host, guest, mode: None }], origin: Origin::Config };
         let paths = Paths {
             config_file: root.join("config.toml"),
             state: root.join("state"),
@@ -67,7 +81,7 @@ impl Bench {
         store.insert_image(&image_row()).unwrap();
         store.insert_kernel(&kernel_row()).unwrap();
         let services = Services {
-            config: Config::builtin(&paths.config_file),
+            config: Config { file_sync: synced, ..Config::builtin(&paths.config_file) },
             host: HostSize { cpus: 2, memory_mib: 4096 },
             images: ImageService::new(store.clone(), &paths),
             kernels: KernelService::new(store.clone(), &paths, agent),
@@ -161,6 +175,11 @@ fn kernel_row() -> KernelRow {
 
 /// Answers as a guest's agent would, as soon as the VM's directory says that it was started.
 async fn play_agent(dir: VmDir) {
+    play_agent_that(dir, true).await;
+}
+
+/// The same; `takes_files` or refuses them.
+async fn play_agent_that(dir: VmDir, takes_files: bool) {
     while !dir.file(VmDir::VMM_LOG).exists() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
@@ -183,10 +202,25 @@ async fn play_agent(dir: VmDir) {
     let mut connection =
         yamux::Connection::new(stream.compat(), yamux::Config::default(), yamux::Mode::Server);
     while let Some(Ok(stream)) = std::future::poll_fn(|cx| connection.poll_next_inbound(cx)).await {
-        let service = hyper::service::service_fn(|_| async {
-            let configured = Configured { init: None, stages: vec![], warnings: vec![] };
-            let body = serde_json::to_string(&configured).unwrap();
-            Ok::<_, std::convert::Infallible>(hyper::Response::new(body))
+        let service = hyper::service::service_fn(move |request: Request<Incoming>| async move {
+            let (head, body) = request.into_parts();
+            body.collect().await.unwrap();
+            let refusal = |kind| {
+                let (message, causes) = ("no".into(), vec![]);
+                serde_json::to_string(&messages::GuestError { message, causes, kind }).unwrap()
+            };
+            let (status, body) = match head.uri.path() {
+                "/v1/configure" => {
+                    let configured = Configured { init: None, stages: vec![], warnings: vec![] };
+                    (200, serde_json::to_string(&configured).unwrap())
+                }
+                "/v1/files/unpack" if takes_files => {
+                    (200, serde_json::to_string(&Unpacked::default()).unwrap())
+                }
+                "/v1/files/unpack" => (409, refusal(GuestErrorKind::Refused)),
+                _ => (404, refusal(GuestErrorKind::NotFound)),
+            };
+            hyper::Response::builder().status(status).body(body)
         });
         let io = TokioIo::new(stream.compat());
         tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(io, service));
@@ -256,6 +290,41 @@ async fn a_start_that_fails_anywhere_leaves_the_vm_as_it_was() {
 }
 
 #[tokio::test]
+async fn a_start_whose_files_are_refused_leaves_the_vm_as_it_was() {
+    let bench = Bench::new();
+    let row = bench.created().await;
+    let dir = bench.services.paths.vm(&row.id);
+    let agent = tokio::spawn(play_agent_that(dir.clone(), false));
+    let mut context = bench.start(&row);
+    let outcome = steps::run(start::STEPS, &mut context, &CancellationToken::new()).await;
+    agent.abort();
+    let Err(error @ VmError::FilesRefused { .. }) = outcome else { panic!("{outcome:?}") };
+    let host = dir.path().ancestors().nth(3).unwrap().join("synced");
+    assert_eq!(
+        error.to_string(),
+        format!("file_sync[0] ({}) could not be copied into the guest", host.display())
+    );
+    bench.assert_not_running(&dir, "refused");
+    steps::undo(start::STEPS, &mut context).await;
+    bench.assert_not_running(&dir, "refused and undone twice");
+}
+
+#[tokio::test]
+async fn a_start_with_files_that_cannot_be_read_boots_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = dir.path().join("loop");
+    std::os::unix::fs::symlink("loop", &host).unwrap();
+    let bench = Bench::syncing(dir, &host);
+    let row = bench.created().await;
+    let dir = bench.services.paths.vm(&row.id);
+    let mut context = bench.start(&row);
+    let outcome = steps::run(start::STEPS, &mut context, &CancellationToken::new()).await;
+    assert!(matches!(outcome, Err(VmError::FileSync(_))), "{outcome:?}");
+    assert!(!dir.file(VmDir::VMM_LOG).exists(), "it was booted");
+    bench.assert_not_running(&dir, "not readable");
+}
+
+#[tokio::test]
 async fn a_start_that_is_called_off_leaves_the_vm_as_it_was() {
     let bench = Bench::new();
     let row = bench.created().await;
@@ -298,6 +367,9 @@ async fn a_vmm_that_dies_at_once_is_explained_by_its_last_words() {
     std::fs::write(bench.services.qemu.find().unwrap(), "#!/bin/sh\necho no such machine >&2\nexit 1\n")
         .unwrap();
     let outcome = steps::run(start::STEPS, &mut bench.start(&row), &CancellationToken::new()).await;
-    assert!(matches!(&outcome, Err(VmError::BootDied { log }) if log == "no such machine"), "{outcome:?}");
+    assert!(
+        matches!(&outcome, Err(VmError::BootDied { log, .. }) if log == "no such machine"),
+        "{outcome:?}"
+    );
     bench.assert_not_running(&bench.services.paths.vm(&row.id), "died");
 }

@@ -1,11 +1,12 @@
 use banger_api::vm::{Acceleration, NetworkMode, Vm, VmSpec};
+use banger_api::workspace::Workspace;
 
 use banger_host::process::ProcessHandle;
 
 use super::state::State;
 use crate::clock::unix_ms;
 use crate::guest::Guest;
-use crate::store::VmRow;
+use crate::store::{StoredWorkspace, VmRow};
 use crate::vmm::user_network;
 
 /// A VM as anybody may look at it at any time, whatever its actor is busy with.
@@ -17,6 +18,7 @@ pub struct VmView {
     pub running: Option<RunningView>,
     /// Why it stopped, when nobody asked it to.
     pub last_error: Option<String>,
+    pub workspace: Option<StoredWorkspace>,
 }
 
 /// What is true of a VM only while it runs.
@@ -59,6 +61,22 @@ impl VmView {
                 .map(|running| running.guest_init.clone().unwrap_or_else(|| "banger-agent".into())),
             disk_used_bytes: None,
             last_error: self.last_error.clone(),
+            workspace: self.workspace.as_ref().map(shown),
         }
+    }
+}
+
+/// A workspace in the API's words.
+fn shown(workspace: &StoredWorkspace) -> Workspace {
+    Workspace {
+        guest_path: workspace.guest_path.clone(),
+        host_path: workspace.host_path.clone(),
+        inside: workspace.inside.clone(),
+        mode: workspace.mode,
+        include_untracked: workspace.include_untracked,
+        commit: workspace.commit.clone(),
+        branch: workspace.branch.clone(),
+        prepared_at_unix_ms: workspace.prepared_at_unix_ms,
+        complete: workspace.complete,
     }
 }

@@ -9,7 +9,7 @@ use banger_api::{ApiError, ByteString, Client, ClientError, ErrorCode};
 use clap::Args;
 
 use crate::error::{CommandError, OUTPUT_CLOSED};
-use crate::session::{Outcome, Session, SessionError, Signals, window_size};
+use crate::session::{Outcome, Session, Signals, window_size};
 use crate::ui;
 
 /// How a command in a guest is run.
@@ -18,7 +18,7 @@ pub(crate) struct SessionArgs {
     /// Set an environment variable; K alone takes its value from here
     #[arg(long, short, value_name = "K=V")]
     pub(crate) env: Vec<OsString>,
-    /// Directory to run in [default: root's home]
+    /// Directory to run in [default: the workspace, else root's home]
     #[arg(long, short, value_name = "DIR")]
     pub(crate) workdir: Option<OsString>,
     /// Read stdin from the terminal; from files and pipes it is read anyway
@@ -56,6 +56,7 @@ impl SessionArgs {
             argv: command.into_iter().map(ByteString::from).collect(),
             env,
             workdir: self.workdir.map(ByteString::from),
+            mise: false,
             tty: tty.then(size),
         };
         Ok(Session { spec, stdin: tty || shell || self.interactive || !terminal })
@@ -110,16 +111,21 @@ pub(crate) async fn run(
         }
         Ok(Outcome::OutputClosed) => Ok(OUTPUT_CLOSED),
         Ok(Outcome::Interrupted(caught)) => Ok(caught.exit_code()),
-        Err(error) => Err(broken(client, vm, &error).await.into()),
+        Err(error) => Err(cut_off(client, vm, &error, "the VM stopped while the command ran").await.into()),
     }
 }
 
 /// How long a VM that takes its commands down with it may need to be seen stopped.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 
-/// A session that broke most often did so because the VM, or the daemon, went away under it.
-async fn broken(client: &Client, vm: &str, error: &SessionError) -> ApiError {
-    let stopped = ApiError::new(ErrorCode::Failed, "the VM stopped while the command ran");
+/// A stream that broke most often did so because the VM, or the daemon, went away under it.
+pub(super) async fn cut_off(
+    client: &Client,
+    vm: &str,
+    error: &(dyn std::error::Error + Sync),
+    stopped: &str,
+) -> ApiError {
+    let stopped = ApiError::new(ErrorCode::Failed, stopped);
     let told = ApiError::from_error(ErrorCode::Failed, error);
     let deadline = Instant::now() + STOP_LIMIT;
     loop {

@@ -79,6 +79,7 @@ impl MachineArgs {
             },
             lifetime,
             start,
+            workspace: None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Virtual machines: one file per verb.
 
+pub(crate) mod cp;
 mod create;
 mod delete;
 pub(crate) mod exec;
@@ -14,6 +15,7 @@ pub(crate) mod run;
 mod show;
 mod start;
 mod stop;
+pub(crate) mod workspace;
 
 use clap::Subcommand;
 
@@ -41,6 +43,11 @@ pub(crate) enum VmCommand {
     List(list::ListArgs),
     /// Run a command in a running VM
     Exec(exec::ExecArgs),
+    /// Copy files and directories into a running VM, or out of it
+    Cp(cp::CpArgs),
+    /// A VM's copy of a git repository
+    #[command(subcommand)]
+    Workspace(workspace::WorkspaceCommand),
     /// Show a VM's console
     Logs(logs::LogsArgs),
     /// Ask a VM's agent how it is
@@ -58,6 +65,8 @@ pub(crate) fn run(command: VmCommand) -> Outcome {
         VmCommand::Show(args) => show::run(args),
         VmCommand::List(args) => list::run(&args),
         VmCommand::Exec(args) => exec::run(args),
+        VmCommand::Cp(args) => cp::run(&args),
+        VmCommand::Workspace(command) => workspace::run(command),
         VmCommand::Logs(args) => logs::run(&args),
         VmCommand::Health(args) => health::run(&args),
     }

@@ -8,6 +8,7 @@ use clap::Args;
 use super::delete::by_force;
 use super::guest::{self, SessionArgs};
 use super::machine::MachineArgs;
+use super::workspace::source::{SourceArgs, dry_run};
 use crate::cmd::operation::{Followed, ProgressArgs, catch_signals, follow};
 use crate::cmd::{Outcome, block_on};
 use crate::error::CommandError;
@@ -29,8 +30,10 @@ pub(crate) struct RunArgs {
     session: SessionArgs,
     #[command(flatten)]
     progress: ProgressArgs,
-    // Not offered yet, but taken apart from CMD, so that a path is refused and not run.
-    #[arg(value_name = "PATH", hide = true)]
+    #[command(flatten)]
+    source: SourceArgs,
+    /// A directory in a git checkout: its tracked files are copied in, and commands run there
+    #[arg(value_name = "PATH")]
     path: Option<PathBuf>,
     /// Program and arguments; root's login shell when absent
     #[arg(value_name = "CMD", last = true)]
@@ -38,21 +41,28 @@ pub(crate) struct RunArgs {
 }
 
 pub(crate) fn run(args: RunArgs) -> Outcome {
-    if let Some(path) = &args.path {
-        let message = format!("cannot prepare {}: workspaces are not in this version yet", path.display());
-        return Err(CommandError::usage(message)
-            .with_hint("to run a command, put it behind two dashes: banger run -- CMD"));
-    }
+    let workspace = match &args.path {
+        Some(path) => Some(args.source.request(path, false)?),
+        None if args.source.is_used() => {
+            return Err(CommandError::usage("there is no repository to copy")
+                .with_hint("name a directory in a git checkout: banger vm run PATH"));
+        }
+        None => None,
+    };
     let verbosity = args.progress.verbosity();
     let lifetime = match (args.rm, args.detach) {
         (true, false) => Lifetime::Leased,
         (true, true) => Lifetime::UntilStopped,
         (false, _) => Lifetime::Kept,
     };
-    let request = args.machine.request(lifetime, true);
-    let session = args.session.session(args.command)?;
+    let mut request = args.machine.request(lifetime, true);
+    request.workspace = workspace;
+    let mut session = args.session.session(args.command)?;
     block_on(async {
         let client = daemon::connect().await?;
+        if let Some(workspace) = request.workspace.as_ref().filter(|_| args.source.dry_run) {
+            return dry_run(&client, workspace).await;
+        }
         let mut signals = catch_signals()?;
         let mut stream = client.vm_create(&request).await?;
         let vm: Vm = match follow(&client, &mut stream, verbosity, &mut signals).await? {
@@ -66,6 +76,9 @@ pub(crate) fn run(args: RunArgs) -> Outcome {
         };
         if args.detach {
             return ui::line(&vm.spec.name).map(|()| 0);
+        }
+        if let Some(workspace) = &vm.workspace {
+            session.enter(workspace);
         }
         if lifetime == Lifetime::Leased {
             return leased(&client, &vm, stream, session, &mut signals).await;
@@ -111,6 +124,9 @@ async fn say_how_to_go_on(client: &Client, vm: &Vm) {
         ui::note(format_args!("{name} is still running"));
         ui::hint("shell", format_args!("banger exec -it {name}"));
         ui::hint("command", format_args!("banger exec {name} -- CMD"));
+        if vm.workspace.is_some() {
+            ui::hint("export", format_args!("banger vm workspace export {name}"));
+        }
         ui::hint("stop", format_args!("banger vm stop {name}"));
     } else {
         ui::note(format_args!("{name} is {}", vm.state));

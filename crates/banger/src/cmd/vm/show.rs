@@ -1,4 +1,5 @@
 use banger_api::vm::{Lifetime, Vm};
+use banger_api::workspace::Workspace;
 use clap::Args;
 
 use super::refs::Refs;
@@ -46,6 +47,7 @@ fn fields(vm: &Vm) -> ui::Fields {
         Lifetime::UntilStopped => Some("deleted when it stops"),
         Lifetime::Leased => Some("deleted when the command that made it ends"),
     };
+    let workspace = vm.workspace.as_ref();
     ui::Fields::default()
         .with("name", &spec.name)
         .with("id", &vm.id)
@@ -63,6 +65,19 @@ fn fields(vm: &Vm) -> ui::Fields {
         .with("network", format!("{:?}", spec.network).to_lowercase())
         .with_some("address", vm.address.as_ref())
         .with_some("init", vm.guest_init.as_ref())
+        .with_some("workspace", workspace.map(|workspace| ui::file_name(workspace.host_path.as_os_str())))
+        .with_some("  in the VM", workspace.map(|workspace| ui::file_name(workspace.guest_path.as_os_str())))
+        .with_some("  commit", workspace.and_then(|workspace| workspace.commit.as_ref()))
+        .with_some(
+            "  branch",
+            workspace.and_then(|workspace| workspace.branch.as_ref()).map(|name| ui::clean(name)),
+        )
+        .with_some("  prepared", workspace.map(prepared))
         .with_some("lifetime", lifetime)
         .with("created", ui::ago(vm.created_at_unix_ms))
+}
+
+fn prepared(workspace: &Workspace) -> String {
+    let when = ui::ago(workspace.prepared_at_unix_ms);
+    if workspace.complete { format!("{when}, {}", workspace.mode) } else { "not to its end".into() }
 }

@@ -1,0 +1,277 @@
+//! From an archive to files. One `openat`, `write`, `futimens` and `close` for a small one, as long as the archive keeps to a
+//! directory.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use banger_guest_protocol::archive::{Decoder, Entry, EntryKind, EntryPath, Item, Timestamp};
+use banger_guest_protocol::messages::{Unpack, Unpacked};
+use bytes::Bytes;
+use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
+use rustix::io::Errno;
+use tokio::sync::mpsc;
+
+use super::beneath::{Beneath, PARENT_MODE};
+use super::error::{FileError, shown};
+use crate::system_error::{Context, SystemError};
+
+const NEW_FILE: OFlags =
+    OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Unpacks what comes in as `chunks`.
+pub(super) fn run(what: &Unpack, chunks: mpsc::Receiver<Bytes>) -> Result<Unpacked, FileError> {
+    let path = what.dir.as_bytes();
+    if !path.starts_with(b"/") {
+        return Err(FileError::NotAbsolute { path: shown(path) });
+    }
+    if what.create {
+        rustix::fs::mkdir(path, PARENT_MODE)
+            .map_err(|errno| FileError::at("make the directory", path, errno))?;
+    }
+    let unpacked = unpack(path, chunks);
+    if what.create && unpacked.is_err() {
+        // What is left of it then is left; the failure itself is the better thing to tell.
+        let _removed = std::fs::remove_dir_all(Path::new(OsStr::from_bytes(path)));
+    }
+    unpacked
+}
+
+fn unpack(path: &[u8], mut chunks: mpsc::Receiver<Bytes>) -> Result<Unpacked, FileError> {
+    let mut unpacker = Unpacker::new(Beneath::open(path)?);
+    let mut decoder = Decoder::default();
+    while let Some(chunk) = chunks.blocking_recv() {
+        decoder.push(chunk);
+        while let Some(item) = decoder.next()? {
+            match item {
+                Item::Entry(entry) => unpacker.entry(&entry)?,
+                Item::Data(bytes) => unpacker.data(&bytes)?,
+                Item::Note(_) | Item::End => {}
+            }
+        }
+    }
+    decoder.finish()?;
+    unpacker.finish()
+}
+
+struct Unpacker {
+    root: Beneath,
+    /// The directory of the latest entry: most often that of the next one, too.
+    parent: Option<(Vec<u8>, OwnedFd)>,
+    /// Directories that the archive is in. What is written into them changes their time, so they get it afterwards.
+    dirs: Vec<Dir>,
+    file: Option<OpenFile>,
+    /// Bits that the kernel takes away from a new file's mode.
+    umask: u32,
+    done: Unpacked,
+}
+
+struct Dir {
+    path: Vec<u8>,
+    /// None when it has its mode already.
+    mode: Option<Mode>,
+    mtime: Timestamp,
+}
+
+struct OpenFile {
+    file: std::fs::File,
+    path: EntryPath,
+    left: u64,
+    mtime: Timestamp,
+}
+
+impl Unpacker {
+    fn new(root: Beneath) -> Self {
+        let (parent, dirs, file) = (None, Vec::new(), None);
+        Self { root, parent, dirs, file, umask: umask(), done: Unpacked::default() }
+    }
+
+    fn entry(&mut self, entry: &Entry) -> Result<(), FileError> {
+        let refused = |source| FileError::Name { name: shown(&entry.path), source };
+        let path = EntryPath::parse(&entry.path).map_err(refused)?;
+        self.leave_dirs(|dir| is_below(path.as_bytes(), dir))?;
+        match &entry.kind {
+            EntryKind::Directory => return self.directory(&path, entry),
+            _ if path.is_root() => return Err(FileError::InTheWay { path: self.root.shown(b"") }),
+            EntryKind::File { size } => self.new_file(&path, *size, entry)?,
+            EntryKind::Symlink { target } => self.symlink(&path, target, entry.mtime)?,
+            EntryKind::Hardlink { target } => self.hardlink(&path, target)?,
+            EntryKind::Other { .. } => return Err(FileError::Kind { name: shown(&entry.path) }),
+        }
+        self.done.files += 1;
+        Ok(())
+    }
+
+    fn new_file(&mut self, path: &EntryPath, size: u64, entry: &Entry) -> Result<(), FileError> {
+        let mode = Mode::from_raw_mode(entry.mode);
+        let umask = self.umask;
+        let fd = self.put(path, |parent| {
+            let fd = rustix::fs::openat(parent, path.name(), NEW_FILE, mode)?;
+            if entry.mode & (umask | 0o7000) != 0 {
+                rustix::fs::fchmod(&fd, mode)?;
+            }
+            Ok(fd)
+        })?;
+        self.file = Some(OpenFile { file: fd.into(), path: path.clone(), left: size, mtime: entry.mtime });
+        self.data(&[])
+    }
+
+    /// Appends to the latest file.
+    fn data(&mut self, bytes: &[u8]) -> Result<(), FileError> {
+        let Some(open) = &mut self.file else { return Ok(()) };
+        let write = |open: &mut OpenFile| {
+            open.file.write_all(bytes)?;
+            open.left -= bytes.len() as u64;
+            if open.left == 0 { set_mtime(&open.file, open.mtime) } else { Ok(()) }
+        };
+        if let Err(error) = write(open) {
+            return Err(SystemError::new("write", self.root.shown(open.path.as_bytes()), error).into());
+        }
+        self.done.bytes += bytes.len() as u64;
+        if open.left == 0 {
+            self.file = None;
+        }
+        Ok(())
+    }
+
+    fn symlink(&mut self, path: &EntryPath, target: &[u8], mtime: Timestamp) -> Result<(), FileError> {
+        self.put(path, |parent| {
+            rustix::fs::symlinkat(target, parent, path.name())?;
+            rustix::fs::utimensat(parent, path.name(), &times(mtime), AtFlags::SYMLINK_NOFOLLOW)
+        })
+    }
+
+    fn hardlink(&mut self, path: &EntryPath, target: &[u8]) -> Result<(), FileError> {
+        let refused = |source| FileError::Name { name: shown(target), source };
+        let target = EntryPath::parse(target).map_err(refused)?;
+        if target == *path {
+            return Ok(());
+        }
+        let target_dir =
+            self.root.open_dir(target.parent()).context("find", self.root.shown(target.as_bytes()))?;
+        self.put(path, |parent| {
+            rustix::fs::linkat(&target_dir, target.name(), parent, path.name(), AtFlags::empty())
+        })
+    }
+
+    fn directory(&mut self, path: &EntryPath, entry: &Entry) -> Result<(), FileError> {
+        let mode = Mode::from_raw_mode(entry.mode);
+        let mut made = false;
+        let is_there = path.is_root() || {
+            let parent = self.parent(path)?;
+            match rustix::fs::mkdirat(parent, path.name(), mode) {
+                Ok(()) => made = true,
+                Err(Errno::EXIST) => {}
+                Err(errno) => return Err(self.failed("make the directory", path, errno)),
+            }
+            // A symlink to a directory inside is as good as one.
+            made || self.root.open_dir(path.as_bytes()).is_ok()
+        };
+        if !is_there {
+            self.put(path, |parent| rustix::fs::mkdirat(parent, path.name(), mode))?;
+            made = true;
+        }
+        let has_mode = made && entry.mode & (self.umask | 0o7000) == 0;
+        let path = path.as_bytes().to_vec();
+        self.dirs.push(Dir { path, mode: (!has_mode).then_some(mode), mtime: entry.mtime });
+        Ok(())
+    }
+
+    /// Makes something in place of what is there, directories excepted.
+    fn put<T>(
+        &mut self,
+        path: &EntryPath,
+        make: impl Fn(BorrowedFd<'_>) -> Result<T, Errno>,
+    ) -> Result<T, FileError> {
+        let parent = self.parent(path)?;
+        let made = match make(parent) {
+            Err(Errno::EXIST) => {
+                rustix::fs::unlinkat(parent, path.name(), AtFlags::empty()).and_then(|()| make(parent))
+            }
+            other => other,
+        };
+        made.map_err(|errno| match errno {
+            Errno::ISDIR => FileError::InTheWay { path: self.root.shown(path.as_bytes()) },
+            errno => self.failed("write", path, errno),
+        })
+    }
+
+    /// The directory that `path` is in, made when it is missing.
+    fn parent(&mut self, path: &EntryPath) -> Result<BorrowedFd<'_>, FileError> {
+        let wanted = path.parent();
+        if wanted.is_empty() {
+            return Ok(self.root.as_fd());
+        }
+        if self.parent.as_ref().is_none_or(|(path, _)| path != wanted) {
+            self.parent = Some((wanted.to_vec(), self.root.make_dir(wanted)?));
+        }
+        Ok(self.parent.as_ref().map_or(self.root.as_fd(), |(_, fd)| fd.as_fd()))
+    }
+
+    /// Finishes the directories that the archive has left: the innermost ones that are not to be kept.
+    fn leave_dirs(&mut self, keep: impl Fn(&[u8]) -> bool) -> Result<(), FileError> {
+        while let Some(dir) = self.dirs.pop_if(|dir| !keep(&dir.path)) {
+            let known = self.parent.as_ref().filter(|(path, _)| *path == dir.path);
+            let opened = match known {
+                Some(_) => None,
+                None => Some(
+                    self.root
+                        .open_dir(&dir.path)
+                        .context("open the directory", self.root.shown(&dir.path))?,
+                ),
+            };
+            let fd = opened.as_ref().or(known.map(|(_, fd)| fd)).map_or(self.root.as_fd(), |fd| fd.as_fd());
+            let finish = || {
+                dir.mode.map_or(Ok(()), |mode| rustix::fs::fchmod(fd, mode))?;
+                set_mtime(fd, dir.mtime)
+            };
+            finish().context("set mode and time of", self.root.shown(&dir.path))?;
+        }
+        Ok(())
+    }
+
+    fn failed(&self, action: &'static str, path: &EntryPath, errno: Errno) -> FileError {
+        SystemError::new(action, self.root.shown(path.as_bytes()), errno).into()
+    }
+
+    fn finish(mut self) -> Result<Unpacked, FileError> {
+        self.leave_dirs(|_| false)?;
+        Ok(self.done)
+    }
+}
+
+impl Drop for Unpacker {
+    /// A file that is not all there goes.
+    fn drop(&mut self) {
+        if let Some(open) = self.file.take()
+            && let Ok(parent) = self.parent(&open.path)
+        {
+            let _removed = rustix::fs::unlinkat(parent, open.path.name(), AtFlags::empty());
+        }
+    }
+}
+
+/// Is `path` somewhere in `dir`?
+fn is_below(path: &[u8], dir: &[u8]) -> bool {
+    dir.is_empty() || path.strip_prefix(dir).is_some_and(|rest| rest.starts_with(b"/"))
+}
+
+fn set_mtime(fd: impl AsFd, mtime: Timestamp) -> std::io::Result<()> {
+    Ok(rustix::fs::futimens(fd, &times(mtime))?)
+}
+
+fn times(mtime: Timestamp) -> Timestamps {
+    Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanoseconds.into() },
+    }
+}
+
+/// This process's umask. There is no call that only asks.
+fn umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    line.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok()).unwrap_or(0o777)
+}

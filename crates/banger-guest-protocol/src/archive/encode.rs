@@ -1,0 +1,96 @@
+use bytes::BufMut;
+use tar::{EntryType, Header};
+
+use super::decode::padding;
+use super::{BLOCK_LEN, Entry, EntryKind, Note, pax};
+
+pub(super) const NOTE_SKIPPED: &[u8] = b"BANGER.skipped";
+pub(super) const NOTE_FAILED: &[u8] = b"BANGER.failed";
+
+/// Longest name that the plain header holds.
+const NAME_MAX_LEN: usize = 100;
+/// What GNU tar names the headers that hold a longer one.
+const LONG_NAME: &[u8] = b"././@LongLink";
+
+/// Appends an entry's headers. A file's content, and then [`put_padding`], must follow.
+pub fn put_entry(out: &mut impl BufMut, entry: &Entry) {
+    let mut header = Header::new_gnu();
+    let (kind, size, link): (_, _, &[u8]) = match &entry.kind {
+        EntryKind::File { size } => (EntryType::Regular, *size, b""),
+        EntryKind::Directory => (EntryType::Directory, 0, b""),
+        EntryKind::Symlink { target } => (EntryType::Symlink, 0, target),
+        EntryKind::Hardlink { target } => (EntryType::Link, 0, target),
+        EntryKind::Other { type_flag } => (EntryType::new(*type_flag), 0, b""),
+    };
+    let mut path = entry.path.clone();
+    if entry.kind == EntryKind::Directory && !path.ends_with(b"/") {
+        path.push(b'/');
+    }
+    if link.len() > NAME_MAX_LEN {
+        put_long(out, EntryType::GNULongLink, link);
+    }
+    if path.len() > NAME_MAX_LEN {
+        put_long(out, EntryType::GNULongName, &path);
+    }
+    header.set_entry_type(kind);
+    header.set_mode(entry.mode & 0o7777);
+    header.set_mtime(entry.mtime.seconds.try_into().unwrap_or(0));
+    put_header(out, header, &path, link, size);
+}
+
+/// Appends what fills the last block of a content of `size` bytes.
+pub fn put_padding(out: &mut impl BufMut, size: u64) {
+    out.put_bytes(0, padding(size) as usize);
+}
+
+/// Appends the end mark.
+pub fn put_end(out: &mut impl BufMut) {
+    out.put_bytes(0, 2 * BLOCK_LEN);
+}
+
+/// Appends a note.
+pub fn put_note(out: &mut impl BufMut, note: &Note) {
+    let (key, value) = match note {
+        Note::Skipped { path } => (NOTE_SKIPPED, &path[..]),
+        Note::Failed { reason } => (NOTE_FAILED, reason.as_bytes()),
+    };
+    let mut records = Vec::new();
+    pax::put_record(&mut records, key, value);
+    let mut header = Header::new_ustar();
+    header.set_entry_type(EntryType::XGlobalHeader);
+    put_content(out, header, b"pax_global_header", &records);
+}
+
+fn put_long(out: &mut impl BufMut, kind: EntryType, name: &[u8]) {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    put_content(out, header, LONG_NAME, &[name, b"\0"].concat());
+}
+
+fn put_content(out: &mut impl BufMut, mut header: Header, name: &[u8], content: &[u8]) {
+    header.set_mode(0o644);
+    header.set_mtime(0);
+    put_header(out, header, name, b"", content.len() as u64);
+    out.put_slice(content);
+    put_padding(out, content.len() as u64);
+}
+
+fn put_header(out: &mut impl BufMut, mut header: Header, path: &[u8], link: &[u8], size: u64) {
+    let old = header.as_old_mut();
+    put_name(&mut old.name, path);
+    put_name(&mut old.linkname, link);
+    header.set_size(size);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_cksum();
+    out.put_slice(header.as_bytes());
+}
+
+fn put_name(field: &mut [u8; NAME_MAX_LEN], name: &[u8]) {
+    let len = name.len().min(field.len());
+    field[..len].copy_from_slice(&name[..len]);
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

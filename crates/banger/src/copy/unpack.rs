@@ -1,0 +1,252 @@
+//! From a guest's archive to local files. Nothing in it is believed.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+
+use banger_api::files::archive::{Entry, EntryKind, EntryPath, Item, Timestamp};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT};
+use rustix::io::Errno;
+
+use super::error::given;
+use super::receive::Sink;
+use super::{CopyError, Names, Target};
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+const NEW_FILE: OFlags =
+    OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Nobody else looks into what is not all there.
+const PRIVATE_FILE: Mode = Mode::from_raw_mode(0o600);
+const PRIVATE_DIR: Mode = Mode::from_raw_mode(0o700);
+
+/// What every entry counts, whatever its size: a guest can also fill a disk with empty files.
+const ENTRY_BYTES: u64 = 4096;
+
+/// Writes below one directory: the kernel holds every path to it, over no symlink, wherever that one leads.
+pub(crate) struct Unpacker {
+    root: OwnedFd,
+    root_path: PathBuf,
+    names: Names,
+    /// Bytes that may still come.
+    left: u64,
+    limit: u64,
+    /// The directory of the latest entry.
+    parent: Option<(Vec<u8>, OwnedFd)>,
+    /// New directories that the archive is in. They get their mode and time when it leaves them.
+    dirs: Vec<Dir>,
+    file: Option<Unfinished>,
+}
+
+struct Dir {
+    path: Vec<u8>,
+    mode: Mode,
+    mtime: Timestamp,
+}
+
+/// A file under its temporary name.
+struct Unfinished {
+    file: File,
+    temporary: String,
+    path: EntryPath,
+    left: u64,
+    mode: Mode,
+    mtime: Timestamp,
+}
+
+impl Unpacker {
+    /// Unpacks at most `limit` bytes.
+    pub(crate) fn new(target: Target, limit: u64) -> Result<Self, CopyError> {
+        let Target { root: root_path, names } = target;
+        let root = rustix::fs::open(&root_path, DIRECTORY, Mode::empty())
+            .map_err(|errno| CopyError::io("open", &root_path)(errno.into()))?;
+        let (parent, dirs, file) = (None, Vec::new(), None);
+        Ok(Self { root, root_path, names, left: limit, limit, parent, dirs, file })
+    }
+
+    fn entry(&mut self, entry: &Entry) -> Result<(), CopyError> {
+        let path = self.names.place(entry)?;
+        let size = if let EntryKind::File { size } = entry.kind { size } else { 0 };
+        self.left = (self.left.checked_sub(ENTRY_BYTES))
+            .and_then(|left| left.checked_sub(size))
+            .ok_or(CopyError::TooLarge { limit: self.limit })?;
+        self.leave_dirs(|dir| is_below(path.as_bytes(), dir))?;
+        // setuid, setgid and sticky bits are for the guest.
+        let mode = Mode::from_raw_mode(entry.mode & 0o777);
+        match &entry.kind {
+            EntryKind::Directory if path.is_root() => Ok(()),
+            EntryKind::Directory => self.directory(&path, mode, entry.mtime),
+            EntryKind::File { size } => {
+                let (temporary, fd) = self.temporary(&path, |parent, name| {
+                    rustix::fs::openat(parent, name, NEW_FILE, PRIVATE_FILE)
+                })?;
+                let mtime = entry.mtime;
+                let file = Unfinished { file: fd.into(), temporary, path, left: *size, mode, mtime };
+                self.file = Some(file);
+                self.data(&[])
+            }
+            EntryKind::Symlink { target } => {
+                let mtime = entry.mtime;
+                let (temporary, ()) = self.temporary(&path, |parent, name| {
+                    rustix::fs::symlinkat(&target[..], parent, name)?;
+                    rustix::fs::utimensat(parent, name, &times(mtime), AtFlags::SYMLINK_NOFOLLOW)
+                })?;
+                self.publish(&temporary, &path)
+            }
+            // The agent packs a file with two names twice: a hardlink could only be one to a file of ours.
+            EntryKind::Hardlink { .. } | EntryKind::Other { .. } => {
+                Err(CopyError::Kind { name: given(&entry.path) })
+            }
+        }
+    }
+
+    /// Appends to the latest file, which gets its name when it is all there.
+    fn data(&mut self, bytes: &[u8]) -> Result<(), CopyError> {
+        let Some(open) = &mut self.file else { return Ok(()) };
+        let write = |open: &mut Unfinished| {
+            open.file.write_all(bytes)?;
+            open.left -= bytes.len() as u64;
+            if open.left == 0 {
+                rustix::fs::fchmod(&open.file, open.mode)?;
+                rustix::fs::futimens(&open.file, &times(open.mtime))?;
+            }
+            Ok(())
+        };
+        let (written, is_whole) = (write(open), open.left == 0);
+        if let Err(source) = written {
+            let path = open.path.clone();
+            return Err(CopyError::Io { action: "write", path: self.shown(path.as_bytes()), source });
+        }
+        if is_whole && let Some(open) = self.file.take() {
+            self.publish(&open.temporary, &open.path)?;
+        }
+        Ok(())
+    }
+
+    fn directory(&mut self, path: &EntryPath, mode: Mode, mtime: Timestamp) -> Result<(), CopyError> {
+        match rustix::fs::mkdirat(self.parent(path)?, path.name(), PRIVATE_DIR) {
+            Ok(()) => {
+                self.dirs.push(Dir { path: path.as_bytes().to_vec(), mode, mtime });
+                Ok(())
+            }
+            // One that was here before stays as it is.
+            Err(Errno::EXIST) if self.open_dir(path.as_bytes()).is_ok() => Ok(()),
+            Err(Errno::EXIST) => Err(CopyError::InTheWay { path: self.shown(path.as_bytes()) }),
+            Err(errno) => Err(self.failed("make the directory", path.as_bytes(), errno)),
+        }
+    }
+
+    /// Makes something under a name of its own, beside where it belongs.
+    fn temporary<T>(
+        &mut self,
+        path: &EntryPath,
+        make: impl Fn(BorrowedFd<'_>, &str) -> Result<T, Errno>,
+    ) -> Result<(String, T), CopyError> {
+        let parent = self.parent(path)?;
+        let outcome = loop {
+            let mut random = [0; 8];
+            let filled = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
+            let name = format!(".banger-{:016x}", u64::from_ne_bytes(random));
+            match filled.and_then(|_| make(parent, &name)) {
+                Err(Errno::EXIST) => {}
+                Ok(made) => break Ok((name, made)),
+                Err(errno) => break Err(errno),
+            }
+        };
+        outcome.map_err(|errno| self.failed("write", path.as_bytes(), errno))
+    }
+
+    /// Gives it its name, in place of what is there.
+    fn publish(&mut self, temporary: &str, path: &EntryPath) -> Result<(), CopyError> {
+        let parent = self.parent(path)?;
+        let Err(errno) = rustix::fs::renameat(parent, temporary, parent, path.name()) else { return Ok(()) };
+        // The failure to rename it is the better thing to tell.
+        let _removed = rustix::fs::unlinkat(parent, temporary, AtFlags::empty());
+        Err(match errno {
+            Errno::ISDIR => CopyError::InTheWay { path: self.shown(path.as_bytes()) },
+            errno => self.failed("write", path.as_bytes(), errno),
+        })
+    }
+
+    /// The directory that `path` is in. The archive must have brought it, or it was here.
+    fn parent(&mut self, path: &EntryPath) -> Result<BorrowedFd<'_>, CopyError> {
+        let wanted = path.parent();
+        if wanted.is_empty() {
+            return Ok(self.root.as_fd());
+        }
+        if self.parent.as_ref().is_none_or(|(path, _)| path != wanted) {
+            let opened = self.open_dir(wanted);
+            let fd = opened.map_err(|errno| self.failed("open the directory", wanted, errno))?;
+            self.parent = Some((wanted.to_vec(), fd));
+        }
+        Ok(self.parent.as_ref().map_or(self.root.as_fd(), |(_, fd)| fd.as_fd()))
+    }
+
+    fn open_dir(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
+        let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        rustix::fs::openat2(&self.root, path, DIRECTORY, Mode::empty(), inside)
+    }
+
+    fn leave_dirs(&mut self, keep: impl Fn(&[u8]) -> bool) -> Result<(), CopyError> {
+        while let Some(dir) = self.dirs.pop_if(|dir| !keep(&dir.path)) {
+            let finish = || {
+                let fd = self.open_dir(&dir.path)?;
+                rustix::fs::futimens(&fd, &times(dir.mtime))?;
+                rustix::fs::fchmod(&fd, dir.mode)
+            };
+            finish().map_err(|errno| self.failed("set mode and time of", &dir.path, errno))?;
+            self.parent = None;
+        }
+        Ok(())
+    }
+
+    fn shown(&self, path: &[u8]) -> PathBuf {
+        self.root_path.join(OsStr::from_bytes(path))
+    }
+
+    fn failed(&self, action: &'static str, path: &[u8], errno: Errno) -> CopyError {
+        CopyError::Io { action, path: self.shown(path), source: errno.into() }
+    }
+}
+
+impl Sink for Unpacker {
+    fn take(&mut self, item: Item) -> Result<(), CopyError> {
+        match item {
+            Item::Entry(entry) => self.entry(&entry),
+            Item::Data(bytes) => self.data(&bytes),
+            Item::Note(_) | Item::End => Ok(()),
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), CopyError> {
+        self.leave_dirs(|_| false)
+    }
+}
+
+impl Drop for Unpacker {
+    /// What is not all there goes.
+    fn drop(&mut self) {
+        if let Some(open) = self.file.take()
+            && let Ok(parent) = self.parent(&open.path)
+        {
+            let _removed = rustix::fs::unlinkat(parent, &open.temporary, AtFlags::empty());
+        }
+        // New directories are no longer private to the one who was to fill them.
+        let _left = self.leave_dirs(|_| false);
+    }
+}
+
+/// Is `path` somewhere in `dir`?
+fn is_below(path: &[u8], dir: &[u8]) -> bool {
+    path.strip_prefix(dir).is_some_and(|rest| rest.starts_with(b"/"))
+}
+
+fn times(mtime: Timestamp) -> Timestamps {
+    Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanoseconds.into() },
+    }
+}

@@ -1,0 +1,248 @@
+//! A patch meets the host's repository.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{BufReader, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use banger_guest_protocol::ByteString;
+use banger_guest_protocol::import::ObjectFormat;
+use banger_host::command::CommandError;
+use banger_host::git::Git;
+use banger_host::worktree::{Entry, Worktree};
+
+use super::WorkspaceError;
+use super::inspect::parse_tracked;
+use super::object::{Hasher, ObjectId, blob_id};
+use super::patch::{self, BlobId, FileChange, FileMode, Finding, Screening, Severity, TreeEntry};
+
+/// A patch that was read, and what is to be said of it.
+pub struct Reviewed {
+    pub changes: Vec<FileChange>,
+    pub findings: Vec<Finding>,
+}
+
+impl Reviewed {
+    /// Is there anything that could act on the host by itself?
+    pub fn is_risky(&self) -> bool {
+        self.findings.iter().any(|finding| finding.severity() == Severity::Risky)
+    }
+}
+
+/// Reads a patch, and screens it for what could act on the host by itself. `host` is the repository that it is meant for, as
+/// far as there is one.
+///
+/// # Errors
+///
+/// When it is not a patch that git would make, or git on this host reads it otherwise than we do.
+pub async fn review(file: &Path, host: Option<&Git>) -> Result<Reviewed, WorkspaceError> {
+    let path = file.to_owned();
+    let reading = tokio::task::spawn_blocking(move || {
+        let file = File::open(&path).map_err(|source| WorkspaceError::Patch { source })?;
+        let mut screening = Screening::new();
+        let changes = patch::read(BufReader::with_capacity(256 * 1024, file), &mut screening)?;
+        Ok::<_, WorkspaceError>((changes, screening))
+    });
+    let (changes, screening) = reading.await.map_err(|_| WorkspaceError::Cut)??;
+    agree(file, &changes).await?;
+    let tree = match host {
+        Some(host) => tree_of(host).await?,
+        None => Vec::new(),
+    };
+    let findings = screening.finish(&changes, tree);
+    Ok(Reviewed { changes, findings })
+}
+
+/// `git apply` will act on its own reading of the patch: it must be ours.
+async fn agree(file: &Path, changes: &[FileChange]) -> Result<(), WorkspaceError> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let parent = file.parent().unwrap_or(Path::new("/"));
+    let command = Git::new(parent).command(["apply", "--numstat", "-z"]).arg(file);
+    // Paths would be taken relative to a repository that the cache happens to lie in.
+    let ceiling = parent.parent().unwrap_or(parent);
+    let output = command.env("GIT_CEILING_DIRECTORIES", ceiling).run().await?;
+    let mut theirs: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    let mut fields = output.stdout.split(|byte| *byte == 0);
+    while let Some(field) = fields.next().filter(|field| !field.is_empty()) {
+        let mut parts = field.splitn(3, |byte| *byte == b'\t');
+        let counts = [parts.next().unwrap_or_default(), parts.next().unwrap_or_default()].join(&b' ');
+        theirs.push((counts, parts.next().unwrap_or_default().to_vec()));
+    }
+    let counts = |change: &FileChange| match change.binary {
+        true => b"- -".to_vec(),
+        false => format!("{} {}", change.added, change.removed).into_bytes(),
+    };
+    let ours: Vec<(Vec<u8>, Vec<u8>)> =
+        changes.iter().map(|change| (counts(change), change.path.as_bytes().to_vec())).collect();
+    if theirs == ours { Ok(()) } else { Err(WorkspaceError::Disagreement) }
+}
+
+/// The files that git knows of in the host's repository.
+async fn tree_of(host: &Git) -> Result<Vec<TreeEntry>, WorkspaceError> {
+    let listed = host.output(&["ls-files", "--recurse-submodules", "-z", "-s", "-t"]).await?;
+    let entries = parse_tracked(&listed)?;
+    let entry = |path: ByteString, mode: u32| {
+        // What is left of a submodule is one that is not checked out: an empty directory.
+        let mode =
+            FileMode::parse(format!("{mode:o}").as_bytes()).filter(|mode| *mode != FileMode::Gitlink)?;
+        Some(TreeEntry { path, mode })
+    };
+    Ok(entries.into_iter().filter_map(|tracked| entry(tracked.path, tracked.mode)).collect())
+}
+
+/// Whether the patch applies to the host's working tree now; else what git says about it.
+///
+/// # Errors
+///
+/// When git is missing.
+pub async fn check(host: &Git, file: &Path) -> Result<Result<(), String>, WorkspaceError> {
+    let command = host.command(["apply", "--check", "--binary", "--whitespace=nowarn"]).arg(file);
+    match command.run().await {
+        Ok(_) => Ok(Ok(())),
+        Err(CommandError::Failed { stderr, .. }) => Ok(Err(stderr)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Applies the patch to the host's working tree; its index stays as it is.
+///
+/// # Errors
+///
+/// When it does not apply. Nothing is changed then.
+pub async fn apply(host: &Git, file: &Path) -> Result<(), WorkspaceError> {
+    let command = host.command(["apply", "--binary", "--whitespace=nowarn"]).arg(file);
+    match command.run().await {
+        Ok(_) => Ok(()),
+        Err(CommandError::Failed { stderr, .. }) => Err(WorkspaceError::DoesNotApply { said: stderr }),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// How many files a refusal names.
+const NAMED_FILES: usize = 5;
+
+/// Why the patch should not be applied although git would: files that it touches are not, on the host, what it starts from.
+///
+/// # Errors
+///
+/// When the host's files cannot be read.
+pub async fn dirty_overlap(host: &Git, changes: &[FileChange]) -> Result<Option<String>, WorkspaceError> {
+    let is_sha256 = |change: &FileChange| matches!(change.old_id.or(change.new_id), Some(BlobId::Sha256(_)));
+    let format = match changes.iter().any(is_sha256) {
+        true => ObjectFormat::Sha256,
+        false => ObjectFormat::Sha1,
+    };
+    let worktree = Worktree::open(host.dir())?;
+    let leaving: HashSet<&ByteString> = changes
+        .iter()
+        .filter(|change| change.new_path() != change.old_path())
+        .filter_map(FileChange::old_path)
+        .collect();
+    let mut dirty: Vec<String> = Vec::new();
+    for change in changes {
+        let is_same = match (change.old_path(), change.old_id) {
+            (Some(path), Some(id)) => is_blob(host, &worktree, format, path, &id.to_string()).await?,
+            // A pure rename or change of mode does not say what it starts from; git compares nothing either.
+            (Some(path), None) => !matches!(entry(&worktree, path)?, Entry::Absent),
+            (None, _) => true,
+        };
+        if let Some(path) = change.new_path().filter(|path| change.old_path() != Some(*path))
+            && let Some(found) = in_the_way(&worktree, host.dir(), path, &leaving)?
+        {
+            dirty.push(found.display().to_string());
+        }
+        if !is_same {
+            dirty.push(change.old_path().unwrap_or(&change.path).as_os_str().display().to_string());
+        }
+    }
+    let rest = dirty.len().saturating_sub(NAMED_FILES);
+    dirty.truncate(NAMED_FILES);
+    let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+    let said = || format!("not what the patch starts from, on the host: {}{more}", dirty.join(", "));
+    Ok((!dirty.is_empty()).then(said))
+}
+
+/// What `path` cannot be made for: git finds that out when it has already changed half of the files. What the patch takes away is
+/// in nobody's way.
+fn in_the_way(
+    worktree: &Worktree,
+    root: &Path,
+    path: &ByteString,
+    leaving: &HashSet<&ByteString>,
+) -> Result<Option<PathBuf>, WorkspaceError> {
+    let leaves = |path: &Path| leaving.contains(&ByteString::from(path.as_os_str().to_owned()));
+    let path = Path::new(path.as_os_str());
+    let above = path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty());
+    for above in above {
+        match worktree.entry(above)? {
+            Entry::File(_) | Entry::Symlink { .. } if !leaves(above) => return Ok(Some(above.to_owned())),
+            _ => {}
+        }
+    }
+    match worktree.entry(path)? {
+        Entry::Absent => Ok(None),
+        Entry::File(_) | Entry::Symlink { .. } => Ok((!leaves(path)).then(|| path.to_owned())),
+        Entry::Other => stays_inside(root, path, &leaves),
+    }
+}
+
+/// Something in a directory that the patch does not take away.
+fn stays_inside(
+    root: &Path,
+    dir: &Path,
+    leaves: &impl Fn(&Path) -> bool,
+) -> Result<Option<PathBuf>, WorkspaceError> {
+    let failed = |source| WorkspaceError::Read { path: dir.display().to_string(), source };
+    for found in std::fs::read_dir(root.join(dir)).map_err(failed)? {
+        let found = found.map_err(failed)?;
+        let path = dir.join(found.file_name());
+        if found.file_type().map_err(failed)?.is_dir() {
+            if let Some(inside) = stays_inside(root, &path, leaves)? {
+                return Ok(Some(inside));
+            }
+        } else if !leaves(&path) {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+fn entry(worktree: &Worktree, path: &ByteString) -> Result<Entry, WorkspaceError> {
+    Ok(worktree.entry(Path::new(path.as_os_str()))?)
+}
+
+async fn is_blob(
+    host: &Git,
+    worktree: &Worktree,
+    format: ObjectFormat,
+    path: &ByteString,
+    wanted: &str,
+) -> Result<bool, WorkspaceError> {
+    let Some(wanted) = ObjectId::parse(wanted.as_bytes()) else { return Ok(false) };
+    let mut file = match entry(worktree, path)? {
+        Entry::Symlink { target, .. } => return Ok(blob_id(format, target.as_bytes()) == wanted),
+        Entry::File(file) => file,
+        Entry::Other | Entry::Absent => return Ok(false),
+    };
+    let mut hasher = Hasher::of_blob(format, file.len);
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        let len = file.file.read(&mut buffer).map_err(|source| WorkspaceError::Read {
+            path: path.as_os_str().display().to_string(),
+            source,
+        })?;
+        if len == 0 {
+            break;
+        }
+        hasher.update(&buffer[..len]);
+    }
+    if hasher.finish() == wanted {
+        return Ok(true);
+    }
+    // Line ends and filters may make another blob of the same file.
+    let command = host.command(["hash-object", "--"]).arg(path.as_os_str());
+    Ok(ObjectId::parse(command.run().await?.stdout.trim_ascii_end()) == Some(wanted))
+}

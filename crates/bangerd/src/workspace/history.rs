@@ -1,0 +1,45 @@
+//! The whole history: packed by the host's git, unpacked by the guest's.
+
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use tokio::sync::mpsc;
+
+use super::WorkspaceError;
+use super::checkout::Part;
+use super::guest_git::GuestGit;
+use super::inspect::History;
+
+/// Pieces between the two gits.
+const QUEUED_PIECES: usize = 8;
+
+/// Sends every object that HEAD and its tags need. `guest` is the repository under construction.
+///
+/// # Errors
+///
+/// When either git fails.
+pub(super) async fn send_history(
+    guest: &GuestGit<'_>,
+    part: &Part,
+    history: &History,
+) -> Result<(), WorkspaceError> {
+    let Some(head) = part.repository.commit() else { return Ok(()) };
+    let tags = history.tags.iter().map(|(_, id)| *id);
+    let wanted: String = std::iter::once(head).chain(tags).map(|id| format!("{id}\n")).collect();
+    let pack = ["pack-objects", "--revs", "--stdout", "--quiet", "--delta-base-offset"];
+    let packing = part.repository.git.command(pack).stdin(wanted.into_bytes());
+    let (sink, pieces) = mpsc::channel(QUEUED_PIECES);
+    let (packed, unpacked) =
+        tokio::join!(packing.run_piped(sink), guest.feed(&["index-pack", "--stdin"], received(pieces)));
+    // A guest that stops taking it breaks the host's pipe: then its own words count.
+    match (packed, unpacked) {
+        (Ok(()), Ok(())) => Ok(()),
+        (_, Err(error @ WorkspaceError::GuestCommand { .. })) => Err(error),
+        (Err(error), _) => Err(error.into()),
+        (_, Err(error)) => Err(error),
+    }
+}
+
+/// What comes out of a channel, as a stream.
+pub(super) fn received(pieces: mpsc::Receiver<Bytes>) -> impl Stream<Item = Bytes> + Send + 'static {
+    stream::unfold(pieces, |mut pieces| async move { pieces.recv().await.map(|piece| (piece, pieces)) })
+}

@@ -1,0 +1,105 @@
+//! The git round trip: a repository goes into the guest, a patch comes out.
+//!
+//! [`Repository`] says what is on the host, [`send`] turns it into a tar stream and a description of pack and index (see
+//! [`banger_guest_protocol::import`]). Everything here only reads the host's repository. What has been prepared, and when that
+//! may happen, is the business of `vm::workspace`.
+
+mod apply;
+mod checkout;
+mod export;
+mod git_identity;
+mod guest_git;
+mod history;
+mod inspect;
+mod object;
+mod pack;
+pub mod patch;
+mod prepare;
+mod seal;
+mod send;
+mod sink;
+mod skeleton;
+
+pub use apply::{Reviewed, apply, check, dirty_overlap, review};
+pub use checkout::Checkout;
+pub use export::{Base, Fetched, PreparedPart, changed_files, fetch};
+pub use git_identity::{identity, introduce};
+pub use inspect::{Listing, Repository, head_commit, named_commit};
+pub use object::ObjectId;
+pub use prepare::{Contents, OnTheWay, Preparation, Prepared, send_to, settle};
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use banger_host::command::CommandError;
+use banger_host::git::ObjectError;
+use banger_host::worktree::WorktreeError;
+
+use crate::guest::GuestError;
+
+/// Why a repository could not be sent, or its changes not be fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkspaceError {
+    #[error("there is no directory {}", path.display())]
+    NoSuchPath { path: PathBuf },
+    #[error("{} is not in a git repository", path.display())]
+    NoRepository { path: PathBuf, said: String },
+    #[error("{} belongs to a git repository without a working tree", path.display())]
+    NoWorkingTree { path: PathBuf },
+    #[error("the repository has no commit {name:?}")]
+    NoSuchCommit { name: String },
+    #[error("the repository has submodules: {}", paths.join(", "))]
+    Submodules { paths: Vec<String> },
+    #[error("`git {command}` said something unintelligible: {said:?}")]
+    Unintelligible { command: &'static str, said: String },
+    #[error("{path} is being written to; it changed each time it was read")]
+    Unsteady { path: String },
+    #[error("git could not be asked about the repository")]
+    Git(#[from] CommandError),
+    #[error("an object of the repository's could not be read")]
+    Object(#[from] ObjectError),
+    #[error("a file of the working tree could not be read")]
+    Worktree(#[from] WorktreeError),
+    #[error("could not read {path}")]
+    Read { path: String, source: std::io::Error },
+    #[error("{name:?} cannot be a branch's name")]
+    BranchName { name: String },
+    #[error("the repository cannot be put at {} in the VM", path.display())]
+    GuestPath { path: PathBuf },
+    #[error("the host's repository is not there any more")]
+    HostGone,
+    #[error("the guest did not do it within {} s", limit.as_secs())]
+    Timeout { limit: Duration },
+    #[error("{} has no commit yet", path.display())]
+    NoCommit { path: PathBuf },
+    #[error("the guest has no git")]
+    NoGuestGit,
+    #[error("`{command}` failed in the guest with exit code {code}: {said}")]
+    GuestCommand { command: String, code: u8, said: String },
+    #[error("`{command}` said something unintelligible in the guest: {said:?}")]
+    GuestSaid { command: String, said: String },
+    #[error("the prepared state is not in the guest's repository any more")]
+    BaseGone,
+    #[error("the guest's repository has no commit {name:?}{}", shown_id(*on_host))]
+    NoSuchGuestCommit { name: String, on_host: Option<ObjectId> },
+    #[error("the patch is larger than {} MiB", limit_bytes >> 20)]
+    PatchTooLarge { limit_bytes: u64 },
+    #[error("the guest's git said more than {} MiB where a list of files was asked for", limit_bytes >> 20)]
+    AnswerTooLarge { limit_bytes: usize },
+    #[error("the patch could not be kept")]
+    Patch { source: std::io::Error },
+    #[error("the guest sent something that is not a patch")]
+    Malformed(#[from] patch::PatchError),
+    #[error("the guest sent a patch that can be read in two ways")]
+    Disagreement,
+    #[error("the patch does not apply to the host's working tree: {said}")]
+    DoesNotApply { said: String },
+    #[error("the guest stopped taking what was sent")]
+    Cut,
+    #[error(transparent)]
+    Guest(#[from] GuestError),
+}
+
+fn shown_id(on_host: Option<ObjectId>) -> String {
+    on_host.map(|id| format!(", which is {id} on the host")).unwrap_or_default()
+}

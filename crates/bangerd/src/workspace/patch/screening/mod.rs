@@ -1,0 +1,31 @@
+//! What in a patch could run on the host, or make a program there run something.
+//!
+//! `path_table` lists the names that something acts on, and `path_rules` finds them. `content` looks at the lines as they go by, with
+//! `git_config` and `attributes` for the files that git itself obeys. `symlink`, `collision` and `nested_repository`
+//! look at what files do to each other. `names` folds a name as forgiving file systems do, so that no rule is got
+//! around with other letters for the same file.
+//!
+//! No such list is ever complete: it finds what is known to act on its own. A build or a test that the user starts
+//! runs the guest's code anyway, and reading the patch stays the user's part.
+
+mod attributes;
+mod collision;
+mod content;
+mod finding;
+mod git_config;
+mod names;
+mod nested_repository;
+mod path_rules;
+mod path_table;
+mod screen;
+mod symlink;
+
+#[cfg(test)]
+mod content_tests;
+#[cfg(test)]
+mod path_tests;
+#[cfg(test)]
+mod tree_tests;
+
+pub use finding::{Finding, Rule, Severity};
+pub use screen::{Screening, TreeEntry};

@@ -1,0 +1,135 @@
+//! What could act on the host by itself is flagged, and `--apply` is careful.
+
+use std::fs;
+
+use e2e::{Home, Repo};
+
+#[test]
+fn workspace_risky_changes_are_withheld_until_they_are_allowed() {
+    let home = Home::golden();
+    home.banger("vm create --start --memory 512M --name x").ok();
+    let repo = Repo::new(&home, "repo");
+    repo.write("f", "f\n").write("script.sh", "#!/bin/sh\n").write("Readme", "x\n").commit("one");
+    let before = repo.fingerprint();
+    let patch = home.root().join("out.patch");
+    for (work, path) in [
+        ("mkdir .husky; echo evil > .husky/pre-commit", ".husky/pre-commit"),
+        ("mkdir -p etc; printf '[core]\\n\\thooksPath = x\\n' > etc/.gitconfig", "etc/.gitconfig"),
+        ("echo '* filter=evil' > .gitattributes", ".gitattributes"),
+        ("echo evil > .envrc", ".envrc"),
+        ("mkdir .vscode; echo {} > .vscode/tasks.json", ".vscode/tasks.json"),
+        (
+            "mkdir -p .idea/runConfigurations; echo x > .idea/runConfigurations/x.xml",
+            ".idea/runConfigurations/x.xml",
+        ),
+        ("mkdir -p .github/workflows; echo x > .github/workflows/ci.yml", ".github/workflows/ci.yml"),
+        ("ln -s ../../etc/passwd out", "out"),
+        ("ln -s /etc/passwd absolute", "absolute"),
+        ("echo x > README", "README"),
+        ("chmod +x script.sh", "script.sh"),
+        ("git mv f .envrc", ".envrc"),
+    ] {
+        home.banger("vm workspace prepare --discard x repo").ok();
+        home.sh("x", work);
+        for words in ["-o out.patch", "", "--json -o out.patch", "--apply", "--check"] {
+            let withheld = home.banger("vm workspace export x").args(words.split_whitespace()).fails_with(4);
+            withheld.says("risky").says("--allow-risky");
+            if words.contains("json") {
+                assert!(withheld.text().contains(path), "{withheld}");
+            } else {
+                assert!(withheld.out.is_empty(), "{withheld}");
+                let line = withheld.err.lines().find(|line| line.starts_with("risky:"));
+                assert!(line.is_some_and(|line| line.contains(path)), "{withheld}");
+            }
+            assert!(!patch.exists(), "{withheld}");
+        }
+        assert_eq!(repo.fingerprint(), before, "{work}");
+        home.banger("vm workspace export x --allow-risky -o out.patch").ok().says("risky");
+        assert!(fs::metadata(&patch).unwrap().len() > 0);
+        fs::remove_file(&patch).unwrap();
+    }
+    // Package scripts are worth a word, and no more.
+    home.banger("vm workspace prepare --discard x repo").ok();
+    home.sh("x", "echo 'fn main() {}' > build.rs; echo x > conftest.py; echo x > setup.py");
+    let told = home.banger("vm workspace export x -o out.patch").ok();
+    for word in ["notice:", "build.rs", "conftest.py", "setup.py"] {
+        told.says(word);
+    }
+    // Looking at them is free.
+    assert!(home.banger("vm workspace diff x").ok().text().contains("+fn main() {}"));
+}
+
+#[test]
+fn workspace_apply_touches_nothing_but_what_the_patch_does() {
+    let home = Home::golden();
+    home.banger("vm create --start --memory 512M --name x").ok();
+    let repo = Repo::new(&home, "repo");
+    let lines: String = (0..100).map(|n| format!("line {n}\n")).collect();
+    repo.write("f", &lines).write("g", "g\n").write("gone", "x\n").commit("one");
+    repo.write("dirty", "dirty\n").write("g", "g\nstaged\n").git("add g dirty");
+    home.banger("vm workspace prepare x repo").ok();
+    home.sh(
+        "x",
+        "sed -i '1s/.*/changed/' f; rm gone; mkdir new; printf '\\0\\1' > new/file; echo more >> dirty",
+    );
+
+    let index = || fs::read(repo.path(".git/index")).unwrap();
+    let (index_before, before) = (index(), repo.fingerprint());
+    let check = home.banger("vm workspace export x --check").ok();
+    assert!(check.out.is_empty(), "{check}");
+    check.says("the patch applies").says("4 files changed");
+    assert_eq!(repo.fingerprint(), before);
+
+    // Far from what the patch changes, where git would not mind.
+    repo.write("f", lines.replace("line 90", "my own")).write("untracked", "mine\n");
+    let (dirty, mine) = (repo.fingerprint(), repo.tree());
+    for words in ["--apply", "--check", "--apply --base-commit HEAD"] {
+        let refused = home.banger("vm workspace export x").args(words.split_whitespace()).fails_with(4);
+        refused.says("f").says("help: ");
+        assert_eq!(repo.fingerprint(), dirty, "{refused}");
+    }
+    // What is in the way of a new file.
+    repo.write("f", &lines).write("new", "in the way\n");
+    home.banger("vm workspace export x --apply").fails_with(4).says("new");
+    repo.remove("new");
+    home.banger("vm workspace export x --apply").ok().says("applied");
+    assert_eq!(index(), index_before);
+    let changed = repo.tree();
+    assert!(!changed.has("gone") && changed.has("new/file") && mine.has("gone"));
+    assert!(fs::read_to_string(repo.path("f")).unwrap().starts_with("changed\nline 1\n"));
+    assert_eq!(fs::read_to_string(repo.path("dirty")).unwrap(), "dirty\nmore\n");
+    // Once is enough.
+    home.banger("vm workspace export x --apply").fails_with(4);
+}
+
+#[test]
+fn workspace_patches_are_written_whole_or_not_at_all() {
+    let home = Home::golden();
+    home.banger("vm create --start --memory 512M --name x").ok();
+    let repo = Repo::new(&home, "repo");
+    repo.write("f", "f\n").commit("one");
+    home.banger("vm workspace prepare x repo").ok();
+    // No changes are an empty patch.
+    let none = home.banger("vm workspace export x").ok();
+    assert!(none.out.is_empty());
+    none.says("no changes");
+    home.banger("vm workspace export x -o empty.patch").ok();
+    assert_eq!(fs::metadata(home.root().join("empty.patch")).unwrap().len(), 0);
+
+    home.sh("x", "echo more >> f; printf '\\0\\1\\2' > binary");
+    let out = home.banger("vm workspace export x").ok();
+    fs::write(home.root().join("p"), "old").unwrap();
+    home.banger("vm workspace export x -o p").ok().says("2 files changed");
+    assert_eq!(fs::read(home.root().join("p")).unwrap(), out.out);
+    // The same with a racy file: its size and time are what the index knows.
+    home.sh(
+        "x",
+        "git config core.trustctime false; printf aaaa > racy; touch -d @1700000000 racy; git add racy
+                  printf bbbb > racy; touch -d @1700000000 racy .git/index",
+    );
+    let racy = home.banger("vm workspace export x").ok().text();
+    assert!(racy.contains("+bbbb"), "{racy}");
+    // Nothing stays behind in the cache.
+    let patches = home.root().join("cache/banger/patches");
+    assert_eq!(fs::read_dir(patches).map_or(0, Iterator::count), 0);
+}
