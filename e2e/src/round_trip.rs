@@ -55,7 +55,7 @@ impl<'a> RoundTrip<'a> {
             let patch = self.export("--base-commit HEAD", "head.patch");
             let clean = self.repo.checkout("clean");
             let sparse = self.repo.sparse();
-            let left_out = clean.tree().only(sparse.iter().map(Vec::as_slice));
+            let left_out = clean.tree().only(sparse.iter().map(Vec::as_slice)).without(&guest);
             clean.apply(&patch);
             clean
                 .tree()

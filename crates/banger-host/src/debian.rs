@@ -6,6 +6,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::command::{Command, CommandError, find_program};
 use crate::files::FileError;
@@ -20,6 +22,12 @@ const SUB_IDS_MIN: u64 = 65_536;
 
 /// Less than this at the end of a failed build means that the disk was full.
 const NEARLY_FULL_BYTES: u64 = 64 << 20;
+
+/// How often a running build's disk is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// After so many looks at a nearly full disk without a word from the build it is taken for stuck.
+const STUCK_LOOKS: u32 = 6;
 
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -175,18 +183,29 @@ impl DebianBuild {
         let work = staging.join("mmdebstrap");
         prepare(&work).map_err(|source| DebianError::Prepare { path: work.clone(), source })?;
         let tar = staging.join("rootfs.tar");
-        let result = self.command(&work, &tar).run_streaming(|_, line| on_line(readable(line))).await;
+        let spoke = AtomicBool::new(false);
+        let building = self.command(&work, &tar).run_streaming(|_, line| {
+            spoke.store(true, Ordering::Relaxed);
+            on_line(readable(line));
+        });
+        let is_nearly_full = || free_disk_bytes(staging).is_ok_and(|free| free < NEARLY_FULL_BYTES);
+        let result = tokio::select! {
+            result = building => Some(result),
+            () = stuck(is_nearly_full, &spoke, LOOK_INTERVAL) => None,
+        };
         let free_bytes = free_disk_bytes(staging)?;
         let fetched = work.join("fetched").exists();
         remove_tree(&work).await?;
-        let Err(source) = result else { return Ok(tar) };
+        if let Some(Ok(_)) = result {
+            return Ok(tar);
+        }
         remove_tree(&tar).await?;
+        let no_space = DebianError::NoSpace { path: staging.to_owned(), needed_bytes, free_bytes };
+        let Some(Err(source)) = result else { return Err(no_space) };
         let suite = self.suite.clone();
         Err(match source {
             CommandError::NotFound { .. } => DebianError::Tool(source),
-            _ if free_bytes < NEARLY_FULL_BYTES => {
-                DebianError::NoSpace { path: staging.to_owned(), needed_bytes, free_bytes }
-            }
+            _ if free_bytes < NEARLY_FULL_BYTES => no_space,
             _ if fetched => DebianError::Install { suite, source },
             _ => DebianError::Fetch { suite, source },
         })
@@ -221,6 +240,16 @@ fn prepare(work: &Path) -> io::Result<()> {
     std::fs::create_dir_all(work.join("tmp"))?;
     std::fs::write(work.join("customize.sh"), CUSTOMIZE)?;
     std::fs::write(work.join("extract.sh"), EXTRACT)
+}
+
+/// Waits until a build has said nothing for a while on a nearly full disk: apt, when it cannot write, may wait for ever for a
+/// download that it has given up.
+async fn stuck(is_nearly_full: impl Fn() -> bool, spoke: &AtomicBool, interval: Duration) {
+    let mut looks = 0;
+    while looks < STUCK_LOOKS {
+        tokio::time::sleep(interval).await;
+        looks = if spoke.swap(false, Ordering::Relaxed) || !is_nearly_full() { 0 } else { looks + 1 };
+    }
 }
 
 /// mmdebstrap marks its own lines.
@@ -298,6 +327,26 @@ mod tests {
         assert!(has_sub_ids(text, "carol", 1001));
         assert!(!has_sub_ids(text, "bob", 1002));
         assert!(!has_sub_ids("", "alice", 1000));
+    }
+
+    #[tokio::test]
+    async fn only_silence_on_a_full_disk_is_being_stuck() {
+        let interval = Duration::from_millis(5);
+        let long = interval * 4 * STUCK_LOOKS;
+        let (spoke, silent) = (AtomicBool::new(false), AtomicBool::new(false));
+        let chatter = async {
+            loop {
+                spoke.store(true, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            () = chatter => {}
+            () = stuck(|| true, &spoke, interval) => panic!("it spoke"),
+            () = stuck(|| false, &silent, interval) => panic!("there is room"),
+            () = tokio::time::sleep(long) => {}
+        }
+        stuck(|| true, &silent, interval).await;
     }
 
     #[test]

@@ -152,6 +152,14 @@ fn workspace_repositories_of_every_kind_make_the_round_trip() {
     dirty(&sparse);
     assert!(!sparse.path("out").exists());
     holds(&sparse, "sparse");
+    // Files where there were none: one that was left out, and a new one beside it.
+    RoundTrip::new(&home, "x", &sparse, "filled")
+        .holds("mkdir out; echo filled > out/h; echo new > out/i; git add -A; git commit -qm filled; echo more >> out/h");
+    // Hidden from git, and there all the same.
+    let hidden = main.copy("hidden");
+    hidden.git("update-index --skip-worktree out/h");
+    hidden.write("out/h", "mine\n");
+    RoundTrip::new(&home, "x", &hidden, "hidden").holds("echo more >> out/h; echo more >> f");
 
     let borrower = Repo::at(&home, home.root().join("borrower"));
     main.git("clone -q --shared . ../borrower");

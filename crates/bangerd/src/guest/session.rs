@@ -1,13 +1,16 @@
 use std::future::poll_fn;
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
-use std::task::Poll;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use banger_guest_protocol::PROTOCOL_VERSION;
 use banger_guest_protocol::preamble::{AnswerScanner, FLUSH_LEN, Hello, SessionId, greeting};
 use rustix::fs::{Mode, OFlags};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _};
@@ -27,7 +30,13 @@ const STREAMS_MAX: usize = 256;
 const SEND_BYTES: usize = 31 * 1024;
 const _: () = assert!(SEND_BYTES < FLUSH_LEN);
 
-type Transport = Compat<BufReader<UnixStream>>;
+/// How often somebody looks whether the guest has been heard of; its multiplexer answers a ping every 10 s.
+const PULSE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// After so many of them without a byte the session is lost. An emulated guest on a busy host needs seconds.
+const PULSES_MISSED_MAX: u32 = 12;
+
+type Transport = Compat<Heard<BufReader<UnixStream>>>;
 type StreamRequest = oneshot::Sender<yamux::Stream>;
 
 /// What may be in the pipe when a session begins.
@@ -57,9 +66,11 @@ impl Session {
         config.set_max_num_streams(STREAMS_MAX);
         config.set_max_connection_receive_window(Some(RECEIVE_WINDOW_BYTES));
         config.set_split_send_size(SEND_BYTES);
-        let connection = yamux::Connection::new(stream.compat(), config, yamux::Mode::Client);
+        let heard = Arc::new(AtomicBool::new(false));
+        let transport = Heard { inner: stream, flag: heard.clone() };
+        let connection = yamux::Connection::new(transport.compat(), config, yamux::Mode::Client);
         let (requests, receiver) = mpsc::channel(16);
-        tokio::spawn(drive(connection, receiver));
+        tokio::spawn(drive(connection, receiver, Pulse::new(heard, PULSE_INTERVAL)));
         Ok(Self { hello, requests })
     }
 
@@ -106,10 +117,18 @@ async fn shake_hands(stream: &mut BufReader<UnixStream>, pipe: Pipe) -> Result<H
     }
 }
 
-/// Moves the session's bytes until it breaks or nobody holds it any more.
-async fn drive(mut connection: yamux::Connection<Transport>, mut requests: mpsc::Receiver<StreamRequest>) {
+/// Moves the session's bytes until it breaks, the guest falls silent, or nobody holds it any more.
+async fn drive(
+    mut connection: yamux::Connection<Transport>,
+    mut requests: mpsc::Receiver<StreamRequest>,
+    mut pulse: Pulse,
+) {
     let mut waiting: Option<StreamRequest> = None;
     let outcome = poll_fn(|cx| {
+        if pulse.poll_lost(cx).is_ready() {
+            tracing::warn!("the guest's agent gave no sign of life for {} s", Pulse::LIMIT.as_secs());
+            return Poll::Ready(Ok(()));
+        }
         loop {
             if waiting.is_none() {
                 match requests.poll_recv(cx) {
@@ -141,5 +160,90 @@ async fn drive(mut connection: yamux::Connection<Transport>, mut requests: mpsc:
     .await;
     if let Err(error) = outcome {
         tracing::debug!(%error, "an agent session ended");
+    }
+}
+
+/// Tells a guest that is busy from one that is not there any more: a virtio port does not hang up when its agent dies.
+///
+/// It counts looks and not seconds, because a daemon that was stopped itself for a while has heard nothing either.
+struct Pulse {
+    looks: tokio::time::Interval,
+    heard: Arc<AtomicBool>,
+    missed: u32,
+}
+
+impl Pulse {
+    const LIMIT: Duration = Duration::from_secs(PULSE_INTERVAL.as_secs() * PULSES_MISSED_MAX as u64);
+
+    fn new(heard: Arc<AtomicBool>, interval: Duration) -> Self {
+        let mut looks = tokio::time::interval(interval);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        Self { looks, heard, missed: 0 }
+    }
+
+    /// Ready when the guest has been silent for [`Self::LIMIT`]. Being polled for it also lets the multiplexer send its ping.
+    fn poll_lost(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.looks.poll_tick(cx).is_ready() {
+            self.missed = if self.heard.swap(false, Ordering::Relaxed) { 0 } else { self.missed + 1 };
+            if self.missed >= PULSES_MISSED_MAX {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// A transport that notes when something arrives.
+struct Heard<T> {
+    inner: T,
+    flag: Arc<AtomicBool>,
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Heard<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let outcome = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if outcome.is_ready() {
+            self.flag.store(true, Ordering::Relaxed);
+        }
+        outcome
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Heard<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_silence_ends_a_session() {
+        let heard = Arc::new(AtomicBool::new(false));
+        let mut pulse = Pulse::new(heard.clone(), Duration::from_millis(10));
+        let mut lost = tokio::spawn(async move { poll_fn(|cx| pulse.poll_lost(cx)).await });
+        for _ in 0..3 * PULSES_MISSED_MAX {
+            heard.store(true, Ordering::Relaxed);
+            assert!(tokio::time::timeout(Duration::from_millis(10), &mut lost).await.is_err());
+        }
+        lost.await.unwrap();
     }
 }

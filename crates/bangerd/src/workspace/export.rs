@@ -204,12 +204,16 @@ impl<'a> Scratch<'a> {
         let objects = format!("{SCRATCH}/objects");
         remove(plain).await?;
         plain.program(&[b"mkdir", b"-p", b"--", objects.as_bytes()]).await?;
-        // An index without entries is not there.
-        // By its time git knows which files may have been written since without looking it.
+        // By the index's time git knows which files may have been written since without its looking. An index without entries is
+        // not there.
         let _ = plain.program(&[b"cp", b"-p", b"--", b".git/index", index.as_bytes()]).await;
         // Relative: a path with a colon in it would be taken for two.
         let git = plain
             .with("GIT_INDEX_FILE", index.into())
+            // So that git looks at files which are there though a sparse checkout leaves them out.
+            .with("GIT_CONFIG_COUNT", "1".into())
+            .with("GIT_CONFIG_KEY_0", "core.sparseCheckout".into())
+            .with("GIT_CONFIG_VALUE_0", "true".into())
             .with("GIT_OBJECT_DIRECTORY", objects.into())
             .with("GIT_ALTERNATE_OBJECT_DIRECTORIES", ".git/objects".into());
         let base_only = git.with("GIT_INDEX_FILE", format!("{SCRATCH}/base-only").into());
@@ -222,6 +226,7 @@ impl<'a> Scratch<'a> {
 
     /// The trees to compare, and the repositories that lie inside the workspace.
     async fn trees(&self, base: &Start) -> Result<(String, String, Vec<ByteString>), WorkspaceError> {
+        let is_prepared = matches!(base, Start::Tree(_));
         let base = match base {
             Start::Tree(tree) => {
                 let there = self.git.answer(&["cat-file", "-e", &tree.to_string()]).await?;
@@ -238,6 +243,9 @@ impl<'a> Scratch<'a> {
             }
         };
         let nested = self.catch_up(&base).await?;
+        if is_prepared {
+            self.drop_left_out(&base).await?;
+        }
         let now = self.git.object(&["write-tree"]).await?;
         Ok((base, now.to_string(), nested))
     }
@@ -280,6 +288,21 @@ impl<'a> Scratch<'a> {
         }
         self.git.update_index(gone, there).await?;
         Ok(nested)
+    }
+
+    /// Takes out of the throw-away index what a sparse checkout left out when it was prepared and is left out still: the base
+    /// has nothing of it either.
+    async fn drop_left_out(&self, base: &str) -> Result<(), WorkspaceError> {
+        let listed = self.git.output(&["ls-files", "-z", "-t"], Bytes::new()).await?;
+        let left_out: HashSet<&[u8]> =
+            records(&listed).filter_map(|record| record.strip_prefix(b"S ")).collect();
+        if left_out.is_empty() {
+            return Ok(());
+        }
+        let added = ["diff-index", "--cached", "-z", "--name-only", "--no-renames", "--diff-filter=A", base];
+        let added = self.git.output(&added, Bytes::new()).await?;
+        let drop = records(&added).filter(|path| left_out.contains(path));
+        self.git.update_index(drop.flat_map(|path| [path, b"\0"].concat()).collect(), Vec::new()).await
     }
 
     /// Files that the base has and the guest's index has not, as far as they are in the working tree. git would not name them

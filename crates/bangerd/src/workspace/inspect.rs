@@ -183,6 +183,10 @@ impl Repository {
         let tracked = self.git.output(&["ls-files", "-z", "-s", "-t"]).await?;
         let others = self.git.output(&["ls-files", "-z", "--others", "--exclude-standard"]).await?;
         let mut listing = Listing { tracked: parse_tracked(&tracked)?, ..Listing::default() };
+        for tracked in listing.tracked.iter_mut().filter(|tracked| tracked.skip_worktree) {
+            // The flag also serves to hide changes of a file from git; the file is there then, and goes along as it is.
+            tracked.skip_worktree = self.root().join(tracked.path.as_os_str()).symlink_metadata().is_err();
+        }
         for path in records(&others) {
             match path.strip_suffix(b"/") {
                 Some(nested) => listing.nested.push(nested.to_vec().into()),

@@ -144,6 +144,8 @@ impl Preparation {
             shallow,
             tags,
             config: &repository.config,
+            is_sparse: self.sends_working_tree()
+                && part.listing.tracked.iter().any(|tracked| tracked.skip_worktree),
         }
     }
 }

@@ -311,7 +311,7 @@ impl<'a, 'b> Sender<'a, 'b> {
         let mut overlay = Overlay::default();
         for (path, entry) in self.head.iter().flat_map(|head| &head.entries) {
             let (clean, skip_worktree) = (self.clean.contains(path), skipped.contains(path));
-            if !clean && !skip_worktree && entry.mode != GITLINK {
+            if !clean && entry.mode != GITLINK {
                 let paths = if self.present.contains(path) { &mut overlay.there } else { &mut overlay.gone };
                 paths.push(path.clone());
             }

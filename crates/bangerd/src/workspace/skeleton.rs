@@ -22,6 +22,8 @@ pub(super) struct Skeleton<'a> {
     /// Full name and object.
     pub(super) tags: &'a [(ByteString, ObjectId)],
     pub(super) config: &'a [(String, String)],
+    /// Some of its files are left out of the working tree.
+    pub(super) is_sparse: bool,
 }
 
 /// A file of `.git`, relative to it; none for a directory.
@@ -38,7 +40,7 @@ pub(super) fn git_files(skeleton: &Skeleton<'_>) -> Vec<GitFile> {
         (None, None) => b"ref: refs/heads/main\n".to_vec(),
     };
     files.push((b"HEAD".to_vec(), Some(head)));
-    files.push((b"config".to_vec(), Some(config(skeleton.format, skeleton.config).into_bytes())));
+    files.push((b"config".to_vec(), Some(config(skeleton).into_bytes())));
     if let Some(commit) = &skeleton.commit {
         let branches = skeleton.branch.iter().chain(&skeleton.other_branches);
         for branch in branches {
@@ -59,17 +61,21 @@ pub(super) fn git_files(skeleton: &Skeleton<'_>) -> Vec<GitFile> {
     files
 }
 
-fn config(format: ObjectFormat, settings: &[(String, String)]) -> String {
-    let version = match format {
+fn config(skeleton: &Skeleton<'_>) -> String {
+    let version = match skeleton.format {
         ObjectFormat::Sha1 => 0,
         ObjectFormat::Sha256 => 1,
     };
     let mut text =
         format!("[core]\n\trepositoryformatversion = {version}\n\tbare = false\n\tlogallrefupdates = true\n");
-    if format == ObjectFormat::Sha256 {
+    if skeleton.is_sparse {
+        // Without it git would not see a file that takes the place of one that was left out.
+        text.push_str("\tsparseCheckout = true\n");
+    }
+    if skeleton.format == ObjectFormat::Sha256 {
         text.push_str("[extensions]\n\tobjectformat = sha256\n");
     }
-    text.push_str(&lines(settings));
+    text.push_str(&lines(skeleton.config));
     text
 }
 
@@ -139,6 +145,7 @@ mod tests {
                 shallow: Vec::new(),
                 tags: &[],
                 config: &config,
+                is_sparse: false,
             };
             let dir = write(&skeleton).await;
             assert_eq!(ask(&dir, &["symbolic-ref", "HEAD"]).await, "refs/heads/feature/x\n");

@@ -11,7 +11,8 @@ use crate::ui::{self, Verbosity};
 /// What the guest's work is compared with, and how long that may take.
 #[derive(Debug, Args)]
 pub(super) struct FetchArgs {
-    /// Compare with this commit instead of the state as it was prepared
+    /// Compare with this commit instead of the state as it was prepared; a name means what it means on the host, if it is known
+    /// there
     #[arg(long, value_name = "COMMIT")]
     base_commit: Option<String>,
     /// Refuse a larger patch (a bare number means MiB)
