@@ -101,7 +101,7 @@ fn archives_go_through_pipes() {
         run.args([home.programs().path("banger")]).ok()
     };
     script("tar -C tree --exclude fifo -c . | $1 cp - x:/tmp");
-    script("mkdir out && $1 cp x:/tmp/private - | tar -C out -x");
+    script("mkdir out && $1 cp x:/tmp/private - | tar -C out -xp");
     assert_eq!(look_at(&home.root().join("out/private")), look_at(&tree.join("private")));
     let names = script("$1 cp x:/tmp/private/. - | tar -t --quoting-style=literal | sed -n 1,2p").text();
     assert_eq!(names.lines().next(), Some("./"), "{names}");

@@ -41,3 +41,18 @@ fn a_systemd_guest_comes_up_whole_and_goes_down_clean() {
     home.banger("vm delete x").ok();
     home.assert_no_residue();
 }
+
+/// systemd would take a command that the kernel kills for a failure of all that runs beside it.
+#[test]
+fn a_command_that_runs_out_of_memory_takes_nobody_along() {
+    let home = Home::new();
+    home.boot("x");
+    eventually("systemd has finished", Duration::from_secs(120), || {
+        (home.sh("x", "systemctl is-system-running || true") == "running").then_some(())
+    });
+    let bystander = home.banger("exec x").sh("echo ready; sleep 20; echo fine").start();
+    home.banger("exec x -- tail /dev/zero").limit(Duration::from_secs(300)).fails_with(137);
+    let bystander = bystander.finish(Duration::from_secs(60));
+    assert_eq!((bystander.code, bystander.text().as_str()), (0, "ready\nfine"), "{bystander}");
+    home.banger("exec x -- true").ok();
+}

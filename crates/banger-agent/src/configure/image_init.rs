@@ -9,8 +9,23 @@ use std::path::Path;
 use rustix::fs::{FileType, OFlags, Stat, fstat};
 
 use super::guest_root::GuestRoot;
+use crate::system_error::{Context as _, SystemError};
 
 const INIT: &str = "/sbin/init";
+
+/// systemd keeps what was there before it in one scope with itself.
+const INIT_SCOPE_SETTINGS: &str = "/run/systemd/system/init.scope.d/50-banger.conf";
+
+/// Keeps systemd from ending the agent and everything that runs in the VM when one command runs out of memory: its scopes end as
+/// a whole then, and the agent is in one with its commands. Means nothing to other inits.
+pub(super) fn spare_the_agent() -> Result<(), SystemError> {
+    let path = Path::new(INIT_SCOPE_SETTINGS);
+    let write = || {
+        std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+        std::fs::write(path, "[Scope]\nOOMPolicy=continue\n")
+    };
+    write().context("write", path.display())
+}
 
 /// The image's init program, if it has a usable one.
 pub(super) fn find(root: &GuestRoot) -> Option<String> {

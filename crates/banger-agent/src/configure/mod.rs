@@ -116,7 +116,12 @@ pub fn configure(wanted: &Configure, supervisor: &Supervisor) -> Result<Configur
     stages.end("switch_root");
 
     match &init {
-        Some(program) => supervisor.ask(&Request::BecomeInit(program.into()))?,
+        Some(program) => {
+            if let Err(error) = image_init::spare_the_agent() {
+                warnings.push(console::one_line(&error));
+            }
+            supervisor.ask(&Request::BecomeInit(program.into()))?;
+        }
         None => {
             if let Err(error) = mounts::mount_cgroups() {
                 warnings.push(console::one_line(&error));

@@ -21,6 +21,9 @@ use crate::system_error::{Context, SystemError};
 const NEW_FILE: OFlags =
     OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
+/// Set-user-id, set-group-id and sticky.
+const SPECIAL: Mode = Mode::from_raw_mode(0o7000);
+
 /// Unpacks what comes in as `chunks`.
 pub(super) fn run(what: &Unpack, chunks: mpsc::Receiver<Bytes>) -> Result<Unpacked, FileError> {
     let path = what.dir.as_bytes();
@@ -79,6 +82,8 @@ struct OpenFile {
     file: std::fs::File,
     path: EntryPath,
     left: u64,
+    /// None when it has its mode already. What is written takes away special bits, but from root.
+    mode: Option<Mode>,
     mtime: Timestamp,
 }
 
@@ -106,15 +111,11 @@ impl Unpacker {
 
     fn new_file(&mut self, path: &EntryPath, size: u64, entry: &Entry) -> Result<(), FileError> {
         let mode = Mode::from_raw_mode(entry.mode);
-        let umask = self.umask;
-        let fd = self.put(path, |parent| {
-            let fd = rustix::fs::openat(parent, path.name(), NEW_FILE, mode)?;
-            if entry.mode & (umask | 0o7000) != 0 {
-                rustix::fs::fchmod(&fd, mode)?;
-            }
-            Ok(fd)
-        })?;
-        self.file = Some(OpenFile { file: fd.into(), path: path.clone(), left: size, mtime: entry.mtime });
+        let fd =
+            self.put(path, |parent| rustix::fs::openat(parent, path.name(), NEW_FILE, mode & !SPECIAL))?;
+        let mode = (entry.mode & (self.umask | SPECIAL.as_raw_mode()) != 0).then_some(mode);
+        let (path, left, mtime) = (path.clone(), size, entry.mtime);
+        self.file = Some(OpenFile { file: fd.into(), path, left, mode, mtime });
         self.data(&[])
     }
 
@@ -124,7 +125,11 @@ impl Unpacker {
         let write = |open: &mut OpenFile| {
             open.file.write_all(bytes)?;
             open.left -= bytes.len() as u64;
-            if open.left == 0 { set_mtime(&open.file, open.mtime) } else { Ok(()) }
+            if open.left > 0 {
+                return Ok(());
+            }
+            open.mode.map_or(Ok(()), |mode| rustix::fs::fchmod(&open.file, mode))?;
+            set_mtime(&open.file, open.mtime)
         };
         if let Err(error) = write(open) {
             return Err(SystemError::new("write", self.root.shown(open.path.as_bytes()), error).into());
@@ -173,7 +178,7 @@ impl Unpacker {
             self.put(path, |parent| rustix::fs::mkdirat(parent, path.name(), mode))?;
             made = true;
         }
-        let has_mode = made && entry.mode & (self.umask | 0o7000) == 0;
+        let has_mode = made && entry.mode & (self.umask | SPECIAL.as_raw_mode()) == 0;
         let path = path.as_bytes().to_vec();
         self.dirs.push(Dir { path, mode: (!has_mode).then_some(mode), mtime: entry.mtime });
         Ok(())

@@ -133,6 +133,9 @@ fn workspace_hint(error: &WorkspaceError) -> Option<&'static str> {
             "the guest has the commit that was prepared, `banger vm show` names it, and those made there"
         }
         E::GuestPath { .. } => "--guest-path takes the path of a directory other than /, without `..` in it",
+        E::GuestCommand { code: 137, .. } => {
+            "it was killed, most likely because the guest ran out of memory: free some there, or use a VM with more (`--memory`)"
+        }
         E::NoGuestGit => "use an image with git in it, or install git in the VM",
         E::BaseGone => "--base-commit HEAD compares with a commit instead; preparing again begins anew",
         E::HostGone => "export to a file with -o, and apply it where you want it",
