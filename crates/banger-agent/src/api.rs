@@ -40,6 +40,7 @@ pub async fn answer(request: Request<Incoming>, agent: &Arc<Agent>) -> Answer {
         (&Method::POST, "/v1/files/unpack") => unpack(request, agent).await,
         (&Method::GET, "/v1/files/pack") => pack(&request, agent).await,
         (&Method::GET, "/v1/files/stat") => stat(&request, agent).await,
+        (&Method::POST, "/v1/files/sync") => sync(&request, agent).await,
         (_, "/v1/health" | "/v1/exec" | "/v1/files/pack" | "/v1/files/stat") => method_not_allowed("GET"),
         (&Method::POST, "/v1/workspace/begin") => begin_workspace(request, agent).await,
         (&Method::POST, "/v1/workspace/finish") => finish_workspace(request, agent).await,
@@ -48,6 +49,7 @@ pub async fn answer(request: Request<Incoming>, agent: &Arc<Agent>) -> Answer {
             "/v1/configure"
             | "/v1/shutdown"
             | "/v1/files/unpack"
+            | "/v1/files/sync"
             | "/v1/workspace/begin"
             | "/v1/workspace/finish",
         ) => method_not_allowed("POST"),
@@ -135,6 +137,13 @@ async fn pack(request: &Request<Incoming>, agent: &Agent) -> Answer {
 async fn stat(request: &Request<Incoming>, agent: &Agent) -> Answer {
     match file_request(request, agent, FileAt::from_query) {
         Ok(what) => file_answer(files::stat(what).await, |found| json(StatusCode::OK, &found)),
+        Err(refusal) => *refusal,
+    }
+}
+
+async fn sync(request: &Request<Incoming>, agent: &Agent) -> Answer {
+    match file_request(request, agent, FileAt::from_query) {
+        Ok(what) => file_answer(files::sync(what).await, |()| json(StatusCode::OK, &())),
         Err(refusal) => *refusal,
     }
 }

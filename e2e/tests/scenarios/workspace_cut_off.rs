@@ -122,3 +122,20 @@ fn workspace_an_export_never_sees_half_a_prepare() {
     }
     repo.git("status --short");
 }
+
+#[test]
+fn workspace_a_vm_that_is_killed_keeps_what_was_prepared() {
+    let home = Home::golden();
+    let repo = Repo::new(&home, "repo");
+    repo.sh("for n in $(seq 300); do echo $n > small$n; done; head -c 40M /dev/urandom > large");
+    repo.commit("one").write("changed", "not committed\n").git("add changed");
+    home.banger("vm create --start --memory 512M --name x").ok();
+    home.banger("vm workspace prepare x repo").ok();
+    home.banger("vm kill x").ok();
+    home.banger("vm start x").ok();
+    home.sh("x", "git fsck --strict --no-dangling --no-progress >&2");
+    assert_eq!(home.sh("x", "git status --porcelain"), "A changed", "an intent to add");
+    let export = home.banger("vm workspace export x").ok();
+    assert!(export.out.is_empty(), "{export}");
+    assert_eq!(home.sh("x", "git hash-object large"), repo.git("hash-object large").trim());
+}

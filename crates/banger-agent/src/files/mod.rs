@@ -9,6 +9,7 @@ mod error;
 mod pack;
 mod source;
 mod stat;
+mod sync;
 mod unpack;
 
 use std::io;
@@ -74,4 +75,13 @@ pub async fn pack(what: FileAt) -> Result<BoxBody<Bytes, io::Error>, FileError> 
 /// When there is nothing, or nothing that can be looked at.
 pub async fn stat(what: FileAt) -> Result<FileStat, FileError> {
     spawn_blocking(move || stat::stat(&what)).await.map_err(FileError::Thread)?
+}
+
+/// Writes the whole file system that a path is on to its disk.
+///
+/// # Errors
+///
+/// When there is no such path, or the disk does not take it.
+pub async fn sync(what: FileAt) -> Result<(), FileError> {
+    spawn_blocking(move || sync::sync(&what)).await.map_err(FileError::Thread)?
 }

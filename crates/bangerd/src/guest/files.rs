@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use banger_guest_protocol::messages::{FileAt, FileStat, Unpack, Unpacked};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
@@ -8,6 +10,9 @@ use hyper::body::Incoming;
 use super::client::{ANSWER_LIMIT, read_json, with_limit};
 use super::outgoing::{Movement, Outgoing, SILENCE_LIMIT};
 use super::{Guest, GuestError};
+
+/// How long a disk may take for all that is yet to be written to it: some gigabytes, where ten megabytes a second are slow.
+const SYNC_LIMIT: Duration = Duration::from_secs(600);
 
 /// Files in and out: tar streams, passed through unread. A copy takes as long as it takes, but not one that the guest has
 /// stopped taking part in.
@@ -53,6 +58,12 @@ impl Guest {
     pub async fn file_stat(&self, what: &FileAt) -> Result<FileStat, GuestError> {
         let path = format!("/v1/files/stat?{}", what.to_query());
         self.json(Method::GET, "stat", &path, &(), ANSWER_LIMIT).await
+    }
+
+    /// Has the file system of a path written to its disk, so that it is still there when the VM is killed.
+    pub async fn sync(&self, what: &FileAt) -> Result<(), GuestError> {
+        let path = format!("/v1/files/sync?{}", what.to_query());
+        self.json(Method::POST, "sync", &path, &(), SYNC_LIMIT).await
     }
 }
 

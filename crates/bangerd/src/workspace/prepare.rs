@@ -8,7 +8,7 @@ use banger_api::workspace::WorkspaceMode;
 use banger_guest_protocol::ByteString;
 use banger_guest_protocol::archive::{Entry, EntryKind, Timestamp, put_end, put_entry, put_padding};
 use banger_guest_protocol::import::{Begin, Begun, Finish};
-use banger_guest_protocol::messages::Unpack;
+use banger_guest_protocol::messages::{FileAt, Unpack};
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::mpsc;
@@ -188,12 +188,26 @@ pub async fn send_to(
     Ok(OnTheWay { begun, parts })
 }
 
-/// Completes the checkout, moves it to its place and writes down what it holds now.
+/// Completes the checkout, moves it to its place, writes down what it holds now, and all of it to the VM's disk.
 ///
 /// # Errors
 ///
 /// When the guest does not do it. What is at the checkout's place may be old, or new and not written down.
 pub async fn settle(
+    guest: &Guest,
+    on_the_way: OnTheWay,
+    wanted: &Preparation,
+    reporter: &Reporter,
+) -> Result<Prepared, WorkspaceError> {
+    let path = wanted.guest_path.clone();
+    let prepared = arrive(guest, on_the_way, wanted, reporter).await?;
+    // Else a VM that is killed now has half of the files when it starts again, and its export says that the rest was deleted.
+    reporter.stage(Stage::Workspace, "writing the files to the VM's disk");
+    guest.sync(&FileAt { path }).await?;
+    Ok(prepared)
+}
+
+async fn arrive(
     guest: &Guest,
     on_the_way: OnTheWay,
     wanted: &Preparation,
