@@ -11,14 +11,13 @@ use banger_guest_protocol::messages::{
 use banger_guest_protocol::{QueryError, UPGRADE_TOKEN};
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Full, Limited, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc;
 
 use crate::agent::Agent;
 use crate::files::{self, FileError};
@@ -191,24 +190,25 @@ async fn finish_workspace(request: Request<Incoming>, agent: &Agent) -> Answer {
     if let Err(refusal) = ready(agent) {
         return *refusal;
     }
-    let (records, inbox) = mpsc::channel(files::QUEUED_CHUNKS);
-    let finishing = tokio::task::spawn_blocking(move || workspace::finish(inbox));
-    tokio::spawn(files::feed(request.into_body(), records));
-    match finishing.await {
-        Ok(Ok(())) => json(StatusCode::OK, &()),
-        Ok(Err(error)) => workspace_failure(&error),
-        Err(error) => fail(StatusCode::INTERNAL_SERVER_ERROR, &error),
-    }
+    let mut events = workspace::finish(request.into_body());
+    let line = |event| {
+        let mut line = serde_json::to_vec(&event).map_err(io::Error::other)?;
+        line.push(b'\n');
+        Ok(Frame::data(Bytes::from(line)))
+    };
+    let lines = futures_util::stream::poll_fn(move |cx| events.poll_recv(cx).map(|event| event.map(line)));
+    let mut answer = Response::new(StreamBody::new(lines).boxed());
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+    answer
 }
 
 fn workspace_failure(error: &WorkspaceError) -> Answer {
-    let (status, kind) = match error {
-        WorkspaceError::Occupied { .. } | WorkspaceError::Path { .. } => {
-            (StatusCode::CONFLICT, GuestErrorKind::Refused)
-        }
-        _ => (StatusCode::INTERNAL_SERVER_ERROR, GuestErrorKind::Failed),
+    let told = error.told();
+    let status = match told.kind {
+        GuestErrorKind::Refused => StatusCode::CONFLICT,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
-    json(status, &GuestError { message: error.to_string(), causes: console::causes(error), kind })
+    json(status, &told)
 }
 
 async fn shut_down(request: Request<Incoming>, agent: &Arc<Agent>) -> Answer {

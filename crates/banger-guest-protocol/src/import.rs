@@ -3,7 +3,8 @@
 //! 1. `POST /v1/workspace/begin` ([`Begin`]) makes an empty staging directory beside the place where the repository is to be.
 //! 2. `POST /v1/files/unpack` fills it: the working tree and the small files of `.git`.
 //! 3. `POST /v1/workspace/finish` with a stream of [`Record`]s as its body makes the object pack and the index, and moves the
-//!    directory to its place.
+//!    directory to its place. The answer is a [`FinishEvent`] on each line, and begins before the records have ended: large files
+//!    take their time, and the host wants to know that they do.
 //!
 //! A blob that lies in the working tree as well travels once: the pack's record of it is a reference to the file
 //! ([`Record::PackFile`]), which the agent copies in as [`stored`] blocks. The host has seen the same bytes, so it knows every
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::codec::{Decoder, Encoder};
 
 use crate::ByteString;
+use crate::messages::GuestError;
 
 /// Largest payload of a record, in bytes.
 pub const RECORD_MAX_LEN: usize = 64 * 1024;
@@ -105,6 +107,18 @@ pub enum Record {
     PackIndex(Bytes),
     Entry(IndexEntry),
     End,
+}
+
+/// How it goes with the [`Record`]s. The last one is `Done` or `Failed`; without it the guest broke off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum FinishEvent {
+    /// So much of the pack is written by now.
+    Written {
+        bytes: u64,
+    },
+    Done,
+    Failed(GuestError),
 }
 
 /// What is wrong with a record.

@@ -9,8 +9,9 @@
 //! | `POST /v1/files/unpack?` [`Unpack`] | a tar stream ([`crate::archive`]) | [`Unpacked`] |
 //! | `GET /v1/files/pack?` [`FileAt`] | | a tar stream |
 //! | `GET /v1/files/stat?` [`FileAt`] | | [`FileStat`] |
+//! | `POST /v1/files/sync?` [`FileAt`] | | |
 //! | `POST /v1/workspace/begin` | [`Begin`](crate::import::Begin) | [`Begun`](crate::import::Begun) |
-//! | `POST /v1/workspace/finish` | [`Record`](crate::import::Record)s | |
+//! | `POST /v1/workspace/finish` | [`Record`](crate::import::Record)s | lines of [`FinishEvent`](crate::import::FinishEvent) |
 //!
 //! Any failure is answered with a 4xx or 5xx status and a [`GuestError`].
 

@@ -1,6 +1,8 @@
 //! From the host's description to a repository at its place.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use banger_guest_protocol::import::{Finish, Record, RecordCodec};
 use bytes::{Bytes, BytesMut};
@@ -12,12 +14,12 @@ use super::index::IndexFile;
 use super::pack::PackFiles;
 use super::staging::{checked, publish};
 
-/// Does what the records in `body` say, until it ends. Blocks.
+/// Does what the records in `body` say, until it ends. Blocks. `written` counts the pack's bytes.
 ///
 /// # Errors
 ///
 /// When the description is wrong, or a file cannot be written. What has been made stays in the staging directory.
-pub fn finish(mut body: mpsc::Receiver<Bytes>) -> Result<(), WorkspaceError> {
+pub(super) fn run(mut body: mpsc::Receiver<Bytes>, written: &Arc<AtomicU64>) -> Result<(), WorkspaceError> {
     let mut pending = BytesMut::new();
     let mut repository: Option<Repository> = None;
     let mut ended = false;
@@ -27,7 +29,7 @@ pub fn finish(mut body: mpsc::Receiver<Bytes>) -> Result<(), WorkspaceError> {
             match (record, &mut repository) {
                 _ if ended => return Err(WorkspaceError::Order { what: "goes on after its end" }),
                 (Record::End, Some(_)) => ended = true,
-                (Record::Finish(finish), None) => repository = Some(Repository::new(finish)?),
+                (Record::Finish(finish), None) => repository = Some(Repository::new(finish, written)?),
                 (Record::Finish(_), Some(_)) => {
                     return Err(WorkspaceError::Order { what: "begins twice" });
                 }
@@ -51,9 +53,10 @@ struct Repository {
 }
 
 impl Repository {
-    fn new(finish: Finish) -> Result<Self, WorkspaceError> {
+    fn new(finish: Finish, written: &Arc<AtomicU64>) -> Result<Self, WorkspaceError> {
         let worktree = checked(finish.staging.as_os_str())?.join(finish.inside.as_os_str());
-        let pack = finish.pack.as_deref().map(|name| PackFiles::create(&worktree, name)).transpose()?;
+        let create = |name| PackFiles::create(&worktree, name, Arc::clone(written));
+        let pack = finish.pack.as_deref().map(create).transpose()?;
         let index = IndexFile::new(&worktree, finish.object_format)?;
         Ok(Self { finish, worktree, pack, index })
     }

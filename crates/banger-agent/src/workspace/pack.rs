@@ -3,6 +3,8 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use banger_guest_protocol::import::stored::{self, BLOCK_HEADER_LEN, BLOCK_LEN};
 
@@ -20,11 +22,17 @@ pub(super) struct PackFiles {
     index: BufWriter<File>,
     index_path: PathBuf,
     block: Vec<u8>,
+    /// Bytes of the pack so far, for somebody who watches.
+    written: Arc<AtomicU64>,
 }
 
 impl PackFiles {
     /// Makes the files of the pack `name` in the repository of `worktree`.
-    pub(super) fn create(worktree: &Path, name: &str) -> Result<Self, WorkspaceError> {
+    pub(super) fn create(
+        worktree: &Path,
+        name: &str,
+        written: Arc<AtomicU64>,
+    ) -> Result<Self, WorkspaceError> {
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(WorkspaceError::Order {
                 what: "names its pack with something other than a checksum",
@@ -34,11 +42,14 @@ impl PackFiles {
         fs::create_dir_all(&dir).context("make the directory", dir.display())?;
         let (pack, pack_path) = create(dir.join(format!("pack-{name}.pack")))?;
         let (index, index_path) = create(dir.join(format!("pack-{name}.idx")))?;
-        Ok(Self { worktree: worktree.to_owned(), pack, pack_path, index, index_path, block: Vec::new() })
+        let worktree = worktree.to_owned();
+        Ok(Self { worktree, pack, pack_path, index, index_path, block: Vec::new(), written })
     }
 
     pub(super) fn pack(&mut self, bytes: &[u8]) -> Result<(), SystemError> {
-        self.pack.write_all(bytes).context("write", self.pack_path.display())
+        self.pack.write_all(bytes).context("write", self.pack_path.display())?;
+        self.written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        Ok(())
     }
 
     pub(super) fn index(&mut self, bytes: &[u8]) -> Result<(), SystemError> {
@@ -63,6 +74,7 @@ impl PackFiles {
             file.read_exact(data).context("read", path.display())?;
             let block = &self.block[..BLOCK_HEADER_LEN + usize::from(len)];
             self.pack.write_all(block).context("write", self.pack_path.display())?;
+            self.written.fetch_add(block.len() as u64, Ordering::Relaxed);
             offset += u64::from(len);
             if last {
                 return Ok(());

@@ -175,10 +175,8 @@ impl Guest {
         }
         let status = response.status();
         let bytes = read_body(request, response).await?;
-        Err(match serde_json::from_slice(&bytes) {
-            Ok(messages::GuestError { message, causes, kind }) => {
-                GuestError::Refused { message, causes, kind }
-            }
+        Err(match serde_json::from_slice::<messages::GuestError>(&bytes) {
+            Ok(error) => error.into(),
             Err(_) => GuestError::refused(format!("HTTP status {status} for {request}")),
         })
     }

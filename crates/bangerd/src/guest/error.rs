@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use banger_guest_protocol::PROTOCOL_VERSION;
-use banger_guest_protocol::messages::GuestErrorKind;
+use banger_guest_protocol::messages::{self, GuestErrorKind};
 use banger_guest_protocol::preamble::AnswerError;
 
 /// Why the guest's agent did not do what it was asked.
@@ -44,5 +44,11 @@ impl GuestError {
     /// A refusal without more words than these.
     pub(super) fn refused(message: String) -> Self {
         Self::Refused { message, causes: Vec::new(), kind: GuestErrorKind::Failed }
+    }
+}
+
+impl From<messages::GuestError> for GuestError {
+    fn from(messages::GuestError { message, causes, kind }: messages::GuestError) -> Self {
+        Self::Refused { message, causes, kind }
     }
 }

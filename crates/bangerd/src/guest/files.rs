@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use banger_guest_protocol::messages::{FileAt, FileStat, Unpack, Unpacked};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
@@ -8,11 +6,8 @@ use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Incoming;
 
 use super::client::{ANSWER_LIMIT, read_json, with_limit};
-use super::outgoing::{Movement, Outgoing, SILENCE_LIMIT};
+use super::outgoing::{DISK_LIMIT, Movement, Outgoing, SILENCE_LIMIT};
 use super::{Guest, GuestError};
-
-/// How long a disk may take for all that is yet to be written to it: some gigabytes, where ten megabytes a second are slow.
-const SYNC_LIMIT: Duration = Duration::from_secs(600);
 
 /// Files in and out: tar streams, passed through unread. A copy takes as long as it takes, but not one that the guest has
 /// stopped taking part in.
@@ -63,7 +58,7 @@ impl Guest {
     /// Has the file system of a path written to its disk, so that it is still there when the VM is killed.
     pub async fn sync(&self, what: &FileAt) -> Result<(), GuestError> {
         let path = format!("/v1/files/sync?{}", what.to_query());
-        self.json(Method::POST, "sync", &path, &(), SYNC_LIMIT).await
+        self.json(Method::POST, "sync", &path, &(), DISK_LIMIT).await
     }
 }
 

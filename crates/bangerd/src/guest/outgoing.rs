@@ -13,6 +13,8 @@ use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOw
 
 /// How long a guest may neither take nor give a byte.
 pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(60);
+/// How long a guest may be busy with its disk and say nothing: flushing some gigabytes, removing a large tree.
+pub(super) const DISK_LIMIT: Duration = Duration::from_secs(600);
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -32,6 +34,11 @@ impl Movement {
     pub(super) fn within(limit: Duration) -> Arc<Self> {
         let latest = Mutex::new(Latest { at: Instant::now(), awaits_sender: false });
         Arc::new(Self { latest, limit })
+    }
+
+    /// The guest has told of its progress.
+    pub(super) fn moved(&self) {
+        self.note(false);
     }
 
     fn note(&self, awaits_sender: bool) {

@@ -49,6 +49,15 @@ impl Slot {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Waits until nobody else prepares or exports.
+    async fn turn(&self, reporter: &Reporter) -> tokio::sync::MutexGuard<'_, ()> {
+        if let Ok(turn) = self.turn.try_lock() {
+            return turn;
+        }
+        reporter.notice("another prepare or export of this VM is under way; waiting for it");
+        self.turn.lock().await
+    }
+
     fn set(&self, workspace: StoredWorkspace) {
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(workspace);
     }
@@ -151,7 +160,7 @@ impl Vms {
         let handle = self.handle(id)?;
         let slot = handle.workspace.clone();
         let work = async {
-            let _turn = slot.turn.lock().await;
+            let _turn = slot.turn(reporter).await;
             let guest = self.running_guest(&handle)?;
             let before = slot.current();
             let Inspected { checkout, mut preparation, discard } = inspected;
@@ -196,7 +205,7 @@ impl Vms {
         let slot = handle.workspace.clone();
         let limit = Duration::from_millis(wanted.timeout_ms);
         let fetching = async {
-            let _turn = slot.turn.lock().await;
+            let _turn = slot.turn(reporter).await;
             let guest = self.running_guest(&handle)?;
             let current = self.complete_workspace(&handle)?;
             let host = host_repository(&current).await;

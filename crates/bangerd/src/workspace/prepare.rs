@@ -214,11 +214,12 @@ async fn arrive(
     reporter: &Reporter,
 ) -> Result<Prepared, WorkspaceError> {
     let OnTheWay { begun, parts } = on_the_way;
+    reporter.stage(Stage::Workspace, "putting the repository together");
     let mut bases = Vec::new();
     // The outermost repository last: it is then that everything is moved to its place.
     for (part, sent) in parts.into_iter().rev() {
         let (inside, tree) = (part.inside.clone(), part.repository.head.as_ref().map(|head| head.tree));
-        let overlay = complete(guest, &begun, part, sent, wanted).await?;
+        let overlay = complete(guest, &begun, part, sent, wanted, reporter).await?;
         bases.insert(0, (inside, tree, overlay));
     }
     let mut prepared = Prepared::default();
@@ -315,6 +316,7 @@ async fn complete(
     part: Part,
     mut sent: Sent,
     wanted: &Preparation,
+    reporter: &Reporter,
 ) -> Result<Overlay, WorkspaceError> {
     let overlay = std::mem::take(&mut sent.overlay);
     let overlay = if wanted.sends_working_tree() { overlay } else { Overlay::default() };
@@ -328,10 +330,15 @@ async fn complete(
         pack: pack.map(|commit| commit.to_string()),
         object_format: part.repository.format,
     };
-    let git = part.repository.git;
+    let (git, known) = (part.repository.git, sent.known_len());
     let (channel, chunks) = mpsc::channel(QUEUED_CHUNKS);
     let writing = tokio::task::spawn_blocking(move || seal(finish, sent, &git, &mut Sink::new(channel)));
-    let finished = guest.finish_import(received(chunks)).await;
+    // Mostly the rest is small: trees and the commit.
+    let on_written = |bytes| {
+        let total = Some(known).filter(|known| *known >= bytes);
+        reporter.progress(bytes, total, ProgressUnit::Bytes);
+    };
+    let finished = guest.finish_import(received(chunks), on_written).await;
     both(writing, finished).await?;
     Ok(overlay)
 }

@@ -59,6 +59,17 @@ pub(super) struct Sent {
     pub(super) overlay: Overlay,
 }
 
+impl Sent {
+    /// Length in bytes of the pack without the objects that are still to be looked up.
+    pub(super) fn known_len(&self) -> u64 {
+        let len = |step: &PackStep| match step {
+            PackStep::Bytes(bytes) => bytes.len() as u64,
+            PackStep::File { len, .. } => *len,
+        };
+        self.steps.iter().map(len).sum()
+    }
+}
+
 /// Paths where the working tree is not, or may not be, what HEAD has.
 #[derive(Default)]
 pub(super) struct Overlay {
