@@ -1,5 +1,9 @@
+use std::convert::Infallible;
+
+use banger_guest_protocol::ByteString;
+use banger_guest_protocol::archive::{Entry, EntryKind, Timestamp, put_end, put_entry, put_padding};
 use banger_guest_protocol::messages::{FileAt, FileStat, Unpack, Unpacked};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, stream};
 use http::{Method, Request, header};
 use http_body_util::{BodyExt as _, StreamBody};
@@ -8,6 +12,7 @@ use hyper::body::Incoming;
 use super::client::{ANSWER_LIMIT, read_json, with_limit};
 use super::outgoing::{DISK_LIMIT, Movement, Outgoing, SILENCE_LIMIT};
 use super::{Guest, GuestError};
+use crate::clock::unix_ms;
 
 /// Files in and out: tar streams, passed through unread. A copy takes as long as it takes, but not one that the guest has
 /// stopped taking part in.
@@ -35,6 +40,20 @@ impl Guest {
             answer = exchange => answer,
             () = movement.stalled() => Err(GuestError::Stalled { request, limit: SILENCE_LIMIT }),
         }
+    }
+
+    /// Writes a small file in a directory.
+    pub async fn put_file(&self, dir: ByteString, path: &[u8], content: &[u8]) -> Result<(), GuestError> {
+        let mut archive = BytesMut::new();
+        let mtime = Timestamp { seconds: (unix_ms() / 1000) as i64, nanoseconds: 0 };
+        let kind = EntryKind::File { size: content.len() as u64 };
+        put_entry(&mut archive, &Entry { path: path.to_vec(), kind, mode: 0o644, mtime });
+        archive.extend_from_slice(content);
+        put_padding(&mut archive, content.len() as u64);
+        put_end(&mut archive);
+        let pieces = stream::iter([Ok::<_, Infallible>(archive.freeze())]);
+        self.unpack(&Unpack { dir, create: false }, pieces).await?;
+        Ok(())
     }
 
     /// Packs a file or tree of the guest's into an archive. An archive that breaks off ends with an error.

@@ -6,7 +6,6 @@ use banger_guest_protocol::messages::{FileAt, GuestErrorKind};
 use banger_host::command::CommandError;
 use banger_host::git::{Git, records};
 
-use super::prepare::put_file;
 use super::skeleton::lines;
 use crate::guest::{Guest, GuestError};
 
@@ -52,7 +51,7 @@ pub async fn introduce(guest: &Guest, identity: &[(String, String)]) -> Result<(
     if own? || other? {
         return Ok(());
     }
-    put_file(guest, "/root".into(), b".gitconfig", format!("{REMARK}{}", lines(identity)).as_bytes()).await
+    guest.put_file("/root".into(), b".gitconfig", format!("{REMARK}{}", lines(identity)).as_bytes()).await
 }
 
 /// Asks by packing, and takes nothing of it: a symlink that leads nowhere is the user's, too, and stat would not see it.

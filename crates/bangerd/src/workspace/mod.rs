@@ -5,6 +5,7 @@
 //! may happen, is the business of `vm::workspace`.
 
 mod apply;
+mod base;
 mod checkout;
 mod export;
 mod git_identity;

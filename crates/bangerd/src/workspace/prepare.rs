@@ -6,14 +6,14 @@ use std::path::{Component, Path};
 use banger_api::operation::{FileCount, ProgressUnit, Stage};
 use banger_api::workspace::WorkspaceMode;
 use banger_guest_protocol::ByteString;
-use banger_guest_protocol::archive::{Entry, EntryKind, Timestamp, put_end, put_entry, put_padding};
 use banger_guest_protocol::import::{Begin, Begun, Finish};
 use banger_guest_protocol::messages::{FileAt, Unpack};
-use bytes::{Bytes, BytesMut};
-use futures_util::{StreamExt as _, stream};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 
 use super::WorkspaceError;
+use super::base::{keep, record_base};
 use super::checkout::{Checkout, Part, join};
 use super::guest_git::GuestGit;
 use super::history::{received, send_history};
@@ -31,9 +31,6 @@ const QUEUED_CHUNKS: usize = 8;
 
 /// How many submodules a refusal names.
 const NAMED_SUBMODULES: usize = 5;
-
-/// The ref that keeps the prepared state from being collected as garbage.
-const PREPARED_REF: &[u8] = b".git/refs/banger/prepared";
 
 /// What is to be prepared, and how.
 #[derive(Clone, Debug)]
@@ -354,52 +351,4 @@ async fn both<T>(
         (Err(WorkspaceError::Cut) | Ok(_), Err(error)) => Err(error.into()),
         (Err(error), _) => Err(error),
     }
-}
-
-/// Makes the tree that the guest's changes are measured from: HEAD, and what was sent over it. Made by the guest's git, like the
-/// trees it will be compared with, so that conversions of line ends and the like come to the same.
-async fn record_base(git: &GuestGit<'_>, overlay: &Overlay) -> Result<ObjectId, WorkspaceError> {
-    if !overlay.there.is_empty() {
-        // What an intent to add stands for until its file is added; git makes it, too.
-        git.object(&["hash-object", "-w", "--stdin"]).await?;
-    }
-    let index = git.path(".git/banger-index");
-    let copy: [&[u8]; 4] = [b"cp", b"--", b".git/index", index.as_bytes()];
-    // An index without entries is not there.
-    let _ = git.program(&copy).await;
-    let terminated = |paths: &[ByteString]| {
-        paths.iter().flat_map(|path| path.as_bytes().iter().copied().chain([0])).collect::<Vec<u8>>()
-    };
-    let with_index = git.with("GIT_INDEX_FILE", index.clone());
-    let outcome = async {
-        with_index.update_index(terminated(&overlay.gone), terminated(&overlay.there)).await?;
-        with_index.object(&["write-tree"]).await
-    };
-    let outcome = outcome.await;
-    git.program(&[b"rm", b"-f", b"--", index.as_bytes()]).await?;
-    outcome
-}
-
-/// Ties the prepared state to a ref.
-async fn keep(guest: &Guest, repository: &ByteString, base: &ObjectId) -> Result<(), WorkspaceError> {
-    Ok(put_file(guest, repository.clone(), PREPARED_REF, format!("{base}\n").as_bytes()).await?)
-}
-
-/// Writes a small file in a directory of the guest's.
-pub(super) async fn put_file(
-    guest: &Guest,
-    dir: ByteString,
-    path: &[u8],
-    content: &[u8],
-) -> Result<(), GuestError> {
-    let mut archive = BytesMut::new();
-    let mtime = Timestamp { seconds: (crate::clock::unix_ms() / 1000) as i64, nanoseconds: 0 };
-    let kind = EntryKind::File { size: content.len() as u64 };
-    put_entry(&mut archive, &Entry { path: path.to_vec(), kind, mode: 0o644, mtime });
-    archive.extend_from_slice(content);
-    put_padding(&mut archive, content.len() as u64);
-    put_end(&mut archive);
-    let pieces = stream::iter([Ok::<_, std::convert::Infallible>(archive.freeze())]);
-    guest.unpack(&Unpack { dir, create: false }, pieces).await?;
-    Ok(())
 }
