@@ -100,6 +100,17 @@ fn workspace_apply_touches_nothing_but_what_the_patch_does() {
     assert_eq!(fs::read_to_string(repo.path("dirty")).unwrap(), "dirty\nmore\n");
     // Once is enough.
     home.banger("vm workspace export x --apply").fails_with(4);
+
+    // A filter driver, as git-lfs is one: the guest has the file, and not what the driver makes of it for a commit.
+    let filtered = Repo::new(&home, "filtered");
+    filtered.sh("git config filter.up.clean 'tr a-z A-Z'; git config filter.up.smudge 'tr A-Z a-z'");
+    filtered.sh("git config filter.up.required true");
+    filtered.write(".gitattributes", "*.f filter=up\n").write("x.f", "one\ntwo\n").commit("one");
+    home.banger("vm workspace prepare x filtered --guest-path /root/filtered").ok();
+    home.sh("x", "sed -i s/two/Three/ x.f; echo New > new.f");
+    home.banger("vm workspace export x --apply").ok().says("applied");
+    let now = ["x.f", "new.f"].map(|name| fs::read_to_string(filtered.path(name)).unwrap());
+    assert_eq!(now, ["one\nThree\n", "New\n"]);
 }
 
 #[test]

@@ -23,8 +23,8 @@ use crate::identity::VmId;
 use crate::operation::Reporter;
 use crate::store::StoredWorkspace;
 use crate::workspace::{
-    self, Base, Checkout, Fetched, Listing, ObjectId, Preparation, Prepared, PreparedPart, Repository,
-    Reviewed, WorkspaceError,
+    self, Base, Checkout, Fetched, Filters, Listing, ObjectId, Preparation, Prepared, PreparedPart,
+    Repository, Reviewed, WorkspaceError,
 };
 
 /// Where a repository is put unless somebody says otherwise.
@@ -251,13 +251,14 @@ impl Vms {
             exported.applied = wanted.apply;
             return Ok(());
         }
-        exported.conflict = match workspace::check(host, file).await? {
+        let filters = if wanted.base_commit.is_some() { Filters::On } else { Filters::Off };
+        exported.conflict = match workspace::check(host, file, filters).await? {
             Err(said) => Some(said),
             Ok(()) => workspace::dirty_overlap(host, changes).await?,
         };
         let is_risky = exported.reviewed.is_risky() && !wanted.allow_risky;
         if wanted.apply && exported.conflict.is_none() && !is_risky {
-            workspace::apply(host, file).await?;
+            workspace::apply(host, file, filters).await?;
             exported.applied = true;
         }
         Ok(())

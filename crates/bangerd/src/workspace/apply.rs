@@ -1,15 +1,16 @@
 //! A patch meets the host's repository.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufReader, Read as _};
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use banger_guest_protocol::ByteString;
 use banger_guest_protocol::import::ObjectFormat;
-use banger_host::command::CommandError;
-use banger_host::git::Git;
+use banger_host::command::{Command, CommandError};
+use banger_host::git::{Git, records};
 use banger_host::worktree::{Entry, Worktree};
 
 use super::WorkspaceError;
@@ -93,14 +94,22 @@ async fn tree_of(host: &Git) -> Result<Vec<TreeEntry>, WorkspaceError> {
     Ok(entries.into_iter().filter_map(|tracked| entry(tracked.path, tracked.mode)).collect())
 }
 
+/// How git gets at the content of the host's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filters {
+    /// Through the filter drivers that the host has configured (git-lfs and the like): a commit has what they make of it.
+    On,
+    /// As they lie there, which is how the guest got them.
+    Off,
+}
+
 /// Whether the patch applies to the host's working tree now; else what git says about it.
 ///
 /// # Errors
 ///
 /// When git is missing.
-pub async fn check(host: &Git, file: &Path) -> Result<Result<(), String>, WorkspaceError> {
-    let command = host.command(["apply", "--check", "--binary", "--whitespace=nowarn"]).arg(file);
-    match command.run().await {
+pub async fn check(host: &Git, file: &Path, filters: Filters) -> Result<Result<(), String>, WorkspaceError> {
+    match git_apply(host, filters).await?.arg("--check").arg(file).run().await {
         Ok(_) => Ok(Ok(())),
         Err(CommandError::Failed { stderr, .. }) => Ok(Err(stderr)),
         Err(error) => Err(error.into()),
@@ -112,13 +121,32 @@ pub async fn check(host: &Git, file: &Path) -> Result<Result<(), String>, Worksp
 /// # Errors
 ///
 /// When it does not apply. Nothing is changed then.
-pub async fn apply(host: &Git, file: &Path) -> Result<(), WorkspaceError> {
-    let command = host.command(["apply", "--binary", "--whitespace=nowarn"]).arg(file);
-    match command.run().await {
+pub async fn apply(host: &Git, file: &Path, filters: Filters) -> Result<(), WorkspaceError> {
+    match git_apply(host, filters).await?.arg(file).run().await {
         Ok(_) => Ok(()),
         Err(CommandError::Failed { stderr, .. }) => Err(WorkspaceError::DoesNotApply { said: stderr }),
         Err(error) => Err(error.into()),
     }
+}
+
+async fn git_apply(host: &Git, filters: Filters) -> Result<Command, WorkspaceError> {
+    let command = host.command(["apply", "--binary", "--whitespace=nowarn"]);
+    if filters == Filters::On {
+        return Ok(command);
+    }
+    let listed = ["config", "-z", "--name-only", "--get-regexp", r"^filter\."];
+    let listed = host.command(listed).ok_codes(&[0, 1]).run().await?.stdout;
+    let driver = |name: &[u8]| Some(name[..name.iter().rposition(|byte| *byte == b'.')?].to_vec());
+    let drivers: BTreeSet<Vec<u8>> = records(&listed).filter_map(driver).collect();
+    let off = drivers.iter().flat_map(|driver| {
+        // A driver without a program leaves everything as it is.
+        [(".clean", ""), (".smudge", ""), (".process", ""), (".required", "false")]
+            .map(|(key, value)| (OsString::from_vec([driver, key.as_bytes()].concat()), value))
+    });
+    let command = command.env("GIT_CONFIG_COUNT", (4 * drivers.len()).to_string());
+    Ok(off.enumerate().fold(command, |command, (n, (key, value))| {
+        command.env(format!("GIT_CONFIG_KEY_{n}"), key).env(format!("GIT_CONFIG_VALUE_{n}"), value)
+    }))
 }
 
 /// How many files a refusal names.

@@ -21,7 +21,7 @@ mod send;
 mod sink;
 mod skeleton;
 
-pub use apply::{Reviewed, apply, check, dirty_overlap, review};
+pub use apply::{Filters, Reviewed, apply, check, dirty_overlap, review};
 pub use checkout::Checkout;
 pub use export::{Base, Fetched, PreparedPart, changed_files, fetch};
 pub use git_identity::{identity, introduce};
