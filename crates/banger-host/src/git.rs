@@ -93,14 +93,15 @@ impl Git {
         Ok(self.command(args).run().await?.stdout)
     }
 
-    /// Runs a command that fails with 1 when there is nothing to say, and answers its first line.
+    /// Runs a command that fails with 1 when there is nothing to say, and answers what it printed, without
+    /// the line's end.
     ///
     /// # Errors
     ///
     /// When git is missing, or fails otherwise.
     pub async fn line(&self, args: &[&str]) -> Result<Option<OsString>, CommandError> {
         let Output { code, stdout, .. } = self.command(args).ok_codes(&[0, 1]).run().await?;
-        Ok((code == 0).then(|| first_line(stdout)))
+        Ok((code == 0).then(|| without_line_end(stdout)))
     }
 
     /// Starts a reader of the repository's objects. Blocking, for threads that may.
@@ -113,8 +114,9 @@ impl Git {
     }
 }
 
-fn first_line(mut output: Vec<u8>) -> OsString {
-    output.truncate(output.iter().position(|byte| *byte == b'\n').unwrap_or(output.len()));
+/// There may be others in it: git prints a path as it is.
+fn without_line_end(mut output: Vec<u8>) -> OsString {
+    output.pop_if(|last| *last == b'\n');
     OsString::from_vec(output)
 }
 

@@ -59,6 +59,13 @@ fn workspace_bad_requests_are_refused_and_change_nothing() {
         "f\nplain"
     );
 
+    // One without a file that is copied leads to the root.
+    repo.sh("mkdir -p nothing");
+    home.banger("vm workspace prepare x repo/nothing --guest-path /root/elsewhere")
+        .ok()
+        .says("nothing in nothing");
+    assert_eq!(home.banger("exec x -- pwd").ok().text(), "/root/elsewhere");
+
     // A path inside leads to the repository, and commands run where it leads.
     home.banger("vm workspace prepare x repo/in").ok();
     assert_eq!(home.banger("exec x -- pwd").ok().text(), "/root/repo/in");
@@ -76,6 +83,15 @@ fn workspace_bad_requests_are_refused_and_change_nothing() {
         }
         assert!(!refused.err.contains("os error"), "{refused}");
     }
+
+    home.sh("x", "rm -rf ../.git");
+    for words in ["vm workspace export x", "vm workspace prepare x repo"] {
+        let refused = home.banger(words).fails_with(4);
+        refused.says("no git repository at /root/repo").says("--discard");
+    }
+    assert_eq!(home.sh("x", "ls -A .."), "f\nin");
+    home.banger("vm workspace prepare x repo --discard").ok();
+    home.banger("vm workspace export x").ok().says("no changes");
 }
 
 #[test]

@@ -89,7 +89,9 @@ fn workspace_error(error: &WorkspaceError) -> ApiError {
         WorkspaceError::Guest(GuestError::Refused { causes, .. }) => {
             api.causes.extend(causes.iter().cloned())
         }
-        WorkspaceError::NoRepository { said, .. } => api.causes.push(said.clone()),
+        WorkspaceError::NoRepository { said, .. } | WorkspaceError::Unopened { said, .. } => {
+            api.causes.push(said.clone())
+        }
         _ => {}
     }
     api.hint = workspace_hint(error).map(Into::into);
@@ -105,10 +107,12 @@ fn workspace_code(error: &WorkspaceError) -> ErrorCode {
         | E::NoSuchCommit { .. }
         | E::NoSuchGuestCommit { .. } => ErrorCode::NotFound,
         E::BranchName { .. } | E::GuestPath { .. } => ErrorCode::Usage,
-        E::Submodules { .. }
+        E::Unopened { .. }
+        | E::Submodules { .. }
         | E::NoCommit { .. }
         | E::NoGuestGit
         | E::BaseGone
+        | E::GuestRepositoryGone { .. }
         | E::HostGone
         | E::PatchTooLarge { .. }
         | E::DoesNotApply { .. }
@@ -138,6 +142,9 @@ fn workspace_hint(error: &WorkspaceError) -> Option<&'static str> {
         }
         E::NoGuestGit => "use an image with git in it, or install git in the VM",
         E::BaseGone => "--base-commit HEAD compares with a commit instead; preparing again begins anew",
+        E::GuestRepositoryGone { .. } => {
+            "`banger vm cp` copies files out; `banger vm workspace prepare --discard` begins anew"
+        }
         E::HostGone => "export to a file with -o, and apply it where you want it",
         E::PatchTooLarge { .. } => "--max-size sets another limit",
         E::Timeout { .. } => "--timeout gives it longer; `banger vm exec` shows whether the guest is well",
@@ -149,7 +156,7 @@ fn workspace_hint(error: &WorkspaceError) -> Option<&'static str> {
             "choose another place with --guest-path, or remove what is there"
         }
         E::Object(ObjectError::Missing { .. }) => {
-            "it is a partial clone: `git fetch --refetch --no-filter` completes it"
+            "a partial clone is completed by `git fetch --refetch --no-filter`; `git fsck` tells what else may be missing"
         }
         E::Git(CommandError::NotFound { .. }) => "install git",
         _ => return None,

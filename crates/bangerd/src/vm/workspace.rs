@@ -171,7 +171,7 @@ impl Vms {
             }
             preparation.replace = is_same_place;
             tell_what_stays(checkout.listing(), &preparation, reporter);
-            let mut stored = stored(checkout.repository(), &preparation);
+            let mut stored = stored(&checkout, &preparation, reporter);
             let note = |stored: &StoredWorkspace| {
                 self.services.store.set_workspace(id, stored)?;
                 slot.set(stored.clone());
@@ -352,12 +352,18 @@ fn tell_what_stays(listing: &Listing, preparation: &Preparation, reporter: &Repo
     }
 }
 
-fn stored(repository: &Repository, preparation: &Preparation) -> StoredWorkspace {
+fn stored(checkout: &Checkout, preparation: &Preparation, reporter: &Reporter) -> StoredWorkspace {
+    let repository = checkout.repository();
     let bytes = |path: &Path| ByteString::from(path.as_os_str().to_owned());
+    let start_dir = preparation.start_dir(checkout).unwrap_or_else(|| {
+        let named = repository.inside().display();
+        reporter.notice(format!("nothing in {named} is copied; commands run in the repository's root"));
+        Path::new("")
+    });
     StoredWorkspace {
         guest_path: preparation.guest_path.clone(),
         host_path: bytes(repository.root()),
-        inside: bytes(repository.inside()),
+        inside: bytes(start_dir),
         mode: preparation.mode,
         include_untracked: preparation.include_untracked,
         commit: repository.commit().map(|commit| commit.to_string()),

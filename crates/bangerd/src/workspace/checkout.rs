@@ -32,11 +32,12 @@ impl Part {
     }
 }
 
-/// `path` below `inside`, which may be empty.
+/// `path` below `inside`. Either may be empty.
 pub(super) fn join(inside: &ByteString, path: &[u8]) -> ByteString {
-    match inside.as_bytes() {
-        [] => path.to_vec().into(),
-        inside => [inside, b"/", path].concat().into(),
+    match (inside.as_bytes(), path) {
+        ([], path) => path.to_vec().into(),
+        (inside, []) => inside.to_vec().into(),
+        (inside, path) => [inside, b"/", path].concat().into(),
     }
 }
 
@@ -76,7 +77,10 @@ fn find_submodules<'a>(part: &'a Part, found: &'a mut Vec<Part>) -> Finding<'a> 
     Box::pin(async move {
         for tracked in part.listing.tracked.iter().filter(|tracked| tracked.mode == GITLINK) {
             let place = part.repository.root().join(tracked.path.as_os_str());
-            let Ok(repository) = Repository::open(&place, None).await else { continue };
+            let repository = match Repository::open(&place, None).await {
+                Err(WorkspaceError::NoSuchPath { .. }) => continue,
+                opened => opened?,
+            };
             // One that is not checked out is an empty directory of the repository around it.
             if place.canonicalize().ok().as_deref() != Some(repository.root()) {
                 continue;

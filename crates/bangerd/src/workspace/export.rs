@@ -181,8 +181,7 @@ async fn compare(
     let mut args: Vec<ByteString> = DIFF.iter().chain([&renames]).map(|word| (*word).into()).collect();
     for (option, side) in [("--src-prefix=", b"a"), ("--dst-prefix=", b"b")] {
         let prefix = join(&ByteString::from(side.to_vec()), inside.as_bytes());
-        let slash: &[u8] = if prefix.as_bytes().ends_with(b"/") { b"" } else { b"/" };
-        args.push([option.as_bytes(), prefix.as_bytes(), slash].concat().into());
+        args.push([option.as_bytes(), prefix.as_bytes(), b"/"].concat().into());
     }
     args.extend([base.as_str().into(), now.as_str().into()]);
     scratch.git.stream(args, |piece| patch.take(piece)).await?;
@@ -202,6 +201,7 @@ impl<'a> Scratch<'a> {
     async fn make(plain: &'a GuestGit<'a>) -> Result<Self, WorkspaceError> {
         let index = format!("{SCRATCH}/index");
         let objects = format!("{SCRATCH}/objects");
+        plain.must_be_there().await?;
         remove(plain).await?;
         plain.program(&[b"mkdir", b"-p", b"--", objects.as_bytes()]).await?;
         // By the index's time git knows which files may have been written since without its looking. An index without entries is

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use banger_guest_protocol::ByteString;
+use banger_guest_protocol::messages::{FileAt, GuestErrorKind};
 use bytes::Bytes;
 use futures_util::Stream;
 
 use super::WorkspaceError;
 use super::object::ObjectId;
-use crate::guest::{Guest, GuestCommand};
+use crate::guest::{Guest, GuestCommand, GuestError};
 
 /// More than this the names of all files of a repository never are, in bytes.
 const ANSWER_MAX_LEN: usize = 64 * 1024 * 1024;
@@ -47,6 +48,16 @@ impl<'a> GuestGit<'a> {
     /// The repository's directory.
     pub(super) fn dir(&self) -> &ByteString {
         &self.dir
+    }
+
+    /// Makes sure that the guest's user has not taken the repository away.
+    pub(super) async fn must_be_there(&self) -> Result<(), WorkspaceError> {
+        match self.guest.file_stat(&FileAt { path: self.path(".git") }).await {
+            Err(GuestError::Refused { kind: GuestErrorKind::NotFound, .. }) => {
+                Err(WorkspaceError::GuestRepositoryGone { path: self.dir.as_os_str().into() })
+            }
+            found => Ok(found.map(drop)?),
+        }
     }
 
     /// A path below the repository's directory.

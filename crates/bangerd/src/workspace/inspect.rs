@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use banger_guest_protocol::ByteString;
 use banger_guest_protocol::import::ObjectFormat;
 use banger_host::command::CommandError;
-use banger_host::git::{Git, path_of, records};
+use banger_host::git::{Git, ObjectError, path_of, records};
 
 use super::WorkspaceError;
 use super::object::ObjectId;
@@ -105,7 +105,12 @@ impl Repository {
         let inside_work_tree = match found {
             Ok(output) => output.stdout.starts_with(b"true"),
             Err(CommandError::Failed { stderr, .. }) => {
-                return Err(WorkspaceError::NoRepository { path, said: stderr });
+                // There is one, but it is somebody else's, or broken.
+                let is_there = path.ancestors().any(|above| above.join(".git").symlink_metadata().is_ok());
+                return Err(match is_there {
+                    true => WorkspaceError::Unopened { path, said: stderr },
+                    false => WorkspaceError::NoRepository { path, said: stderr },
+                });
             }
             Err(error) => return Err(error.into()),
         };
@@ -222,7 +227,14 @@ pub async fn named_commit(git: &Git, name: &str) -> Result<Option<ObjectId>, Com
 
 async fn read_head(git: &Git, from: Option<&str>) -> Result<Option<Head>, WorkspaceError> {
     let commit = match from {
-        None => head_commit(git).await?,
+        None => match head_commit(git).await? {
+            // Its name without the commit itself: not unborn, but damaged.
+            None => match git.line(&["rev-parse", "--verify", "--quiet", "HEAD"]).await? {
+                Some(id) => return Err(ObjectError::Missing { id: id.display().to_string() }.into()),
+                None => None,
+            },
+            commit => commit,
+        },
         Some(from) => {
             let unknown = || WorkspaceError::NoSuchCommit { name: from.into() };
             Some(named_commit(git, from).await?.ok_or_else(unknown)?)

@@ -45,6 +45,8 @@ pub enum WorkspaceError {
     NoSuchPath { path: PathBuf },
     #[error("{} is not in a git repository", path.display())]
     NoRepository { path: PathBuf, said: String },
+    #[error("git does not open the repository that {} is in", path.display())]
+    Unopened { path: PathBuf, said: String },
     #[error("{} belongs to a git repository without a working tree", path.display())]
     NoWorkingTree { path: PathBuf },
     #[error("the repository has no commit {name:?}")]
@@ -79,6 +81,8 @@ pub enum WorkspaceError {
     GuestCommand { command: String, code: u8, said: String },
     #[error("`{command}` said something unintelligible in the guest: {said:?}")]
     GuestSaid { command: String, said: String },
+    #[error("there is no git repository at {} in the guest any more", path.display())]
+    GuestRepositoryGone { path: PathBuf },
     #[error("the prepared state is not in the guest's repository any more")]
     BaseGone,
     #[error("the guest's repository has no commit {name:?}{}", shown_id(*on_host))]

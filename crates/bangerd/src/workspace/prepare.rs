@@ -115,6 +115,14 @@ impl Preparation {
         contents
     }
 
+    /// The directory that the user has named, as far as anything of it is copied: where commands run, below the guest's path.
+    pub fn start_dir<'a>(&self, checkout: &'a Checkout) -> Option<&'a Path> {
+        let named = checkout.repository().inside();
+        let is_below = |path: &ByteString| Path::new(path.as_os_str()).starts_with(named);
+        let is_root = named.as_os_str().is_empty();
+        (is_root || self.contents(checkout).files.iter().any(is_below)).then_some(named)
+    }
+
     fn paths<'a>(&self, part: &'a Part) -> Vec<&'a ByteString> {
         if !self.sends_working_tree() {
             return part.repository.head.iter().flat_map(|head| head.entries.keys()).collect();
@@ -166,7 +174,11 @@ pub async fn send_to(
 ) -> Result<OnTheWay, WorkspaceError> {
     let contents = wanted.contents(&checkout);
     let guest_path = wanted.guest_path.as_os_str().display().to_string();
-    reporter.stage(Stage::Workspace, format!("copying {} files to {guest_path}", contents.files.len()));
+    let files = match contents.files.len() {
+        1 => "1 file".into(),
+        count => format!("{count} files"),
+    };
+    reporter.stage(Stage::Workspace, format!("copying {files} to {guest_path}"));
     let begin = Begin { path: wanted.guest_path.clone(), replace: wanted.replace };
     let begun = guest.begin_import(&begin).await?;
     if !begun.git && (!wanted.sends_working_tree() || wanted.mode == WorkspaceMode::Full) {

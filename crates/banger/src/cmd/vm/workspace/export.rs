@@ -81,6 +81,8 @@ fn outcome(args: &ExportArgs, export: &Export) -> Outcome {
                 .with_hint("export it with -o, and apply it with `git apply --3way` or by hand")
                 .into())
         }
+        // That there are no changes has been said.
+        None if export.files.is_empty() => Ok(0),
         None if export.applied => {
             ui::note("the patch was applied to the working tree");
             Ok(0)

@@ -84,9 +84,10 @@ pub(crate) async fn dry_run(client: &Client, request: &PrepareWorkspace) -> Outc
     for file in &files {
         ui::line(ui::file_name(file.as_os_str()))?;
     }
-    ui::note(format_args!("{} files, {} would be copied", files.len(), ui::bytes(bytes)));
+    let noun = |count: usize| if count == 1 { "file" } else { "files" };
+    ui::note(format_args!("{} {}, {} would be copied", files.len(), noun(files.len()), ui::bytes(bytes)));
     if untracked > 0 {
-        ui::note(format_args!("{untracked} untracked files would stay behind"));
+        ui::note(format_args!("{untracked} untracked {} would stay behind", noun(untracked as usize)));
     }
     Ok(0)
 }
