@@ -1,6 +1,6 @@
 //! What the lines of one file say, looked at while they go by.
 
-use super::git_config::{Likeness, Shape, likeness};
+use super::git_config::{Likeness, Shape, is_unmistakable_setting, likeness};
 use super::names::{file_name, fold};
 use super::{Rule, attributes, symlink};
 use crate::workspace::patch::{ChangeKind, FileChange, FileMode, LineKind};
@@ -159,6 +159,9 @@ impl Content {
 
     /// Looks for what matters in any file, in one pass because every added line comes here.
     fn scan(&mut self, text: &[u8]) {
+        if matches!(self.role, Role::Plain) && is_unmistakable_setting(text) {
+            self.find(Rule::HooksPathMention);
+        }
         for (place, byte) in text.iter().enumerate() {
             match byte {
                 b'.' if mentions_setting(&text[..place], &text[place + 1..]) => {

@@ -46,6 +46,14 @@ fn settings_mentioned_anywhere() {
     for text in ["core.autocrlf\n", "score.hooks\n", "hooksPath\n", "core.", ".hooksPath"] {
         assert_eq!(rules_of("setup.sh", text), [], "{text}");
     }
+    // Any file may be what the user's configuration includes.
+    for text in ["[core]\n\thooksPath = x\n", "[Core]  hookspath=x\n", "x\n fsMonitor=x\n", "sshCommand\t= x"]
+    {
+        assert_eq!(rules_of("cfg/team.cfg", text), [Rule::HooksPathMention], "{text}");
+    }
+    for text in ["const hooksPath = x\n", "hooksPath: x\n", "hooksPaths = x\n", "[core]\n", "= hooksPath"] {
+        assert_eq!(rules_of("src/x.ts", text), [], "{text}");
+    }
 }
 
 #[test]

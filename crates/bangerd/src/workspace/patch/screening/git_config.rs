@@ -132,6 +132,19 @@ impl Shape {
     }
 }
 
+/// Whether the line is a setting that only git has, whatever the file is called: the user's configuration may include any.
+pub(super) fn is_unmistakable_setting(line: &[u8]) -> bool {
+    let line = line.trim_ascii_start();
+    let line = after(line, "[core]").unwrap_or(line);
+    UNMISTAKABLE_KEYS.iter().any(|key| after(line, key).is_some_and(|rest| rest.starts_with(b"=")))
+}
+
+/// What comes after a word, in whatever case it is, and the white space behind it.
+fn after<'a>(line: &'a [u8], word: &str) -> Option<&'a [u8]> {
+    let (start, rest) = line.split_at_checked(word.len())?;
+    start.eq_ignore_ascii_case(word.as_bytes()).then(|| rest.trim_ascii_start())
+}
+
 fn begins_section(line: &[u8]) -> bool {
     let Some(rest) = line.trim_ascii_start().strip_prefix(b"[") else { return false };
     let name = rest.split(|byte| !byte.is_ascii_alphanumeric()).next().unwrap_or_default();
