@@ -78,7 +78,7 @@ impl Paths {
             }
             private_dir(dir)?;
         }
-        for dir in [self.images(), self.kernels(), self.vms(), self.initramfs(), self.patches()] {
+        for dir in [self.images(), self.kernels(), self.vms(), self.initramfs()] {
             private_dir(&dir)?;
         }
         Ok(())
@@ -113,9 +113,10 @@ impl Paths {
         self.cache.join("initramfs")
     }
 
-    /// Patches on their way from a guest to somebody who asked for them. Nothing here outlives a daemon.
+    /// Patches on their way from a guest to somebody who asked for them. Nothing here outlives a daemon for long: the next one
+    /// begins with an empty directory.
     pub fn patches(&self) -> PathBuf {
-        self.cache.join("patches")
+        self.state.join("patches")
     }
 
     pub fn vm(&self, id: &VmId) -> VmDir {

@@ -76,7 +76,7 @@ fn workspace_a_lying_guest_writes_nothing_and_holds_nobody_up() {
         assert!(run.err.len() < 8000, "{lie_script}: {run}");
         assert!(!patch.exists(), "{lie_script}: {run}");
         assert_eq!(repo.fingerprint(), before, "{lie_script}");
-        assert_eq!(files(&home.root().join("cache/banger/patches")), Vec::<std::path::PathBuf>::new());
+        assert_eq!(files(&home.state().join("patches")), Vec::<std::path::PathBuf>::new());
     }
     assert_eq!(files(&home.root().join("config")), tree_before);
     assert!(!home.root().join("etc").exists());

@@ -1,8 +1,9 @@
 //! What could act on the host by itself is flagged, and `--apply` is careful.
 
 use std::fs;
+use std::time::Duration;
 
-use e2e::{Home, Repo};
+use e2e::{Home, Repo, until};
 
 #[test]
 fn workspace_risky_changes_are_withheld_until_they_are_allowed() {
@@ -140,7 +141,17 @@ fn workspace_patches_are_written_whole_or_not_at_all() {
     );
     let racy = home.banger("vm workspace export x").ok().text();
     assert!(racy.contains("+bbbb"), "{racy}");
-    // Nothing stays behind in the cache.
-    let patches = home.root().join("cache/banger/patches");
-    assert_eq!(fs::read_dir(patches).map_or(0, Iterator::count), 0);
+    // Nothing stays behind, not even of a daemon that was killed in the midst of it.
+    let patches = home.state().join("patches");
+    let left = || fs::read_dir(&patches).map_or(0, Iterator::count);
+    assert_eq!(left(), 0);
+    home.sh("x", "head -c 60M /dev/urandom > binary");
+    let export = home.banger("vm workspace export x -o never.patch").start();
+    until("there is something of a patch", Duration::from_secs(120), || left() > 0);
+    home.kill_daemon();
+    assert_ne!(export.finish(Duration::from_secs(20)).code, 0);
+    assert_eq!(left(), 1);
+    home.vms();
+    assert_eq!(left(), 0);
+    assert!(!home.root().join("never.patch").exists());
 }

@@ -92,6 +92,12 @@ async fn assemble(paths: Paths, config: Config) -> Result<AppState, ServeError> 
     let kernels = KernelService::new(store.clone(), &paths, agent_path()?);
     images.recover().await?;
     kernels.recover().await?;
+    let dir = paths.patches();
+    let patches = Patches::new(&dir).map_err(|source| ServeError::File {
+        action: "remove the patches in",
+        path: dir,
+        source,
+    })?;
     let program = std::env::current_exe().map_err(ServeError::Program)?;
     let services = Arc::new(Services {
         store,
@@ -110,7 +116,7 @@ async fn assemble(paths: Paths, config: Config) -> Result<AppState, ServeError> 
         services,
         vms,
         sessions: Sessions::default(),
-        patches: Patches::default(),
+        patches,
         started: Instant::now(),
         stopping: CancellationToken::new(),
     })
