@@ -75,7 +75,9 @@ fn needs_root_a_full_disk_ends_a_build() {
     let (_, said) = tool(&["dd", "if=/dev/zero", "bs=1M", "count=2000", &format!("of={filler}")]).unwrap();
     let pull = pull.finish(LONG);
     assert_eq!(pull.code, 5, "{pull} (the filler: {said})");
-    pull.says("disk is full").says("help: free some disk space");
+    // Which of the two depends on how much the failed build had freed when somebody looked.
+    assert!(["disk is full", "not enough disk space"].iter().any(|words| pull.err.contains(words)), "{pull}");
+    pull.says("help: free some disk space");
     std::fs::remove_file(filler).unwrap();
     assert_eq!(std::fs::read_dir(format!("{state}/kernels")).unwrap().count(), 0, "half a kernel is left");
     assert!(home.processes("mmdebstrap").is_empty());
