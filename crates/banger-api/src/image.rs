@@ -23,6 +23,22 @@ pub struct Image {
     pub used_by: Vec<String>,
 }
 
+/// How an image's maker wants programs to be run in it: the `config` of an OCI image.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct ImageConfig {
+    /// `NAME=VALUE` each; what is run in a VM gets them.
+    pub env: Vec<String>,
+    /// Where programs run when nobody says otherwise.
+    pub working_dir: Option<String>,
+    /// Told, not used: in a VM of one's own one is root.
+    pub user: Option<String>,
+    pub entrypoint: Vec<String>,
+    pub cmd: Vec<String>,
+    /// `8080/tcp`.
+    pub exposed_ports: Vec<String>,
+}
+
 /// Gets an image of the catalog.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

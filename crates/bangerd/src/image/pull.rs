@@ -13,7 +13,7 @@ use crate::catalog::{self, Entry};
 use crate::clock::unix_ms;
 use crate::identity::fill_random;
 use crate::operation::Reporter;
-use crate::store::ImageRow;
+use crate::store::{ImageDetails, ImageRow};
 
 /// The part of the staging directory that is not published.
 const BUILD_DIR: &str = "build";
@@ -91,6 +91,7 @@ impl ImageService {
             size_bytes: made.size_bytes,
             sha256: made.sha256,
             created_at_unix_ms: unix_ms(),
+            details: ImageDetails::default(),
         })
     }
 }

@@ -10,7 +10,7 @@ use banger_host::ext4::ImageSize;
 use super::*;
 use crate::artifact::fake::{FakeArchive, Tar, cancelled, reported, vm};
 use crate::paths::Paths;
-use crate::store::{ImageRow, Store};
+use crate::store::{ImageDetails, ImageRow, Store};
 
 const NAME: &str = "debian-trixie-minimal";
 
@@ -187,5 +187,6 @@ fn row(id: &str) -> ImageRow {
         size_bytes: 1,
         sha256: String::new(),
         created_at_unix_ms: 0,
+        details: ImageDetails::default(),
     }
 }

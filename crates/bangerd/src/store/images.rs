@@ -1,4 +1,8 @@
-use rusqlite::{OptionalExtension as _, Row, params};
+use std::path::PathBuf;
+
+use banger_api::image::ImageConfig;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use serde::{Deserialize, Serialize};
 
 use super::{Store, StoreError};
 
@@ -10,11 +14,37 @@ pub struct ImageRow {
     /// Where it came from, for people: `debian trixie`.
     pub source: String,
     pub size_bytes: u64,
+    /// Of what it was made from, in hex (docs/decisions/0005).
     pub sha256: String,
     pub created_at_unix_ms: u64,
+    pub details: ImageDetails,
 }
 
-const COLUMNS: &str = "id, name, source, size_bytes, sha256, created_at_unix_ms";
+/// What else is known of an image. Images of earlier builds have none of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImageDetails {
+    /// The full OCI reference that it was pulled by.
+    pub reference: Option<String>,
+    /// How its maker wants programs to be run in it.
+    pub config: ImageConfig,
+    /// Digests of its layers in the blob cache, `sha256:...`.
+    pub blobs: Vec<String>,
+    /// The kernel of its VMs when nobody asks for another.
+    pub kernel: Option<String>,
+    /// A file of the user's that is used where it lies.
+    pub in_place: Option<InPlace>,
+}
+
+/// A file of the user's, as it was when it was imported.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InPlace {
+    pub path: PathBuf,
+    /// Nanoseconds since the Unix epoch.
+    pub mtime_unix_ns: i128,
+}
+
+const COLUMNS: &str = "id, name, source, size_bytes, sha256, created_at_unix_ms, details";
 
 impl ImageRow {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -25,26 +55,39 @@ impl ImageRow {
             size_bytes: row.get(3)?,
             sha256: row.get(4)?,
             created_at_unix_ms: row.get(5)?,
+            details: read_details(row, 6)?,
         })
     }
 }
 
 impl Store {
     pub fn insert_image(&self, image: &ImageRow) -> Result<(), StoreError> {
-        self.connection()
-            .execute(
-                &format!("INSERT INTO images ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"),
-                params![
-                    image.id,
-                    image.name,
-                    image.source,
-                    image.size_bytes,
-                    image.sha256,
-                    image.created_at_unix_ms
-                ],
-            )
-            .map_err(StoreError::query("add the image"))?;
-        Ok(())
+        insert(&self.connection(), image).map_err(StoreError::query("add the image"))
+    }
+
+    /// Adds an image in the place of an older one of its name. That one's row goes when no VM uses it; else it goes on under
+    /// the name `aside`. Answers whether it went.
+    pub fn replace_image(&self, image: &ImageRow, old_id: &str, aside: &str) -> Result<bool, StoreError> {
+        let failed = || StoreError::query("replace the image");
+        let mut connection = self.connection();
+        let change = connection.transaction().map_err(failed())?;
+        let removed = change.execute(DELETE_UNUSED, [old_id]).map_err(failed())? > 0;
+        if !removed {
+            change.execute("UPDATE images SET name = ?2 WHERE id = ?1", [old_id, aside]).map_err(failed())?;
+        }
+        insert(&change, image).map_err(failed())?;
+        change.commit().map_err(failed())?;
+        Ok(removed)
+    }
+
+    /// Writes down what is newly known of an image; says whether it is still there.
+    pub fn update_image(&self, image: &ImageRow) -> Result<bool, StoreError> {
+        let details = details_json(&image.details).map_err(StoreError::query("change the image"))?;
+        let changed = self
+            .connection()
+            .execute("UPDATE images SET details = ?2 WHERE id = ?1", params![image.id, details])
+            .map_err(StoreError::query("change the image"))?;
+        Ok(changed > 0)
     }
 
     pub fn images(&self) -> Result<Vec<ImageRow>, StoreError> {
@@ -72,10 +115,8 @@ impl Store {
 
     /// Removes the row unless a VM uses the image; says whether it did.
     pub fn delete_unused_image(&self, id: &str) -> Result<bool, StoreError> {
-        let removed = self
-            .connection()
-            .execute("DELETE FROM images WHERE id = ?1 AND id NOT IN (SELECT image_id FROM vms WHERE image_id IS NOT NULL)", [id])
-            .map_err(StoreError::query("remove the image"))?;
+        let removed =
+            self.connection().execute(DELETE_UNUSED, [id]).map_err(StoreError::query("remove the image"))?;
         Ok(removed > 0)
     }
 
@@ -90,4 +131,34 @@ impl Store {
         let rows = statement.query_map([id], |row| row.get(0)).and_then(Iterator::collect);
         rows.map_err(StoreError::query("list the users"))
     }
+}
+
+const DELETE_UNUSED: &str =
+    "DELETE FROM images WHERE id = ?1 AND id NOT IN (SELECT image_id FROM vms WHERE image_id IS NOT NULL)";
+
+fn insert(connection: &Connection, image: &ImageRow) -> rusqlite::Result<()> {
+    connection.execute(
+        &format!("INSERT INTO images ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"),
+        params![
+            image.id,
+            image.name,
+            image.source,
+            image.size_bytes,
+            image.sha256,
+            image.created_at_unix_ms,
+            details_json(&image.details)?
+        ],
+    )?;
+    Ok(())
+}
+
+fn details_json(details: &ImageDetails) -> rusqlite::Result<String> {
+    serde_json::to_string(details).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}
+
+fn read_details(row: &Row<'_>, column: usize) -> rusqlite::Result<ImageDetails> {
+    let text: String = row.get(column)?;
+    serde_json::from_str(&text).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error.into())
+    })
 }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use rusqlite::Connection;
 use rusqlite_migration::{M, Migrations};
 
-pub use images::ImageRow;
+pub use images::{ImageDetails, ImageRow, InPlace};
 pub use kernels::KernelRow;
 pub use vms::{StoredSpec, VmPhase, VmRow};
 pub use workspaces::StoredWorkspace;
@@ -135,6 +135,7 @@ fn migrations() -> Migrations<'static> {
             details TEXT NOT NULL
         ) STRICT;",
         ),
+        M::up("ALTER TABLE images ADD COLUMN details TEXT NOT NULL DEFAULT '{}';"),
     ])
 }
 

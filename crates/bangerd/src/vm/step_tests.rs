@@ -31,7 +31,7 @@ use crate::image::ImageService;
 use crate::kernel::KernelService;
 use crate::operation::{Operations, Reporter};
 use crate::paths::{Paths, VmDir};
-use crate::store::{ImageRow, KernelRow, Store, StoredSpec, VmPhase, VmRow};
+use crate::store::{ImageDetails, ImageRow, KernelRow, Store, StoredSpec, VmPhase, VmRow};
 use crate::vmm::{Accelerator, Qemu};
 
 const IMAGE: &str = "1111111111111111";
@@ -159,6 +159,7 @@ fn image_row() -> ImageRow {
         size_bytes: 4096,
         sha256: String::new(),
         created_at_unix_ms: 1,
+        details: ImageDetails::default(),
     }
 }
 
