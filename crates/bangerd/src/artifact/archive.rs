@@ -5,7 +5,7 @@ use banger_host::command::CommandError;
 use banger_host::debian::DebianError;
 use futures_util::future::BoxFuture;
 
-use crate::catalog::Source;
+use crate::catalog::DebianSource;
 
 /// Why a tar could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -48,12 +48,12 @@ pub trait Archive: Send + Sync {
     /// # Errors
     ///
     /// Something to install or to permit.
-    fn check(&self, source: &Source) -> Result<(), ArchiveError>;
+    fn check(&self, source: &DebianSource) -> Result<(), ArchiveError>;
 
     /// Makes a tar somewhere in the directory `into` and answers its path. Dropping the future calls it off.
     fn fetch<'a>(
         &'a self,
-        source: &'a Source,
+        source: &'a DebianSource,
         into: &'a Path,
         on_line: &'a mut (dyn FnMut(&str) + Send),
     ) -> BoxFuture<'a, Result<PathBuf, ArchiveError>>;
@@ -64,13 +64,13 @@ pub trait Archive: Send + Sync {
 pub struct DebianArchive;
 
 impl Archive for DebianArchive {
-    fn check(&self, source: &Source) -> Result<(), ArchiveError> {
+    fn check(&self, source: &DebianSource) -> Result<(), ArchiveError> {
         Ok(source.build().check()?)
     }
 
     fn fetch<'a>(
         &'a self,
-        source: &'a Source,
+        source: &'a DebianSource,
         into: &'a Path,
         on_line: &'a mut (dyn FnMut(&str) + Send),
     ) -> BoxFuture<'a, Result<PathBuf, ArchiveError>> {

@@ -22,6 +22,8 @@ pub enum ArtifactError {
     DiskFull { path: PathBuf, source: Box<Self> },
     #[error("could not make {what}")]
     Make { what: &'static str, source: Box<dyn Error + Send + Sync> },
+    #[error("{what} cannot be made from {source_text}")]
+    Unsuitable { what: &'static str, source_text: String },
     #[error("it was cancelled")]
     Cancelled,
     #[error(transparent)]

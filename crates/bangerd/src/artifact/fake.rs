@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::{Archive, ArchiveError, sha256};
-use crate::catalog::Source;
+use crate::catalog::DebianSource;
 use crate::identity::{VmId, VmName};
 use crate::operation::{Operations, Reporter};
 use crate::store::{StoredSpec, VmPhase, VmRow};
@@ -60,7 +60,7 @@ impl FakeArchive {
 }
 
 impl Archive for FakeArchive {
-    fn check(&self, _source: &Source) -> Result<(), ArchiveError> {
+    fn check(&self, _source: &DebianSource) -> Result<(), ArchiveError> {
         match self.tar() {
             Tar::NotReady => Err(ArchiveError::NotReady { fix: None, source: "no tool".into() }),
             _ => Ok(()),
@@ -69,7 +69,7 @@ impl Archive for FakeArchive {
 
     fn fetch<'a>(
         &'a self,
-        _source: &'a Source,
+        _source: &'a DebianSource,
         into: &'a Path,
         on_line: &'a mut (dyn FnMut(&str) + Send),
     ) -> BoxFuture<'a, Result<PathBuf, ArchiveError>> {

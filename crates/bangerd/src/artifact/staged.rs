@@ -6,13 +6,13 @@ use banger_host::staging::StagingDir;
 use tokio_util::sync::CancellationToken;
 
 use super::{Archive, ArtifactError};
-use crate::catalog::Source;
+use crate::catalog::DebianSource;
 use crate::operation::Reporter;
 
 /// Gets the tar of `source` into the directory `into`.
 pub(crate) async fn fetch_tar(
     archive: &dyn Archive,
-    source: &Source,
+    source: &DebianSource,
     into: &Path,
     reporter: &Reporter,
 ) -> Result<PathBuf, ArtifactError> {

@@ -2,17 +2,22 @@ use banger_api::doctor::Check;
 
 use super::{chain, fail, ok, warn};
 use crate::artifact::{Archive as _, ArchiveError, DebianArchive};
-use crate::catalog;
+use crate::catalog::{Catalog, DEFAULT_IMAGE, Kind, Source};
+use crate::operation::Reporter;
 
 const NAME: &str = "image build";
 
 /// Can images and kernels be built? Nobody needs that on a host that is `complete`.
-pub(super) fn check(complete: bool) -> Check {
-    let default = catalog::find(catalog::images(), catalog::DEFAULT_IMAGE);
-    let (seen, fix) = match default.map(|entry| DebianArchive.check(&entry.source)) {
-        None | Some(Ok(())) => return ok(NAME, "mmdebstrap and what it needs are there"),
-        Some(Err(ArchiveError::NotReady { fix, source })) => (chain(source.as_ref()), fix),
-        Some(Err(error)) => (chain(&error), None),
+pub(super) async fn check(catalog: &Catalog, complete: bool) -> Check {
+    let default = catalog.find(Kind::Image, DEFAULT_IMAGE, &Reporter::unwatched()).await;
+    let checked = match default.map(|entry| entry.source) {
+        Some(Source::Debian(source)) => DebianArchive.check(&source),
+        _ => Ok(()),
+    };
+    let (seen, fix) = match checked {
+        Ok(()) => return ok(NAME, "mmdebstrap and what it needs are there"),
+        Err(ArchiveError::NotReady { fix, source }) => (chain(source.as_ref()), fix),
+        Err(error) => (chain(&error), None),
     };
     if complete {
         return warn(

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use banger_api::doctor::{Check, Report, Verdict};
 
+use crate::catalog::Catalog;
 use crate::config::{Config, ConfigError};
 use crate::image::ImageService;
 use crate::kernel::KernelService;
@@ -34,6 +35,7 @@ struct Host {
     config_error: Option<ConfigError>,
     /// None before the first start.
     store: Result<Option<Store>, StoreError>,
+    catalog: Catalog,
     /// The running bangerd.
     program: PathBuf,
 }
@@ -51,7 +53,7 @@ impl Host {
             Ok(None)
         };
         let program = std::env::current_exe().unwrap_or_else(|_| "bangerd".into());
-        Self { paths: paths.clone(), config, config_error, store, program }
+        Self { paths: paths.clone(), config, config_error, store, catalog: Catalog::builtin(), program }
     }
 
     fn store(&self) -> Option<&Store> {
@@ -59,11 +61,11 @@ impl Host {
     }
 
     fn images(&self) -> Option<ImageService> {
-        Some(ImageService::new(self.store()?.clone(), &self.paths))
+        Some(ImageService::new(self.store()?.clone(), &self.paths, self.catalog.clone()))
     }
 
     fn kernels(&self) -> Option<KernelService> {
-        Some(KernelService::new(self.store()?.clone(), &self.paths, self.agent()))
+        Some(KernelService::new(self.store()?.clone(), &self.paths, self.catalog.clone(), self.agent()))
     }
 
     fn agent(&self) -> PathBuf {
@@ -75,14 +77,14 @@ impl Host {
 pub async fn run(paths: &Paths) -> Report {
     let host = Host::look(paths);
     let (probe, qemu) = tokio::join!(kvm::probe(&host.program), qemu::check(&host));
-    let (image, kernel) = (defaults::image(&host), defaults::kernel(&host));
+    let (image, kernel) = tokio::join!(defaults::image(&host), defaults::kernel(&host));
     let complete = image.local && kernel.local;
     let checks = vec![
         config_file::check(&host),
         kvm::check(&probe),
         qemu,
         e2fsprogs::check(),
-        image_build::check(complete),
+        image_build::check(&host.catalog, complete).await,
         disk_space::check(&host.paths.state),
         state_store::check(&host),
         image.check,

@@ -6,10 +6,10 @@ use banger_api::operation::Stage;
 use banger_host::ext4::{Ext4Options, ImageSize, tar_to_ext4};
 use banger_host::staging::remove_tree;
 
-use super::service::{FILE, unknown};
+use super::service::FILE;
 use super::{ImageError, ImageService};
 use crate::artifact::{ArtifactError, Shelf, Work, fetch_tar, in_staging, sha256_file};
-use crate::catalog::{self, Entry};
+use crate::catalog::{Entry, Kind, Source};
 use crate::clock::unix_ms;
 use crate::identity::fill_random;
 use crate::operation::Reporter;
@@ -28,8 +28,8 @@ impl ImageService {
     /// Builds an image of the catalog, or waits for somebody else who does.
     pub(super) async fn get(&self, name: &str, reporter: &Reporter) -> Result<ImageRow, ImageError> {
         let failed = |source| ImageError::Get { name: name.into(), source };
-        let entry = catalog::find(catalog::images(), name);
-        let _turn = match entry {
+        let entry = self.catalog.find(Kind::Image, name, reporter).await;
+        let _turn = match &entry {
             Some(_) => Some(self.flights.turn(name, reporter).await.map_err(failed)?),
             None => None,
         };
@@ -38,12 +38,15 @@ impl ImageService {
         }
         let damaged = self.store.image(name)?;
         let Some(entry) = entry else {
-            return Err(damaged.map_or_else(|| Ok(unknown(name)), |row| self.lost(&row))?);
+            return Err(match damaged {
+                Some(row) => self.lost(&row)?,
+                None => self.unknown(name).await,
+            });
         };
         if let Some(row) = damaged {
             self.forget(&row).await?;
         }
-        let built = self.build(entry, reporter).await;
+        let built = self.build(&entry, reporter).await;
         if built.is_err() {
             self.shelf.sweep().await;
         }
@@ -67,14 +70,20 @@ impl ImageService {
 
     /// Makes and publishes the files; the row is the caller's.
     async fn build(&self, entry: &Entry, reporter: &Reporter) -> Result<ImageRow, ArtifactError> {
-        self.archive.check(&entry.source)?;
+        let Source::Debian(source) = &entry.source else {
+            return Err(ArtifactError::Unsuitable {
+                what: "an image",
+                source_text: entry.source.to_string(),
+            });
+        };
+        self.archive.check(source)?;
         self.shelf.require_space(entry.build_space_mib)?;
         let staging = self.shelf.staging()?;
         let build_dir = staging.path().join(BUILD_DIR);
         std::fs::create_dir(&build_dir).map_err(ArtifactError::io("create", &build_dir))?;
 
         reporter.stage(Stage::Image, format!("building {} from Debian's archive", entry.name));
-        let tar = fetch_tar(self.archive.as_ref(), &entry.source, &build_dir, reporter).await?;
+        let tar = fetch_tar(self.archive.as_ref(), source, &build_dir, reporter).await?;
 
         reporter.stage(Stage::Image, format!("making the filesystem of {}", entry.name));
         let size = self.size;

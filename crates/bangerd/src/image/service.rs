@@ -6,7 +6,7 @@ use banger_host::ext4::ImageSize;
 
 use super::ImageError;
 use crate::artifact::{Archive, DebianArchive, Flights, Shelf};
-use crate::catalog::{self, Entry};
+use crate::catalog::{Catalog, Entry, Kind};
 use crate::operation::Reporter;
 use crate::paths::Paths;
 use crate::store::{ImageRow, Store};
@@ -23,21 +23,22 @@ pub struct ImageService {
     pub(super) store: Store,
     pub(super) shelf: Shelf,
     pub(super) flights: Flights,
+    pub(super) catalog: Catalog,
     pub(super) archive: Arc<dyn Archive>,
     /// Of new root filesystems.
     pub(super) size: ImageSize,
 }
 
 impl ImageService {
-    pub fn new(store: Store, paths: &Paths) -> Self {
-        Self::with_archive(store, paths, Arc::new(DebianArchive))
+    pub fn new(store: Store, paths: &Paths, catalog: Catalog) -> Self {
+        Self::with_archive(store, paths, catalog, Arc::new(DebianArchive))
     }
 
     /// With another place to get images from.
-    pub fn with_archive(store: Store, paths: &Paths, archive: Arc<dyn Archive>) -> Self {
+    pub fn with_archive(store: Store, paths: &Paths, catalog: Catalog, archive: Arc<dyn Archive>) -> Self {
         let shelf = Shelf::new(paths.images());
         let size = ImageSize::Headroom { min_bytes: ROOT_MIN_BYTES };
-        Self { store, shelf, flights: Flights::default(), archive, size }
+        Self { store, shelf, flights: Flights::default(), catalog, archive, size }
     }
 
     /// Removes what a former daemon left half-made, and answers what that was. Call it before anything else.
@@ -84,12 +85,13 @@ impl ImageService {
     /// # Errors
     ///
     /// When the store cannot be read.
-    pub fn list(&self, available: bool) -> Result<Vec<Image>, ImageError> {
+    pub async fn list(&self, available: bool) -> Result<Vec<Image>, ImageError> {
         let rows = self.store.images()?;
         let mut images = rows.iter().map(|row| self.describe(row)).collect::<Result<Vec<_>, _>>()?;
         if available {
             let missing = |entry: &&Entry| !rows.iter().any(|row| row.name == entry.name);
-            images.extend(catalog::images().iter().filter(missing).map(describe_entry));
+            let entries = self.catalog.entries(Kind::Image, &Reporter::unwatched()).await;
+            images.extend(entries.iter().filter(missing).map(describe_entry));
         }
         images.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(images)
@@ -100,11 +102,14 @@ impl ImageService {
     /// # Errors
     ///
     /// When it is neither here nor in the catalog.
-    pub fn show(&self, name: &str) -> Result<Image, ImageError> {
+    pub async fn show(&self, name: &str) -> Result<Image, ImageError> {
         if let Some(row) = self.store.image(name)? {
             return self.describe(&row);
         }
-        catalog::find(catalog::images(), name).map(describe_entry).ok_or_else(|| unknown(name))
+        match self.catalog.find(Kind::Image, name, &Reporter::unwatched()).await {
+            Some(entry) => Ok(describe_entry(&entry)),
+            None => Err(self.unknown(name).await),
+        }
     }
 
     /// Removes an image from this host.
@@ -113,14 +118,18 @@ impl ImageService {
     ///
     /// When it is not here, or a VM uses it.
     pub async fn delete(&self, name: &str) -> Result<(), ImageError> {
-        let Some(row) = self.store.image(name)? else { return Err(not_here(name)) };
+        let Some(row) = self.store.image(name)? else { return Err(self.not_here(name).await) };
         if self.store.delete_unused_image(&row.id)? {
             self.shelf.remove(&row.id).await;
             return Ok(());
         }
         let users = self.store.image_users(&row.id)?;
         // Somebody else may have deleted it just now.
-        Err(if users.is_empty() { not_here(name) } else { ImageError::InUse { name: name.into(), users } })
+        Err(if users.is_empty() {
+            self.not_here(name).await
+        } else {
+            ImageError::InUse { name: name.into(), users }
+        })
     }
 
     /// The image's file; see [`Self::usable_file`] for whether it is there.
@@ -163,6 +172,20 @@ impl ImageService {
             used_by: self.store.image_users(&row.id)?,
         })
     }
+
+    pub(super) async fn unknown(&self, name: &str) -> ImageError {
+        ImageError::Unknown { name: name.into(), hint: self.catalog.hint(Kind::Image, name).await }
+    }
+
+    async fn not_here(&self, name: &str) -> ImageError {
+        match self.catalog.find(Kind::Image, name, &Reporter::unwatched()).await {
+            Some(_) => ImageError::Unknown {
+                name: name.into(),
+                hint: "it is in the catalog, but not on this host".into(),
+            },
+            None => self.unknown(name).await,
+        }
+    }
 }
 
 fn describe_entry(entry: &Entry) -> Image {
@@ -175,19 +198,5 @@ fn describe_entry(entry: &Entry) -> Image {
         sha256: None,
         created_at_unix_ms: None,
         used_by: Vec::new(),
-    }
-}
-
-pub(super) fn unknown(name: &str) -> ImageError {
-    ImageError::Unknown { name: name.into(), hint: catalog::hint(catalog::images(), name) }
-}
-
-fn not_here(name: &str) -> ImageError {
-    match catalog::find(catalog::images(), name) {
-        Some(_) => ImageError::Unknown {
-            name: name.into(),
-            hint: "it is in the catalog, but not on this host".into(),
-        },
-        None => unknown(name),
     }
 }

@@ -9,6 +9,8 @@ use banger_host::ext4::ImageSize;
 
 use super::*;
 use crate::artifact::fake::{FakeArchive, Tar, cancelled, reported, vm};
+use crate::catalog::{Catalog, Kind};
+use crate::operation::Reporter;
 use crate::paths::Paths;
 use crate::store::{ImageDetails, ImageRow, Store};
 
@@ -33,7 +35,7 @@ fn home(tar: Tar) -> Home {
     fs::create_dir(paths.images()).unwrap();
     let store = Store::open(&paths.database()).unwrap();
     let archive = Arc::new(FakeArchive::new(tar));
-    let mut images = ImageService::with_archive(store.clone(), &paths, archive.clone());
+    let mut images = ImageService::with_archive(store.clone(), &paths, Catalog::builtin(), archive.clone());
     images.size = ImageSize::Tight;
     Home { dir, store, archive, images }
 }
@@ -72,7 +74,7 @@ async fn two_at_once_build_one_image_that_then_only_is_read() {
     assert_eq!(again.unwrap(), row);
     assert!(events.iter().any(|event| matches!(event, Event::Notice { text } if text.contains("already"))));
     assert_eq!(home.images.recover().await.unwrap(), Vec::<PathBuf>::new());
-    let shown = home.images.show(NAME).unwrap();
+    let shown = home.images.show(NAME).await.unwrap();
     assert!(shown.local && shown.disk_used_bytes.unwrap() < shown.size_bytes.unwrap());
 }
 
@@ -112,7 +114,7 @@ async fn a_lost_file_is_noticed_and_built_anew_unless_vms_build_upon_it() {
         (lost.code(), lost.hint().unwrap()),
         (ErrorCode::Refused, format!("banger image pull {NAME}"))
     );
-    assert!(!home.images.show(NAME).unwrap().local);
+    assert!(!home.images.show(NAME).await.unwrap().local);
 
     let second = pull().await.0.unwrap();
     assert_ne!(second.id, first.id);
@@ -136,12 +138,12 @@ async fn a_used_image_stays_and_an_unused_one_goes() {
     let error = home.images.delete(NAME).await.unwrap_err();
     assert_eq!(error.to_string(), format!("image {NAME} is in use by brave-otter, calm-otter"));
     assert_eq!(error.code(), ErrorCode::Refused);
-    assert_eq!(home.images.show(NAME).unwrap().used_by, ["brave-otter", "calm-otter"]);
+    assert_eq!(home.images.show(NAME).await.unwrap().used_by, ["brave-otter", "calm-otter"]);
     for row in home.store.vms().unwrap() {
         home.store.delete_vm(&row.id).unwrap();
     }
     home.images.delete(NAME).await.unwrap();
-    assert_eq!((home.shelf(), home.images.list(false).unwrap()), (vec![], vec![]));
+    assert_eq!((home.shelf(), home.images.list(false).await.unwrap()), (vec![], vec![]));
     assert_eq!(home.images.delete(NAME).await.unwrap_err().code(), ErrorCode::NotFound);
 }
 
@@ -175,8 +177,11 @@ async fn an_unknown_name_is_an_error_with_a_suggestion() {
         (ErrorCode::NotFound, Some("did you mean debian-trixie?"))
     );
     assert_eq!(home.archive.fetched.load(Ordering::SeqCst), 0);
-    assert_eq!(home.images.show("nope").unwrap_err().code(), ErrorCode::NotFound);
-    assert_eq!(home.images.list(true).unwrap().len(), crate::catalog::images().len());
+    assert_eq!(home.images.show("nope").await.unwrap_err().code(), ErrorCode::NotFound);
+    assert_eq!(
+        home.images.list(true).await.unwrap().len(),
+        Catalog::builtin().entries(Kind::Image, &Reporter::unwatched()).await.len()
+    );
 }
 
 fn row(id: &str) -> ImageRow {

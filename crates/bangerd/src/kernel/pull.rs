@@ -9,10 +9,10 @@ use banger_host::kernel_image::extract_vmlinux;
 use banger_host::modules::KernelTree;
 use banger_host::staging::remove_tree;
 
-use super::service::{MODULES_ARCHIVE, MODULES_DISK, VMLINUX, unknown};
+use super::service::{MODULES_ARCHIVE, MODULES_DISK, VMLINUX};
 use super::{KernelError, KernelService};
 use crate::artifact::{ArtifactError, Shelf, Work, fetch_tar, in_staging, sha256};
-use crate::catalog::{self, Entry};
+use crate::catalog::{Entry, Kind, Source};
 use crate::clock::unix_ms;
 use crate::operation::Reporter;
 use crate::store::KernelRow;
@@ -30,8 +30,8 @@ impl KernelService {
     /// Builds a kernel of the catalog, or waits for somebody else who does.
     pub(super) async fn get(&self, name: &str, reporter: &Reporter) -> Result<KernelRow, KernelError> {
         let failed = |source| KernelError::Get { name: name.into(), source };
-        let entry = catalog::find(catalog::kernels(), name);
-        let _turn = match entry {
+        let entry = self.catalog.find(Kind::Kernel, name, reporter).await;
+        let _turn = match &entry {
             Some(_) => Some(self.flights.turn(name, reporter).await.map_err(failed)?),
             None => None,
         };
@@ -40,13 +40,13 @@ impl KernelService {
         }
         let damaged = self.store.kernel(name)?;
         match (entry, damaged) {
-            (None, None) => Err(unknown(name)),
+            (None, None) => Err(self.unknown(name).await),
             (None, Some(row)) => Err(self.lost(&row, self.vmlinux(&row))?),
             (Some(entry), damaged) => {
                 if let Some(row) = damaged {
                     self.forget(&row).await?;
                 }
-                let built = self.build(entry, reporter).await;
+                let built = self.build(&entry, reporter).await;
                 if built.is_err() {
                     self.shelf.sweep().await;
                 }
@@ -72,14 +72,20 @@ impl KernelService {
 
     /// Makes and publishes the files; the row is the caller's.
     async fn build(&self, entry: &Entry, reporter: &Reporter) -> Result<KernelRow, ArtifactError> {
-        self.archive.check(&entry.source)?;
+        let Source::Debian(source) = &entry.source else {
+            return Err(ArtifactError::Unsuitable {
+                what: "a kernel",
+                source_text: entry.source.to_string(),
+            });
+        };
+        self.archive.check(source)?;
         self.shelf.require_space(entry.build_space_mib)?;
         let staging = self.shelf.staging()?;
         let build_dir = staging.path().join(BUILD_DIR);
         std::fs::create_dir(&build_dir).map_err(ArtifactError::io("create", &build_dir))?;
 
         reporter.stage(Stage::Kernel, format!("getting {} from Debian's archive", entry.name));
-        let tar = fetch_tar(self.archive.as_ref(), &entry.source, &build_dir, reporter).await?;
+        let tar = fetch_tar(self.archive.as_ref(), source, &build_dir, reporter).await?;
 
         reporter.stage(Stage::Kernel, format!("unpacking {}", entry.name));
         let (staging, made) = in_staging(staging, reporter, move |work| make(&tar, work)).await?;

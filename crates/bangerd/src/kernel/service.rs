@@ -7,7 +7,7 @@ use super::KernelError;
 use super::agent::Agent;
 use super::initramfs::InitramfsCache;
 use crate::artifact::{Archive, DebianArchive, Flights, Shelf};
-use crate::catalog::{self, Entry};
+use crate::catalog::{Catalog, Entry, Kind};
 use crate::operation::Reporter;
 use crate::paths::Paths;
 use crate::store::{KernelRow, Store};
@@ -27,6 +27,7 @@ pub struct KernelService {
     pub(super) store: Store,
     pub(super) shelf: Shelf,
     pub(super) flights: Flights,
+    pub(super) catalog: Catalog,
     pub(super) archive: Arc<dyn Archive>,
     initramfs: InitramfsCache,
     agent: Agent,
@@ -34,16 +35,23 @@ pub struct KernelService {
 
 impl KernelService {
     /// `agent` is the guest agent's program, for the initramfs; see [`super::agent_path`].
-    pub fn new(store: Store, paths: &Paths, agent: PathBuf) -> Self {
-        Self::with_archive(store, paths, agent, Arc::new(DebianArchive))
+    pub fn new(store: Store, paths: &Paths, catalog: Catalog, agent: PathBuf) -> Self {
+        Self::with_archive(store, paths, catalog, agent, Arc::new(DebianArchive))
     }
 
     /// With another place to get kernels from.
-    pub fn with_archive(store: Store, paths: &Paths, agent: PathBuf, archive: Arc<dyn Archive>) -> Self {
+    pub fn with_archive(
+        store: Store,
+        paths: &Paths,
+        catalog: Catalog,
+        agent: PathBuf,
+        archive: Arc<dyn Archive>,
+    ) -> Self {
         Self {
             store,
             shelf: Shelf::new(paths.kernels()),
             flights: Flights::default(),
+            catalog,
             archive,
             initramfs: InitramfsCache::new(paths.initramfs()),
             agent: Agent::new(agent),
@@ -94,12 +102,13 @@ impl KernelService {
     /// # Errors
     ///
     /// When the store cannot be read.
-    pub fn list(&self, available: bool) -> Result<Vec<Kernel>, KernelError> {
+    pub async fn list(&self, available: bool) -> Result<Vec<Kernel>, KernelError> {
         let rows = self.store.kernels()?;
         let mut kernels = rows.iter().map(|row| self.describe(row)).collect::<Result<Vec<_>, _>>()?;
         if available {
             let missing = |entry: &&Entry| !rows.iter().any(|row| row.name == entry.name);
-            kernels.extend(catalog::kernels().iter().filter(missing).map(describe_entry));
+            let entries = self.catalog.entries(Kind::Kernel, &Reporter::unwatched()).await;
+            kernels.extend(entries.iter().filter(missing).map(describe_entry));
         }
         kernels.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(kernels)
@@ -110,11 +119,14 @@ impl KernelService {
     /// # Errors
     ///
     /// When it is neither here nor in the catalog.
-    pub fn show(&self, name: &str) -> Result<Kernel, KernelError> {
+    pub async fn show(&self, name: &str) -> Result<Kernel, KernelError> {
         if let Some(row) = self.store.kernel(name)? {
             return self.describe(&row);
         }
-        catalog::find(catalog::kernels(), name).map(describe_entry).ok_or_else(|| unknown(name))
+        match self.catalog.find(Kind::Kernel, name, &Reporter::unwatched()).await {
+            Some(entry) => Ok(describe_entry(&entry)),
+            None => Err(self.unknown(name).await),
+        }
     }
 
     /// Removes a kernel from this host.
@@ -123,14 +135,18 @@ impl KernelService {
     ///
     /// When it is not here, or a VM uses it.
     pub async fn delete(&self, name: &str) -> Result<(), KernelError> {
-        let Some(row) = self.store.kernel(name)? else { return Err(not_here(name)) };
+        let Some(row) = self.store.kernel(name)? else { return Err(self.not_here(name).await) };
         if self.store.delete_unused_kernel(&row.id)? {
             self.remove_files(&row).await;
             return Ok(());
         }
         let users = self.store.kernel_users(&row.id)?;
         // Somebody else may have deleted it just now.
-        Err(if users.is_empty() { not_here(name) } else { KernelError::InUse { name: name.into(), users } })
+        Err(if users.is_empty() {
+            self.not_here(name).await
+        } else {
+            KernelError::InUse { name: name.into(), users }
+        })
     }
 
     /// The ELF file to boot.
@@ -199,6 +215,20 @@ impl KernelService {
             used_by: self.store.kernel_users(&row.id)?,
         })
     }
+
+    pub(super) async fn unknown(&self, name: &str) -> KernelError {
+        KernelError::Unknown { name: name.into(), hint: self.catalog.hint(Kind::Kernel, name).await }
+    }
+
+    async fn not_here(&self, name: &str) -> KernelError {
+        match self.catalog.find(Kind::Kernel, name, &Reporter::unwatched()).await {
+            Some(_) => KernelError::Unknown {
+                name: name.into(),
+                hint: "it is in the catalog, but not on this host".into(),
+            },
+            None => self.unknown(name).await,
+        }
+    }
 }
 
 fn describe_entry(entry: &Entry) -> Kernel {
@@ -211,19 +241,5 @@ fn describe_entry(entry: &Entry) -> Kernel {
         sha256: None,
         created_at_unix_ms: None,
         used_by: Vec::new(),
-    }
-}
-
-pub(super) fn unknown(name: &str) -> KernelError {
-    KernelError::Unknown { name: name.into(), hint: catalog::hint(catalog::kernels(), name) }
-}
-
-fn not_here(name: &str) -> KernelError {
-    match catalog::find(catalog::kernels(), name) {
-        Some(_) => KernelError::Unknown {
-            name: name.into(),
-            hint: "it is in the catalog, but not on this host".into(),
-        },
-        None => unknown(name),
     }
 }

@@ -7,6 +7,7 @@ use banger_api::ErrorCode;
 
 use super::*;
 use crate::artifact::fake::{FakeArchive, Tar, cancelled, vm};
+use crate::catalog::Catalog;
 use crate::paths::Paths;
 use crate::store::{KernelRow, Store};
 
@@ -52,7 +53,8 @@ fn home() -> Home {
     let agent = dir.path().join("banger-agent");
     fs::write(&agent, "first agent").unwrap();
     let archive = Arc::new(FakeArchive::new(Tar::Whole));
-    let kernels = KernelService::with_archive(store.clone(), &paths, agent, archive.clone());
+    let kernels =
+        KernelService::with_archive(store.clone(), &paths, Catalog::builtin(), agent, archive.clone());
     Home { dir, store, archive, kernels }
 }
 
@@ -135,8 +137,8 @@ async fn a_missing_agent_and_a_missing_file_say_where_they_belong() {
     fs::remove_file(home.kernels.modules_disk(&row(ID))).unwrap();
     let error = home.kernels.initramfs(&row(ID)).await.unwrap_err();
     assert!(error.to_string().ends_with(&format!("kernels/{ID}/modules.ext4 is gone")), "{error}");
-    assert!(!home.kernels.show(&row(ID).name).unwrap().local);
-    assert!(home.kernels.show(&row(OTHER_ID).name).unwrap().local);
+    assert!(!home.kernels.show(&row(ID).name).await.unwrap().local);
+    assert!(home.kernels.show(&row(OTHER_ID).name).await.unwrap().local);
 }
 
 #[tokio::test]
@@ -151,7 +153,7 @@ async fn a_used_kernel_stays_and_an_unused_one_goes_with_its_initramfs() {
     home.kernels.delete(&row(ID).name).await.unwrap();
     assert!(!home.dir.path().join("kernels").join(ID).exists());
     assert_eq!(home.cached(), Vec::<PathBuf>::new());
-    assert_eq!(home.kernels.list(false).unwrap().len(), 1);
+    assert_eq!(home.kernels.list(false).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -182,6 +184,6 @@ async fn a_tar_without_a_kernel_is_refused_and_leaves_nothing() {
         assert!(result.is_err(), "{tar:?}");
         assert_eq!(fs::read_dir(home.dir.path().join("kernels")).unwrap().count(), 2, "{tar:?}");
     }
-    assert!(!home.kernels.show("debian-6.1").unwrap().local);
+    assert!(!home.kernels.show("debian-6.1").await.unwrap().local);
     assert_eq!(home.store.kernels().unwrap().len(), 2);
 }

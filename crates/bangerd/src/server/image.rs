@@ -15,7 +15,7 @@ pub(super) async fn list(
     State(app): State<AppState>,
     Params(which): Params<ListImages>,
 ) -> Answer<Vec<Image>> {
-    Ok(Json(app.services.images.list(which.available)?))
+    Ok(Json(app.services.images.list(which.available).await?))
 }
 
 /// One image, on this host or in the catalog.
@@ -24,7 +24,7 @@ pub(super) async fn list(
     responses((status = 200, body = Image), (status = 404, body = ApiError))
 )]
 pub(super) async fn show(State(app): State<AppState>, Path(name): Path<String>) -> Answer<Image> {
-    Ok(Json(app.services.images.show(&name)?))
+    Ok(Json(app.services.images.show(&name).await?))
 }
 
 /// Gets a image of the catalog. Answers with events; the result is the image.
@@ -37,7 +37,7 @@ pub(super) async fn pull(State(app): State<AppState>, body: Body<PullImage>) -> 
     let operation = app.operations().spawn(format!("pull image {name}"), |reporter| async move {
         let shown = async {
             let row = services.images.pull(&name, &reporter).await?;
-            services.images.show(&row.name)
+            services.images.show(&row.name).await
         };
         let image = shown.await.map_err(|error| image_error(&error))?;
         serde_json::to_value(image).map_err(|error| ApiError::from_error(ErrorCode::Failed, &error))

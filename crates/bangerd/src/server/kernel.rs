@@ -15,7 +15,7 @@ pub(super) async fn list(
     State(app): State<AppState>,
     Params(which): Params<ListKernels>,
 ) -> Answer<Vec<Kernel>> {
-    Ok(Json(app.services.kernels.list(which.available)?))
+    Ok(Json(app.services.kernels.list(which.available).await?))
 }
 
 /// One kernel, on this host or in the catalog.
@@ -24,7 +24,7 @@ pub(super) async fn list(
     responses((status = 200, body = Kernel), (status = 404, body = ApiError))
 )]
 pub(super) async fn show(State(app): State<AppState>, Path(name): Path<String>) -> Answer<Kernel> {
-    Ok(Json(app.services.kernels.show(&name)?))
+    Ok(Json(app.services.kernels.show(&name).await?))
 }
 
 /// Gets a kernel of the catalog. Answers with events; the result is the kernel.
@@ -37,7 +37,7 @@ pub(super) async fn pull(State(app): State<AppState>, body: Body<PullKernel>) ->
     let operation = app.operations().spawn(format!("pull kernel {name}"), |reporter| async move {
         let shown = async {
             let row = services.kernels.pull(&name, &reporter).await?;
-            services.kernels.show(&row.name)
+            services.kernels.show(&row.name).await
         };
         let kernel = shown.await.map_err(|error| kernel_error(&error))?;
         serde_json::to_value(kernel).map_err(|error| ApiError::from_error(ErrorCode::Failed, &error))

@@ -12,6 +12,7 @@ use super::access::{OwnUserListener, not_done_there, nothing_there, same_build};
 use super::router;
 use super::state::{AppState, Sessions};
 use super::workspace::Patches;
+use crate::catalog::Catalog;
 use crate::config::{Config, HostSize};
 use crate::image::{ImageError, ImageService};
 use crate::kernel::{AgentError, KernelError, KernelService, agent_path};
@@ -88,8 +89,9 @@ pub async fn run(paths: Paths, config: Config) -> Result<(), ServeError> {
 
 async fn assemble(paths: Paths, config: Config) -> Result<AppState, ServeError> {
     let store = Store::open(&paths.database())?;
-    let images = ImageService::new(store.clone(), &paths);
-    let kernels = KernelService::new(store.clone(), &paths, agent_path()?);
+    let catalog = Catalog::builtin();
+    let images = ImageService::new(store.clone(), &paths, catalog.clone());
+    let kernels = KernelService::new(store.clone(), &paths, catalog, agent_path()?);
     images.recover().await?;
     kernels.recover().await?;
     let dir = paths.patches();

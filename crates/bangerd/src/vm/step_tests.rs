@@ -25,6 +25,7 @@ use super::registry::Services;
 use super::start::{self, Start};
 use super::steps::{self, Step, StepFuture, nothing_to_undo};
 use super::{VmError, stop};
+use crate::catalog::Catalog;
 use crate::config::{Config, FileSync, HostSize, Setting};
 use crate::identity::{VmId, VmName};
 use crate::image::ImageService;
@@ -83,8 +84,8 @@ impl Bench {
         let services = Services {
             config: Config { file_sync: synced, ..Config::builtin(&paths.config_file) },
             host: HostSize { cpus: 2, memory_mib: 4096 },
-            images: ImageService::new(store.clone(), &paths),
-            kernels: KernelService::new(store.clone(), &paths, agent),
+            images: ImageService::new(store.clone(), &paths, Catalog::builtin()),
+            kernels: KernelService::new(store.clone(), &paths, Catalog::builtin(), agent),
             // Not a program that can probe for KVM: then it is emulation.
             accelerator: Accelerator::new("/bin/false".into()),
             qemu: Qemu::new(vmm, None),
