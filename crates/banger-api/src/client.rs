@@ -14,7 +14,7 @@ use tokio::net::UnixStream;
 
 use crate::daemon::{DaemonStatus, StopDaemon};
 use crate::files::{FileAt, FileStat, Unpack, Unpacked};
-use crate::image::{Image, ListImages, PullImage};
+use crate::image::{Image, ImportImage, ListImages, PruneImages, PrunedImages, PullImage};
 use crate::kernel::{Kernel, ListKernels, PullKernel};
 use crate::operation::Operation;
 use crate::socket::{SocketDirError, private_runtime_dir};
@@ -207,6 +207,20 @@ impl Client {
     /// Result: [`Image`].
     pub async fn image_pull(&self, which: &PullImage) -> Result<EventStream, ClientError> {
         self.operation(Method::POST, "/v1/images/pull", which).await
+    }
+
+    /// Result: [`Image`].
+    pub async fn image_import(&self, what: &ImportImage) -> Result<EventStream, ClientError> {
+        self.operation(Method::POST, "/v1/images/import", what).await
+    }
+
+    /// Result: [`Image`].
+    pub async fn image_promote(&self, name: &str) -> Result<EventStream, ClientError> {
+        self.operation(Method::POST, &path(&["images", name, "promote"]), &()).await
+    }
+
+    pub async fn images_prune(&self, how: PruneImages) -> Result<PrunedImages, ClientError> {
+        self.json(Method::POST, "/v1/images/prune", &how).await
     }
 
     pub async fn image_delete(&self, name: &str) -> Result<(), ClientError> {

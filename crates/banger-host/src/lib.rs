@@ -7,9 +7,9 @@
 //! |---|---|
 //! | programs | [`command`] (foreground tools), [`process`] (what outlives the daemon), [`sandbox`] (what a VMM may touch) |
 //! | the host | [`system`], [`tsc`], [`kvm`] |
-//! | files | [`files`], [`staging`], [`walk`], [`worktree`] |
+//! | files | [`files`], [`staging`], [`sparse_copy`], [`walk`], [`worktree`] |
 //! | kernels | [`kernel_image`], [`modules`], [`initramfs`] |
-//! | disks | [`debian`] (archive to tar), [`tar_source`] (tar to entries), [`ext4`] (entries to image), [`work_disk`] |
+//! | disks | [`debian`] (archive to tar), [`tar_source`] (tar to entries), [`ext4`] (entries to image), [`work_disk`], [`image_format`] (what a file of the user's is) |
 
 pub mod command;
 pub mod debian;
@@ -19,6 +19,7 @@ mod file_content;
 mod file_tree;
 pub mod files;
 pub mod git;
+pub mod image_format;
 pub mod initramfs;
 pub mod kernel_image;
 pub mod kvm;
@@ -26,6 +27,7 @@ mod module_signature;
 pub mod modules;
 pub mod process;
 pub mod sandbox;
+pub mod sparse_copy;
 pub mod staging;
 pub mod system;
 pub mod tar_source;

@@ -1,10 +1,15 @@
-use banger_api::image::{Image, ListImages, PullImage};
+mod get;
+mod prune;
+
+use banger_api::image::{Image, ImageConfig, ListImages};
 use clap::{Args, Subcommand};
 
+use self::get::{ImportArgs, PullArgs};
+use self::prune::PruneArgs;
+
 use super::many::{each, first_of_each};
-use super::operation::{Followed, ProgressArgs, catch_signals, follow};
+use super::operation::ProgressArgs;
 use super::{Outcome, block_on};
-use crate::error::CommandError;
 use crate::{daemon, ui};
 
 #[derive(Debug, Subcommand)]
@@ -19,8 +24,12 @@ pub(crate) enum ImageCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Get an image of the catalog
-    Pull {
+    /// Get an image of the catalog, or from an OCI registry
+    Pull(PullArgs),
+    /// Make an image of a local file
+    Import(ImportArgs),
+    /// Copy the file of an image that is used in place, so that it can go
+    Promote {
         name: String,
         #[command(flatten)]
         progress: ProgressArgs,
@@ -31,6 +40,8 @@ pub(crate) enum ImageCommand {
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
+    /// Remove images that no VM uses, and downloads that no image needs
+    Prune(PruneArgs),
 }
 
 #[derive(Debug, Args)]
@@ -51,8 +62,11 @@ pub(crate) fn run(command: ImageCommand) -> Outcome {
         match command {
             ImageCommand::List(args) => list(&args).await,
             ImageCommand::Show { name, json } => show(&name, json).await,
-            ImageCommand::Pull { name, progress } => pull(name, progress).await,
+            ImageCommand::Pull(args) => get::pull(args).await,
+            ImageCommand::Import(args) => get::import(args).await,
+            ImageCommand::Promote { name, progress } => get::promote(&name, progress).await,
             ImageCommand::Delete { names } => delete(names).await,
+            ImageCommand::Prune(args) => prune::run(args).await,
         }
     })
 }
@@ -101,21 +115,26 @@ async fn show(name: &str, json: bool) -> Outcome {
         .with("on this host", if image.local { "yes" } else { "no" })
         .with_some("size", image.size_bytes.map(ui::bytes))
         .with_some("on disk", image.disk_used_bytes.map(ui::bytes))
+        .with_some("in place", image.in_place.as_ref())
+        .with_some("reference", image.reference.as_ref())
         .with_some("sha256", image.sha256.as_ref())
         .with_some("created", image.created_at_unix_ms.map(ui::ago))
+        .with_some("kernel", image.kernel.as_ref())
         .with("used by", super::vm::names(&image.used_by));
-    ui::print(fields)?;
+    ui::print(with_config(fields, &image.config))?;
     Ok(0)
 }
 
-async fn pull(name: String, progress: ProgressArgs) -> Outcome {
-    let client = daemon::connect().await?;
-    let mut signals = catch_signals()?;
-    let mut stream = client.image_pull(&PullImage { name }).await?;
-    match follow::<Image>(&client, &mut stream, progress.verbosity(), &mut signals).await? {
-        Followed::Done(image) => ui::line(&image.name).map(|()| 0),
-        Followed::Interrupted { by, .. } => Err(CommandError::Quiet { exit_code: by.exit_code() }),
-    }
+/// Adds what an image's maker says of it, as far as he does.
+fn with_config(fields: ui::Fields, config: &ImageConfig) -> ui::Fields {
+    let list = |words: &[String]| (!words.is_empty()).then(|| words.join(" "));
+    fields
+        .with_some("environment", list(&config.env))
+        .with_some("workdir", config.working_dir.as_ref())
+        .with_some("user", config.user.as_ref())
+        .with_some("entrypoint", list(&config.entrypoint))
+        .with_some("command", list(&config.cmd))
+        .with_some("ports", list(&config.exposed_ports))
 }
 
 async fn delete(names: Vec<String>) -> Outcome {

@@ -11,7 +11,7 @@ mod time;
 
 pub(crate) use error::print_error;
 pub(crate) use patch::Colouring;
-pub(crate) use print::{hint, json, line, note, print, raw, say};
+pub(crate) use print::{ask, hint, json, line, note, print, raw, say};
 pub(crate) use progress::{Progress, Verbosity};
 pub(crate) use size::{bytes, memory, parse_mib};
 pub(crate) use style::{BAD, DIM, GOOD, WARN, clean, file_name, paint};

@@ -48,6 +48,12 @@ pub(crate) fn say(text: impl std::fmt::Display) {
     let _ = writeln!(err, "{text}");
 }
 
+/// Asks a question on stderr, whose answer goes on the same line.
+pub(crate) fn ask(question: &str) {
+    let mut err = anstream::stderr().lock();
+    let _ = write!(err, "{question}").and_then(|()| err.flush());
+}
+
 /// Says below a note which command does what.
 pub(crate) fn hint(does: &str, command: impl std::fmt::Display) {
     let mut err = anstream::stderr().lock();

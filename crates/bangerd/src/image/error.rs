@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use banger_api::ErrorCode;
 
+use super::{ImageNameError, ImportError};
 use crate::artifact::ArtifactError;
 use crate::store::StoreError;
 
@@ -14,6 +15,14 @@ pub enum ImageError {
     InUse { name: String, users: Vec<String> },
     #[error("image {name} is damaged: {} is gone or not what it was", path.display())]
     Lost { name: String, path: PathBuf, users: Vec<String> },
+    #[error("an image cannot be called {name:?}")]
+    Name { name: String, source: ImageNameError },
+    #[error("there is an image {name} already")]
+    NameTaken { name: String },
+    #[error("image {name} is not used in place: its file is banger's own")]
+    Managed { name: String },
+    #[error("could not make an image of {}", path.display())]
+    Import { path: PathBuf, source: ImportError },
     #[error("could not get image {name}")]
     Get { name: String, source: ArtifactError },
     #[error("could not clean up among the images")]
@@ -26,7 +35,11 @@ impl ImageError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Unknown { .. } => ErrorCode::NotFound,
-            Self::InUse { .. } | Self::Lost { .. } => ErrorCode::Refused,
+            Self::InUse { .. } | Self::Lost { .. } | Self::NameTaken { .. } | Self::Managed { .. } => {
+                ErrorCode::Refused
+            }
+            Self::Name { .. } => ErrorCode::Usage,
+            Self::Import { source, .. } => source.code(),
             Self::Get { source, .. } | Self::Recover(source) => source.code(),
             Self::Store(_) => ErrorCode::Failed,
         }
@@ -43,7 +56,15 @@ impl ImageError {
                 users.join(" ")
             )),
             Self::Get { source, .. } | Self::Recover(source) => source.hint(),
-            Self::Store(_) => None,
+            Self::Name { .. } => Some(
+                "a name has letters, digits, and any of . _ - : / @, and begins with a letter or digit"
+                    .into(),
+            ),
+            Self::NameTaken { name } => {
+                Some(format!("choose another name, or `banger image delete {name}` first"))
+            }
+            Self::Import { source, .. } => source.hint().map(Into::into),
+            Self::Managed { .. } | Self::Store(_) => None,
         }
     }
 }

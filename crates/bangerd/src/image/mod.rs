@@ -1,10 +1,21 @@
 //! Images: read-only ext4 root filesystems, shared by all VMs that start from them.
+//!
+//! Whatever one is made from, it goes the same way: a file in a staging directory, then its own directory, then a row with its
+//! name ([`publish`]).
 
 mod error;
+mod import;
+mod name;
+mod prune;
+mod publish;
 mod pull;
+mod rootfs;
 mod service;
 #[cfg(test)]
 mod tests;
 
 pub use error::ImageError;
+pub use import::{ImportError, ImportRequest};
+pub use name::ImageNameError;
+pub use pull::PullRequest;
 pub use service::ImageService;

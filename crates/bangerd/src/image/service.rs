@@ -1,10 +1,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use banger_api::image::Image;
+use banger_api::image::{Image, ImageConfig};
 use banger_host::ext4::ImageSize;
 
 use super::ImageError;
+use super::import::is_as_imported;
+use super::pull::familiar;
 use crate::artifact::{Archive, DebianArchive, Flights, Shelf};
 use crate::catalog::{Catalog, Entry, Kind};
 use crate::operation::Reporter;
@@ -47,37 +49,10 @@ impl ImageService {
     ///
     /// When something cannot be removed.
     pub async fn recover(&self) -> Result<Vec<PathBuf>, ImageError> {
-        let known = self.store.images()?.into_iter().map(|row| row.id).collect();
+        // What lies here of an image that is used in place is a copy that was never finished.
+        let managed = self.store.images()?.into_iter().filter(|row| row.details.in_place.is_none());
+        let known = managed.map(|row| row.id).collect();
         self.shelf.recover(&known).await.map_err(ImageError::Recover)
-    }
-
-    /// The image of that name: at once when it is on this host, else it is pulled.
-    ///
-    /// # Errors
-    ///
-    /// When it is not here and cannot be pulled either.
-    pub async fn ensure(&self, name: &str, reporter: &Reporter) -> Result<ImageRow, ImageError> {
-        match self.local(name)? {
-            Some(row) => Ok(row),
-            None => self.get(name, reporter).await,
-        }
-    }
-
-    /// Gets an image of the catalog onto this host. One that is here stays as it is.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be built; nothing of it is left then.
-    pub async fn pull(&self, name: &str, reporter: &Reporter) -> Result<ImageRow, ImageError> {
-        match self.local(name)? {
-            Some(row) => {
-                reporter.notice(format!(
-                    "image {name} is on this host already; delete it first to build it anew"
-                ));
-                Ok(row)
-            }
-            None => self.get(name, reporter).await,
-        }
     }
 
     /// The images on this host; with `available` those of the catalog that could be, as well.
@@ -103,7 +78,7 @@ impl ImageService {
     ///
     /// When it is neither here nor in the catalog.
     pub async fn show(&self, name: &str) -> Result<Image, ImageError> {
-        if let Some(row) = self.store.image(name)? {
+        if let Some(row) = self.find(name)? {
             return self.describe(&row);
         }
         match self.catalog.find(Kind::Image, name, &Reporter::unwatched()).await {
@@ -118,7 +93,7 @@ impl ImageService {
     ///
     /// When it is not here, or a VM uses it.
     pub async fn delete(&self, name: &str) -> Result<(), ImageError> {
-        let Some(row) = self.store.image(name)? else { return Err(self.not_here(name).await) };
+        let Some(row) = self.find(name)? else { return Err(self.not_here(name).await) };
         if self.store.delete_unused_image(&row.id)? {
             self.shelf.remove(&row.id).await;
             return Ok(());
@@ -134,7 +109,10 @@ impl ImageService {
 
     /// The image's file; see [`Self::usable_file`] for whether it is there.
     pub fn file(&self, row: &ImageRow) -> PathBuf {
-        self.shelf.dir(&row.id).join(FILE)
+        match &row.details.in_place {
+            Some(in_place) => in_place.path.clone(),
+            None => self.shelf.dir(&row.id).join(FILE),
+        }
     }
 
     /// The image's file, when it is there in its full size.
@@ -146,9 +124,17 @@ impl ImageService {
         if self.is_whole(row) { Ok(self.file(row)) } else { Err(self.lost(row)?) }
     }
 
+    /// What is known of the image of that name, whole or not. `alpine` is found as `alpine:latest` as well.
+    pub(super) fn find(&self, name: &str) -> Result<Option<ImageRow>, ImageError> {
+        match self.store.image(name)? {
+            Some(row) => Ok(Some(row)),
+            None => Ok(familiar(name).map(|name| self.store.image(&name)).transpose()?.flatten()),
+        }
+    }
+
     /// The image of that name, when it is on this host and whole.
     pub(super) fn local(&self, name: &str) -> Result<Option<ImageRow>, ImageError> {
-        Ok(self.store.image(name)?.filter(|row| self.is_whole(row)))
+        Ok(self.find(name)?.filter(|row| self.is_whole(row)))
     }
 
     pub(super) fn lost(&self, row: &ImageRow) -> Result<ImageError, ImageError> {
@@ -156,8 +142,18 @@ impl ImageService {
         Ok(ImageError::Lost { name: row.name.clone(), path: self.file(row), users })
     }
 
-    fn is_whole(&self, row: &ImageRow) -> bool {
+    pub(super) fn is_whole(&self, row: &ImageRow) -> bool {
+        if let Some(in_place) = &row.details.in_place {
+            return is_as_imported(in_place, row.size_bytes);
+        }
         self.file(row).metadata().is_ok_and(|meta| meta.is_file() && meta.len() == row.size_bytes)
+    }
+
+    fn disk_used_bytes(&self, row: &ImageRow) -> u64 {
+        match &row.details.in_place {
+            Some(in_place) => banger_host::files::allocated_bytes(&in_place.path).unwrap_or(0),
+            None => self.shelf.disk_used_bytes(&row.id),
+        }
     }
 
     fn describe(&self, row: &ImageRow) -> Result<Image, ImageError> {
@@ -166,10 +162,14 @@ impl ImageService {
             local: self.is_whole(row),
             source: row.source.clone(),
             size_bytes: Some(row.size_bytes),
-            disk_used_bytes: Some(self.shelf.disk_used_bytes(&row.id)),
-            sha256: Some(row.sha256.clone()),
+            disk_used_bytes: Some(self.disk_used_bytes(row)),
+            sha256: Some(row.sha256.clone()).filter(|sha256| !sha256.is_empty()),
             created_at_unix_ms: Some(row.created_at_unix_ms),
             used_by: self.store.image_users(&row.id)?,
+            reference: row.details.reference.clone(),
+            kernel: row.details.kernel.clone(),
+            in_place: row.details.in_place.as_ref().map(|file| file.path.display().to_string()),
+            config: row.details.config.clone(),
         })
     }
 
@@ -177,7 +177,7 @@ impl ImageService {
         ImageError::Unknown { name: name.into(), hint: self.catalog.hint(Kind::Image, name).await }
     }
 
-    async fn not_here(&self, name: &str) -> ImageError {
+    pub(super) async fn not_here(&self, name: &str) -> ImageError {
         match self.catalog.find(Kind::Image, name, &Reporter::unwatched()).await {
             Some(_) => ImageError::Unknown {
                 name: name.into(),
@@ -198,5 +198,9 @@ fn describe_entry(entry: &Entry) -> Image {
         sha256: None,
         created_at_unix_ms: None,
         used_by: Vec::new(),
+        reference: None,
+        kernel: None,
+        in_place: None,
+        config: ImageConfig::default(),
     }
 }

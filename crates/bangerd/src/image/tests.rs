@@ -70,7 +70,8 @@ async fn two_at_once_build_one_image_that_then_only_is_read() {
     assert_eq!(row.sha256, *home.archive.sha256.lock().unwrap());
 
     let images = home.images.clone();
-    let (again, events) = reported(move |reporter| async move { images.pull(NAME, &reporter).await }).await;
+    let (again, events) =
+        reported(move |reporter| async move { images.pull(&PullRequest::of(NAME), &reporter).await }).await;
     assert_eq!(again.unwrap(), row);
     assert!(events.iter().any(|event| matches!(event, Event::Notice { text } if text.contains("already"))));
     assert_eq!(home.images.recover().await.unwrap(), Vec::<PathBuf>::new());
@@ -89,14 +90,17 @@ async fn a_failed_build_leaves_nothing_and_can_be_repeated() {
     ] {
         home.archive.set(tar);
         let images = home.images.clone();
-        let (result, _) =
-            cancelled(&home.archive, move |reporter| async move { images.pull(NAME, &reporter).await }).await;
+        let (result, _) = cancelled(&home.archive, move |reporter| async move {
+            images.pull(&PullRequest::of(NAME), &reporter).await
+        })
+        .await;
         assert_eq!(result.unwrap_err().code(), code, "{tar:?}");
         assert_eq!((home.shelf(), home.store.images().unwrap()), (vec![], vec![]), "{tar:?}");
     }
     home.archive.set(Tar::Whole);
     let images = home.images.clone();
-    let (result, _) = reported(move |reporter| async move { images.pull(NAME, &reporter).await }).await;
+    let (result, _) =
+        reported(move |reporter| async move { images.pull(&PullRequest::of(NAME), &reporter).await }).await;
     assert_eq!(home.shelf(), [result.unwrap().id]);
 }
 
@@ -130,7 +134,8 @@ async fn a_lost_file_is_noticed_and_built_anew_unless_vms_build_upon_it() {
 async fn a_used_image_stays_and_an_unused_one_goes() {
     let home = home(Tar::Whole);
     let images = home.images.clone();
-    let (pulled, _) = reported(move |reporter| async move { images.pull(NAME, &reporter).await }).await;
+    let (pulled, _) =
+        reported(move |reporter| async move { images.pull(&PullRequest::of(NAME), &reporter).await }).await;
     let image = pulled.unwrap();
     for (id, name) in [("0123456789ab", "brave-otter"), ("0123456789ac", "calm-otter")] {
         home.store.insert_vm(&vm(id, name, Some(&image.id), None)).unwrap();

@@ -1,13 +1,16 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use banger_api::image::{Image, ListImages, PullImage};
+use banger_api::image::{Image, ImportImage, ListImages, PruneImages, PrunedImages, PullImage};
 use banger_api::{ApiError, ErrorCode, Event};
 
 use super::access::{Body, Params};
 use super::error::{Answer, Failure, image_error};
 use super::operation::event_stream;
 use super::state::AppState;
+use crate::image::{ImageError, ImageService, ImportRequest, PullRequest};
+use crate::operation::Reporter;
+use crate::store::ImageRow;
 
 /// The images on this host, and those of the catalog when asked for.
 #[utoipa::path(get, path = "/v1/images", params(ListImages), responses((status = 200, body = [Image])))]
@@ -27,25 +30,81 @@ pub(super) async fn show(State(app): State<AppState>, Path(name): Path<String>) 
     Ok(Json(app.services.images.show(&name).await?))
 }
 
-/// Gets a image of the catalog. Answers with events; the result is the image.
+/// Gets an image of the catalog or from an OCI registry. Answers with events; the result is the image.
 #[utoipa::path(
     post, path = "/v1/images/pull", request_body = PullImage,
     responses((status = 200, body = Event, content_type = "application/x-ndjson"))
 )]
 pub(super) async fn pull(State(app): State<AppState>, body: Body<PullImage>) -> Result<Response, Failure> {
-    let (services, name) = (app.services.clone(), body.0.name);
-    let operation = app.operations().spawn(format!("pull image {name}"), |reporter| async move {
-        let shown = async {
-            let row = services.images.pull(&name, &reporter).await?;
-            services.images.show(&row.name).await
-        };
+    let PullImage { name, save_as, size_mib, kernel, insecure } = body.0;
+    let what = format!("pull image {name}");
+    let request = PullRequest { name, save_as, size_mib, kernel, insecure };
+    Ok(image_operation(&app, what, |images, reporter| async move { images.pull(&request, &reporter).await }))
+}
+
+/// Makes an image of a local file. Answers with events; the result is the image.
+#[utoipa::path(
+    post, path = "/v1/images/import", request_body = ImportImage,
+    responses((status = 200, body = Event, content_type = "application/x-ndjson"))
+)]
+pub(super) async fn import(
+    State(app): State<AppState>,
+    body: Body<ImportImage>,
+) -> Result<Response, Failure> {
+    let ImportImage { name, path, in_place, size_mib, kernel } = body.0;
+    if !path.starts_with('/') {
+        return Err(ApiError::new(ErrorCode::Usage, format!("the path {path} is not absolute")).into());
+    }
+    let what = format!("import image {name}");
+    let request = ImportRequest { name, path: path.into(), in_place, size_mib, kernel };
+    Ok(image_operation(
+        &app,
+        what,
+        |images, reporter| async move { images.import(&request, &reporter).await },
+    ))
+}
+
+/// Makes a copy of banger's own of an image that is used in place. Answers with events; the result is the image.
+#[utoipa::path(
+    post, path = "/v1/images/{name}/promote",
+    responses((status = 200, body = Event, content_type = "application/x-ndjson"))
+)]
+pub(super) async fn promote(
+    State(app): State<AppState>,
+    Path(name): Path<String>,
+) -> Result<Response, Failure> {
+    let what = format!("promote image {name}");
+    Ok(image_operation(&app, what, |images, reporter| async move { images.promote(&name, &reporter).await }))
+}
+
+/// Runs work that ends with an image, and shows that.
+fn image_operation<F>(
+    app: &AppState,
+    what: String,
+    work: impl FnOnce(ImageService, Reporter) -> F + Send + 'static,
+) -> Response
+where
+    F: Future<Output = Result<ImageRow, ImageError>> + Send + 'static,
+{
+    let images = app.services.images.clone();
+    let operation = app.operations().spawn(what, |reporter| async move {
+        let shown = async { images.show(&work(images.clone(), reporter).await?.name).await };
         let image = shown.await.map_err(|error| image_error(&error))?;
         serde_json::to_value(image).map_err(|error| ApiError::from_error(ErrorCode::Failed, &error))
     });
-    Ok(event_stream(operation, None))
+    event_stream(operation, None)
 }
 
-/// Removes a image from this host, unless a VM uses it.
+/// Removes images that no VM uses, and downloads that no image needs; or tells which those are.
+#[utoipa::path(
+    post, path = "/v1/images/prune", request_body = PruneImages,
+    responses((status = 200, body = PrunedImages))
+)]
+pub(super) async fn prune(State(app): State<AppState>, body: Body<PruneImages>) -> Answer<PrunedImages> {
+    Ok(Json(app.services.images.prune(body.0.dry_run).await?))
+}
+
+/// Removes an image from this host, unless a VM uses it.
 #[utoipa::path(
     delete, path = "/v1/images/{name}",
     responses((status = 200), (status = 404, body = ApiError), (status = 409, body = ApiError))

@@ -1,0 +1,103 @@
+//! The ways to an image: `pull`, `import`, `promote`.
+
+use std::path::{Path, PathBuf};
+
+use banger_api::image::{Image, ImportImage, PullImage};
+use banger_api::{Client, EventStream};
+use clap::Args;
+
+use crate::cmd::Outcome;
+use crate::cmd::operation::{Followed, ProgressArgs, catch_signals, follow};
+use crate::error::CommandError;
+use crate::{daemon, ui};
+
+#[derive(Debug, Args)]
+pub(crate) struct PullArgs {
+    /// A name of the catalog, else an OCI reference like debian:bookworm or ghcr.io/owner/name:tag
+    #[arg(value_name = "NAME")]
+    source: String,
+    /// What to call it here [default: what it is called there]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    #[command(flatten)]
+    filesystem: FilesystemArgs,
+    /// Talk to the registry over plain HTTP, or with a certificate that nobody vouches for
+    #[arg(long)]
+    insecure: bool,
+    #[command(flatten)]
+    progress: ProgressArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// What to call it
+    name: String,
+    /// An ext4 filesystem, a tarball of a root filesystem, or an image bundle
+    file: PathBuf,
+    /// Use the ext4 filesystem where it lies; nobody may write to it from then on
+    #[arg(long, conflicts_with = "size")]
+    in_place: bool,
+    #[command(flatten)]
+    filesystem: FilesystemArgs,
+    #[command(flatten)]
+    progress: ProgressArgs,
+}
+
+/// What a new image is like.
+#[derive(Debug, Args)]
+struct FilesystemArgs {
+    /// Size of its filesystem: 20G, 512M (MiB without unit) [default: what it holds and a quarter, at least 8G]
+    #[arg(long, value_name = "SIZE", value_parser = ui::parse_mib)]
+    size: Option<u64>,
+    /// The kernel of its VMs unless they ask for another
+    #[arg(long, value_name = "KERNEL")]
+    kernel_ref: Option<String>,
+}
+
+pub(super) async fn pull(args: PullArgs) -> Outcome {
+    let request = PullImage {
+        name: args.source,
+        save_as: args.name,
+        size_mib: args.filesystem.size,
+        kernel: args.filesystem.kernel_ref,
+        insecure: args.insecure,
+    };
+    let client = daemon::connect().await?;
+    finish(&client, client.image_pull(&request).await?, args.progress).await
+}
+
+pub(super) async fn import(args: ImportArgs) -> Outcome {
+    let request = ImportImage {
+        name: args.name,
+        path: absolute(&args.file)?,
+        in_place: args.in_place,
+        size_mib: args.filesystem.size,
+        kernel: args.filesystem.kernel_ref,
+    };
+    let client = daemon::connect().await?;
+    finish(&client, client.image_import(&request).await?, args.progress).await
+}
+
+pub(super) async fn promote(name: &str, progress: ProgressArgs) -> Outcome {
+    let client = daemon::connect().await?;
+    finish(&client, client.image_promote(name).await?, progress).await
+}
+
+/// Follows what makes an image, and prints its name.
+async fn finish(client: &Client, mut stream: EventStream, progress: ProgressArgs) -> Outcome {
+    let mut signals = catch_signals()?;
+    match follow::<Image>(client, &mut stream, progress.verbosity(), &mut signals).await? {
+        Followed::Done(image) => ui::line(&image.name).map(|()| 0),
+        Followed::Interrupted { by, .. } => Err(CommandError::Quiet { exit_code: by.exit_code() }),
+    }
+}
+
+/// The path as the daemon can find it, which has a working directory of its own.
+pub(crate) fn absolute(path: &Path) -> Result<String, CommandError> {
+    let absolute = std::path::absolute(path)
+        .map_err(|error| CommandError::io(format!("could not tell where {} is", path.display()), error))?;
+    absolute.into_os_string().into_string().map_err(|path| {
+        CommandError::usage(format!("the path {} is not UTF-8", path.display()))
+            .with_hint("rename the file, or import it from a link to it")
+    })
+}

@@ -1,0 +1,302 @@
+//! Files of the user's that become images: copied, or used where they lie.
+
+use std::fs::File;
+use std::ops::ControlFlow;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use banger_api::ErrorCode;
+use banger_api::operation::Stage;
+use banger_host::image_format::{ImageFormat, ImageFormatError, recognise};
+use banger_host::sparse_copy::{Piece, read_sparse, write_sparse};
+use banger_host::staging::StagingDir;
+use sha2::{Digest as _, Sha256};
+
+use super::publish::{Finished, protect, staged_file};
+use super::rootfs::Tarball;
+use super::{ImageError, ImageService, name};
+use crate::artifact::{ArtifactError, Shelf, Work, hex, in_staging};
+use crate::clock::unix_ms;
+use crate::operation::Reporter;
+use crate::store::{ImageDetails, ImageRow, InPlace};
+
+/// What to import.
+#[derive(Clone, Debug)]
+pub struct ImportRequest {
+    pub name: String,
+    /// Absolute: the daemon has a working directory of its own.
+    pub path: PathBuf,
+    /// Use the file where it lies, instead of a copy.
+    pub in_place: bool,
+    /// Of a new filesystem, in MiB.
+    pub size_mib: Option<u64>,
+    /// The kernel of its VMs when nobody asks for another.
+    pub kernel: Option<String>,
+}
+
+/// Why a file cannot become an image.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    #[error("it could not be {action}")]
+    File { action: &'static str, source: std::io::Error },
+    #[error("it is {what}, not a file")]
+    NoFile { what: &'static str },
+    #[error(transparent)]
+    Format(#[from] ImageFormatError),
+    #[error("a tarball cannot be used in place: it has to be made into a filesystem")]
+    TarInPlace,
+    #[error("its filesystem has a size already")]
+    SizeOfExt4,
+    #[error("it was changed while it was read")]
+    Changed,
+}
+
+impl ImportError {
+    pub(super) fn code(&self) -> ErrorCode {
+        match self {
+            Self::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ErrorCode::NotFound,
+            Self::File { .. } | Self::Changed => ErrorCode::Failed,
+            Self::TarInPlace | Self::SizeOfExt4 => ErrorCode::Usage,
+            Self::NoFile { .. } | Self::Format(_) => ErrorCode::Refused,
+        }
+    }
+
+    pub(super) fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Format(ImageFormatError::Other { fix, .. }) => fix,
+            Self::Format(ImageFormatError::Unknown) => {
+                "`docker export` and `tar -C DIR -c .` make tarballs of a root filesystem, `mke2fs -d` an ext4 filesystem"
+            }
+            Self::NoFile { what: "a directory" } => "pack it: tar -C DIR --numeric-owner --xattrs -cf FILE .",
+            Self::TarInPlace => "import it without --in-place",
+            Self::SizeOfExt4 => "import it without --size; `resize2fs FILE SIZE` changes its size",
+            Self::Changed => "wait until nobody writes to it, then import it again",
+            _ => return None,
+        })
+    }
+}
+
+/// A file of the user's, opened, and as it was then.
+struct Opened {
+    file: File,
+    path: PathBuf,
+    format: ImageFormat,
+    version: Version,
+}
+
+/// Tells a file that was changed from one that was not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Version {
+    len: u64,
+    mtime_unix_ns: i128,
+}
+
+impl Version {
+    fn of(meta: &std::fs::Metadata) -> Self {
+        let mtime_unix_ns = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
+        Self { len: meta.len(), mtime_unix_ns }
+    }
+}
+
+impl Opened {
+    fn new(path: &Path) -> Result<Self, ImportError> {
+        let failed = |action| move |source| ImportError::File { action, source };
+        // Opening a FIFO would wait for a writer.
+        let meta = path.metadata().map_err(failed("found"))?;
+        let kind = meta.file_type();
+        let what = match () {
+            () if kind.is_file() => None,
+            () if kind.is_dir() => Some("a directory"),
+            () if kind.is_block_device() => Some("a block device"),
+            () => Some("something else"),
+        };
+        if let Some(what) = what {
+            return Err(ImportError::NoFile { what });
+        }
+        let path = path.canonicalize().map_err(failed("found"))?;
+        let file = File::open(&path).map_err(failed("opened"))?;
+        let version = Version::of(&file.metadata().map_err(failed("read"))?);
+        let format = recognise(&file)?;
+        Ok(Self { file, path, format, version })
+    }
+
+    fn in_place(&self) -> InPlace {
+        InPlace { path: self.path.clone(), mtime_unix_ns: self.version.mtime_unix_ns }
+    }
+
+    /// # Errors
+    ///
+    /// When the file is another one now than when it was opened.
+    fn unchanged(&self) -> Result<(), ImportError> {
+        let now = self.file.metadata().map_err(|source| ImportError::File { action: "read", source })?;
+        if Version::of(&now) == self.version { Ok(()) } else { Err(ImportError::Changed) }
+    }
+}
+
+/// Is a file that is used in place still what it was?
+pub(super) fn is_as_imported(in_place: &InPlace, size_bytes: u64) -> bool {
+    in_place.path.metadata().is_ok_and(|meta| {
+        let now = Version::of(&meta);
+        meta.is_file() && now.len == size_bytes && now.mtime_unix_ns == in_place.mtime_unix_ns
+    })
+}
+
+impl ImageService {
+    /// Makes an image of a local file.
+    ///
+    /// # Errors
+    ///
+    /// When the name is taken or the file is none that an image can be made of. Nothing is left then.
+    pub async fn import(&self, request: &ImportRequest, reporter: &Reporter) -> Result<ImageRow, ImageError> {
+        name::check(&request.name)
+            .map_err(|source| ImageError::Name { name: request.name.clone(), source })?;
+        let failed = |source| ImageError::Import { path: request.path.clone(), source };
+        let path = request.path.clone();
+        let opened = tokio::task::spawn_blocking(move || Opened::new(&path)).await;
+        let opened = opened.map_err(|error| self.broken(&request.name, error))?.map_err(failed)?;
+        let _turn =
+            self.flights.turn(&request.name, reporter).await.map_err(|e| self.got(&request.name, e))?;
+        if self.store.image(&request.name)?.is_some() {
+            return Err(ImageError::NameTaken { name: request.name.clone() });
+        }
+        match opened.format {
+            ImageFormat::Ext4 { .. } if request.size_mib.is_some() => Err(failed(ImportError::SizeOfExt4)),
+            ImageFormat::Ext4 { .. } if request.in_place => self.register(request, &opened),
+            ImageFormat::Ext4 { size_bytes } => {
+                reporter.stage(Stage::Image, format!("copying {}", opened.path.display()));
+                let finished = self.copy(&request.name, opened, size_bytes, reporter).await?;
+                self.publish(&request.name, with_kernel(finished, request), None).await
+            }
+            ImageFormat::Tar(_) if request.in_place => Err(failed(ImportError::TarInPlace)),
+            ImageFormat::Tar(compression) => {
+                let tarball = Tarball { path: opened.path.clone(), compression };
+                let finished = self.convert(&request.name, tarball, request.size_mib, reporter).await?;
+                opened.unchanged().map_err(failed)?;
+                self.publish(&request.name, with_kernel(finished, request), None).await
+            }
+        }
+    }
+
+    /// Takes note of a file that is used where it lies.
+    fn register(&self, request: &ImportRequest, opened: &Opened) -> Result<ImageRow, ImageError> {
+        let row = ImageRow {
+            id: Shelf::new_id(),
+            name: request.name.clone(),
+            source: opened.path.display().to_string(),
+            size_bytes: opened.version.len,
+            // Reading it all would take as long as a copy, and says nothing of the file as it will be tomorrow.
+            sha256: String::new(),
+            created_at_unix_ms: unix_ms(),
+            details: ImageDetails {
+                in_place: Some(opened.in_place()),
+                kernel: request.kernel.clone(),
+                ..ImageDetails::default()
+            },
+        };
+        self.record(&row, None)?;
+        Ok(row)
+    }
+
+    /// Makes a copy of banger's own of an image that is used in place. Its VMs use the copy when they start next.
+    ///
+    /// # Errors
+    ///
+    /// When it is not used in place, or the file has changed. It is as it was then.
+    pub async fn promote(&self, name: &str, reporter: &Reporter) -> Result<ImageRow, ImageError> {
+        let _turn = self.flights.turn(name, reporter).await.map_err(|error| self.got(name, error))?;
+        let Some(row) = self.find(name)? else { return Err(self.not_here(name).await) };
+        let Some(in_place) = &row.details.in_place else {
+            return Err(ImageError::Managed { name: row.name });
+        };
+        if !is_as_imported(in_place, row.size_bytes) {
+            return Err(self.lost(&row)?);
+        }
+        let failed = |source| ImageError::Import { path: in_place.path.clone(), source };
+        let path = in_place.path.clone();
+        let opened = tokio::task::spawn_blocking(move || Opened::new(&path)).await;
+        let opened = opened.map_err(|error| self.broken(name, error))?.map_err(failed)?;
+        reporter.stage(Stage::Image, format!("copying {}", in_place.path.display()));
+        let size_bytes = opened.version.len;
+        let finished = self.copy(name, opened, size_bytes, reporter).await?;
+        let mut managed = row.clone();
+        managed.sha256 = finished.sha256;
+        managed.details.in_place = None;
+        let (staging, dest) = (finished.staging, self.shelf.dir(&row.id));
+        let moved = tokio::task::spawn_blocking(move || staging.publish(&dest)).await;
+        moved.map_err(ArtifactError::from).and_then(|moved| Ok(moved?)).map_err(|e| self.got(name, e))?;
+        // From here on the copy counts; before, nobody looks at it.
+        if self.store.update_image(&managed)? {
+            return Ok(managed);
+        }
+        self.shelf.remove(&row.id).await;
+        Err(self.not_here(name).await)
+    }
+
+    /// Copies the first `size_bytes` of a file, with its holes.
+    async fn copy(
+        &self,
+        name: &str,
+        opened: Opened,
+        size_bytes: u64,
+        reporter: &Reporter,
+    ) -> Result<Finished, ImageError> {
+        let got = |source| self.got(name, source);
+        let held_bytes = opened.file.metadata().map_or(size_bytes, |meta| meta.blocks() * 512);
+        self.shelf.require_space(held_bytes.min(size_bytes) >> 20).map_err(got)?;
+        let staging: StagingDir = self.shelf.staging().map_err(got)?;
+        let source = opened.path.display().to_string();
+        let path = opened.path.clone();
+        let copied = in_staging(staging, reporter, move |work| {
+            let sha256 = copy(&opened.file, size_bytes, work)?;
+            Ok(opened.unchanged().map(|()| sha256))
+        });
+        let (staging, sha256) = copied.await.map_err(got)?;
+        let sha256 = sha256.map_err(|source| ImageError::Import { path, source })?;
+        Ok(Finished { staging, source, size_bytes, sha256, details: ImageDetails::default() })
+    }
+
+    pub(super) fn got(&self, name: &str, source: ArtifactError) -> ImageError {
+        ImageError::Get { name: name.into(), source }
+    }
+
+    fn broken(&self, name: &str, error: tokio::task::JoinError) -> ImageError {
+        self.got(name, error.into())
+    }
+}
+
+fn with_kernel(mut finished: Finished, request: &ImportRequest) -> Finished {
+    finished.details.kernel = request.kernel.clone();
+    finished
+}
+
+/// Copies into the staging directory; answers the checksum.
+fn copy(from: &File, size_bytes: u64, work: &Work<'_>) -> Result<String, ArtifactError> {
+    let path = staged_file(work.dir);
+    let to = File::create_new(&path).map_err(ArtifactError::io("create", &path))?;
+    to.set_len(size_bytes).map_err(ArtifactError::io("set the size of", &path))?;
+    let zeros = vec![0; 1 << 20];
+    let mut hash = Sha256::new();
+    let copied: Result<ControlFlow<()>, std::io::Error> = read_sparse(from, size_bytes, |offset, piece| {
+        match piece {
+            Piece::Data(bytes) => hash.update(bytes),
+            Piece::Zeros(mut len) => {
+                while len > 0 {
+                    let now = len.min(zeros.len() as u64);
+                    hash.update(&zeros[..now as usize]);
+                    len -= now;
+                    if work.progress(offset + piece.len() - len, size_bytes).is_break() {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                }
+            }
+        }
+        write_sparse(&to, offset, piece)?;
+        Ok(work.progress(offset + piece.len(), size_bytes))
+    });
+    match copied.map_err(ArtifactError::io("write", &path))? {
+        ControlFlow::Break(()) => return Err(ArtifactError::Cancelled),
+        ControlFlow::Continue(()) => {}
+    }
+    protect(&path)?;
+    Ok(hex(&hash.finalize()))
+}

@@ -1,0 +1,93 @@
+//! Tars that become the root filesystem of an image.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use banger_api::operation::Stage;
+use banger_host::ext4::{Ext4Options, ImageSize, tar_to_ext4};
+use banger_host::image_format::TarCompression;
+use banger_host::staging::remove_tree;
+
+use super::publish::{Finished, protect, staged_file};
+use super::{ImageError, ImageService};
+use crate::artifact::{ArtifactError, Work, in_staging, sha256_file};
+use crate::identity::fill_random;
+use crate::operation::Reporter;
+use crate::store::ImageDetails;
+
+/// The part of the staging directory that is not published.
+const BUILD_DIR: &str = "build";
+
+/// Makes the directory for what is needed on the way only.
+pub(super) fn build_dir(staging: &Path) -> Result<PathBuf, ArtifactError> {
+    let dir = staging.join(BUILD_DIR);
+    std::fs::create_dir(&dir).map_err(ArtifactError::io("create", &dir))?;
+    Ok(dir)
+}
+
+pub(super) async fn remove_build_dir(staging: &Path) -> Result<(), ArtifactError> {
+    Ok(remove_tree(&staging.join(BUILD_DIR)).await?)
+}
+
+/// A tarball of the user's.
+#[derive(Clone, Debug)]
+pub(super) struct Tarball {
+    pub(super) path: PathBuf,
+    pub(super) compression: TarCompression,
+}
+
+impl ImageService {
+    /// Makes a filesystem of a tarball.
+    pub(super) async fn convert(
+        &self,
+        name: &str,
+        tarball: Tarball,
+        size_mib: Option<u64>,
+        reporter: &Reporter,
+    ) -> Result<Finished, ImageError> {
+        let converted = async {
+            let staging = self.shelf.staging()?;
+            reporter.stage(Stage::Image, format!("making the filesystem of {name}"));
+            let source = tarball.path.display().to_string();
+            let size = self.size_of(size_mib);
+            let work = move |work: &Work<'_>| {
+                let sha256 = sha256_of(&tarball.path)?;
+                Ok((make(&tarball.path, size, work)?, sha256))
+            };
+            let (staging, (size_bytes, sha256)) = in_staging(staging, reporter, work).await?;
+            Ok(Finished { staging, source, size_bytes, sha256, details: ImageDetails::default() })
+        };
+        converted.await.map_err(|source| self.got(name, source))
+    }
+
+    /// How large a new filesystem becomes.
+    pub(super) fn size_of(&self, size_mib: Option<u64>) -> ImageSize {
+        size_mib.map_or(self.size, |mib| ImageSize::Fixed { bytes: mib << 20 })
+    }
+}
+
+pub(super) fn sha256_of(path: &Path) -> Result<String, ArtifactError> {
+    let file = File::open(path).map_err(ArtifactError::io("open", path))?;
+    sha256_file(file).map_err(ArtifactError::io("read", path))
+}
+
+/// Turns a tar into the image's file; answers its size in bytes.
+pub(super) fn make(tar: &Path, size: ImageSize, work: &Work<'_>) -> Result<u64, ArtifactError> {
+    let image = staged_file(work.dir);
+    let summary = tar_to_ext4(tar, &image, &options(size), &mut |done, total| work.progress(done, total))
+        .map_err(ArtifactError::make("the filesystem"))?;
+    for notice in &summary.notices {
+        tracing::info!(notice, "while making the filesystem");
+    }
+    protect(&image)?;
+    Ok(summary.image_bytes)
+}
+
+fn options(size: ImageSize) -> Ext4Options {
+    let mut uuid = [0; 16];
+    fill_random(&mut uuid);
+    // Version 4, variant 1: random.
+    uuid[6] = uuid[6] & 0x0f | 0x40;
+    uuid[8] = uuid[8] & 0x3f | 0x80;
+    Ext4Options { size, label: "banger-root".into(), uuid }
+}
