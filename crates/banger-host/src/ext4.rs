@@ -94,7 +94,21 @@ pub fn tar_to_ext4(
     options: &Ext4Options,
     progress: Progress<'_>,
 ) -> Result<Ext4Summary, Ext4Error> {
-    build(tar, image, options, &|path| Some(path.to_owned()), progress)
+    build(&[tar.to_owned()], image, options, &|path| Some(path.to_owned()), progress)
+}
+
+/// Makes the image `image` (which must not exist) of an OCI image's layers: plain tar files, the lowest first.
+///
+/// # Errors
+///
+/// As [`tar_to_ext4`].
+pub fn layers_to_ext4(
+    layers: &[PathBuf],
+    image: &Path,
+    options: &Ext4Options,
+    progress: Progress<'_>,
+) -> Result<Ext4Summary, Ext4Error> {
+    build(layers, image, options, &|path| Some(path.to_owned()), progress)
 }
 
 /// Makes a read-only image of a kernel tarball's modules, to be mounted at `/lib/modules`: its paths begin with the release.
@@ -116,14 +130,14 @@ pub fn modules_to_ext4(
             path.strip_prefix(kernel_release).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         wanted.then(|| path.to_owned())
     };
-    build(tar, image, &options, &select, progress)
+    build(&[tar.to_owned()], image, &options, &select, progress)
 }
 
 /// What path an entry has in the image, if any.
 type Select<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 fn build(
-    tar: &Path,
+    layers: &[PathBuf],
     image: &Path,
     options: &Ext4Options,
     select: Select<'_>,
@@ -131,16 +145,22 @@ fn build(
 ) -> Result<Ext4Summary, Ext4Error> {
     let mut tree = FileTree::new();
     let mut newest = 0;
-    read_entries(tar, |mut entry| {
-        let Some(path) = select(&entry.path) else { return Ok(()) };
-        entry.path = path;
-        if let TarKind::HardLink { target } = &mut entry.kind {
-            *target = select(target).unwrap_or_else(|| std::mem::take(target));
-        }
-        newest = newest.max(entry.attributes.mtime.0);
-        tree.insert(entry)
-    })?;
-    tree.finish()?;
+    for (index, tar) in layers.iter().enumerate() {
+        read_entries(tar, |mut entry| {
+            let Some(path) = select(&entry.path) else { return Ok(()) };
+            entry.path = path;
+            match &mut entry.kind {
+                TarKind::HardLink { target } => {
+                    *target = select(target).unwrap_or_else(|| std::mem::take(target));
+                }
+                TarKind::File(content) => content.layer = index,
+                _ => {}
+            }
+            newest = newest.max(entry.attributes.mtime.0);
+            tree.insert(entry)
+        })?;
+        tree.finish()?;
+    }
     let mut plan = Plan::default();
     plan.measure(&tree);
     let image_bytes = image_size(options.size, &plan)?;
@@ -149,8 +169,10 @@ fn build(
     let file =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(image).map_err(write_error)?;
     let written = file.set_len(image_bytes).map_err(write_error).and_then(|()| {
-        let source = File::open(tar).map_err(|source| TarError::Read { path: tar.to_owned(), source })?;
-        plan.write(&tree, &layout, &source, &file, image, progress)
+        let open =
+            |tar: &PathBuf| File::open(tar).map_err(|source| TarError::Read { path: tar.to_owned(), source });
+        let sources: Vec<File> = layers.iter().map(open).collect::<Result<_, _>>()?;
+        plan.write(&tree, &layout, &sources, &file, image, progress)
     });
     if let Err(error) = written {
         // The error to report is the one at hand.
@@ -298,7 +320,7 @@ impl Plan {
         &self,
         tree: &FileTree,
         layout: &Layout,
-        source: &File,
+        sources: &[File],
         file: &File,
         image: &Path,
         progress: Progress<'_>,
@@ -318,7 +340,8 @@ impl Plan {
             layout.writer(SparseSink(file)).map_err(|error| self.write_error(error, image, ""))?;
         for (handle, id, path) in &self.files {
             let NodeKind::File(content) = &tree.node(*id).kind else { continue };
-            let mut reader = ContentReader::new(source, content, &mut report, &mut cancelled);
+            let mut reader =
+                ContentReader::new(&sources[content.layer], content, &mut report, &mut cancelled);
             let filled = writer.fill(*handle, &mut reader);
             if cancelled {
                 return Err(Ext4Error::Cancelled);

@@ -156,7 +156,7 @@ mod tests {
                     file_offset += len;
                     tar_offset += len;
                 }
-                FileContent { size_bytes: file_offset + hole, segments }
+                FileContent { layer: 0, size_bytes: file_offset + hole, segments }
             },
         )
     }

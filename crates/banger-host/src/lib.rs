@@ -9,7 +9,7 @@
 //! | the host | [`system`], [`tsc`], [`kvm`] |
 //! | files | [`files`], [`staging`], [`sparse_copy`], [`walk`], [`worktree`] |
 //! | kernels | [`kernel_image`], [`modules`], [`initramfs`] |
-//! | disks | [`debian`] (archive to tar), [`tar_source`] (tar to entries), [`ext4`] (entries to image), [`work_disk`], [`image_format`] (what a file of the user's is) |
+//! | disks | [`debian`] (archive to tar), [`layer`] (OCI layer to tar), [`tar_source`] (tar to entries), [`ext4`] (entries to image), [`work_disk`], [`image_format`] (what a file of the user's is) |
 
 pub mod command;
 pub mod debian;
@@ -23,11 +23,13 @@ pub mod image_format;
 pub mod initramfs;
 pub mod kernel_image;
 pub mod kvm;
+pub mod layer;
 mod module_signature;
 pub mod modules;
 pub mod process;
 pub mod sandbox;
 pub mod sparse_copy;
+mod sparse_file;
 pub mod staging;
 pub mod system;
 pub mod tar_source;

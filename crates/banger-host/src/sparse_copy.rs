@@ -8,10 +8,9 @@ use std::os::unix::fs::FileExt;
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
-const CHUNK_LEN: usize = 1 << 20;
+use crate::sparse_file::write_sparse;
 
-/// The unit in which zeros become holes.
-const BLOCK_LEN: usize = 4096;
+const CHUNK_LEN: usize = 1 << 20;
 
 /// A piece of a file's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,28 +72,17 @@ pub fn read_sparse<E: From<io::Error>>(
     Ok(ControlFlow::Continue(()))
 }
 
-/// Writes a piece of content to `offset` of a file that holds nothing there yet, and leaves out blocks of zeros. `offset` must
-/// be a multiple of 4096. The file's length is the caller's.
+/// Writes a piece of content to `offset` of a file that holds nothing there yet, and leaves out blocks of zeros. The file's length
+/// is the caller's.
 ///
 /// # Errors
 ///
 /// When the file cannot be written.
-pub fn write_sparse(file: &File, offset: u64, piece: Piece<'_>) -> io::Result<()> {
-    let Piece::Data(bytes) = piece else { return Ok(()) };
-    let mut start = 0;
-    while start < bytes.len() {
-        let is_zero = |at: usize| bytes[at..].iter().take(BLOCK_LEN).all(|byte| *byte == 0);
-        let zero = is_zero(start);
-        let mut end = start;
-        while end < bytes.len() && is_zero(end) == zero {
-            end = (end + BLOCK_LEN).min(bytes.len());
-        }
-        if !zero {
-            file.write_all_at(&bytes[start..end], offset + start as u64)?;
-        }
-        start = end;
+pub fn write_piece(file: &File, offset: u64, piece: Piece<'_>) -> io::Result<()> {
+    match piece {
+        Piece::Data(bytes) => write_sparse(file, offset, bytes),
+        Piece::Zeros(_) => Ok(()),
     }
-    Ok(())
 }
 
 /// Where data begins at or after `offset`; none when there is none any more.
@@ -128,7 +116,7 @@ mod tests {
         let to = tempfile::tempfile().unwrap();
         to.set_len(len).unwrap();
         let copied = read_sparse::<io::Error>(from, len, |offset, piece| {
-            write_sparse(&to, offset, piece)?;
+            write_piece(&to, offset, piece)?;
             Ok(ControlFlow::Continue(()))
         });
         assert!(copied.unwrap().is_continue());

@@ -84,6 +84,8 @@ pub enum TarKind {
 /// Where a file's bytes are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileContent {
+    /// Which of several tar files holds them.
+    pub layer: usize,
     pub size_bytes: u64,
     /// In order, without overlap; what lies between them reads as zeros.
     pub segments: Vec<Segment>,
@@ -270,6 +272,7 @@ fn content(file: &File, entry: &tar::Entry<'_, File>, pax: &Pax) -> io::Result<F
         let len = entry.size();
         let whole = Segment { file_offset: 0, tar_offset: start, len };
         return Ok(FileContent {
+            layer: 0,
             size_bytes: len,
             segments: if len == 0 { Vec::new() } else { vec![whole] },
         });
@@ -284,7 +287,7 @@ fn content(file: &File, entry: &tar::Entry<'_, File>, pax: &Pax) -> io::Result<F
         segments.push(Segment { file_offset, tar_offset, len });
         tar_offset = tar_offset.checked_add(len).ok_or_else(malformed)?;
     }
-    if end > size_bytes { Err(malformed()) } else { Ok(FileContent { size_bytes, segments }) }
+    if end > size_bytes { Err(malformed()) } else { Ok(FileContent { layer: 0, size_bytes, segments }) }
 }
 
 /// Offsets and lengths of the runs of data in a sparse file.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use banger_api::ErrorCode;
 use banger_api::operation::Stage;
 use banger_host::image_format::{ImageFormat, ImageFormatError, recognise};
-use banger_host::sparse_copy::{Piece, read_sparse, write_sparse};
+use banger_host::sparse_copy::{Piece, read_sparse, write_piece};
 use banger_host::staging::StagingDir;
 use sha2::{Digest as _, Sha256};
 
@@ -290,7 +290,7 @@ fn copy(from: &File, size_bytes: u64, work: &Work<'_>) -> Result<String, Artifac
                 }
             }
         }
-        write_sparse(&to, offset, piece)?;
+        write_piece(&to, offset, piece)?;
         Ok(work.progress(offset + piece.len(), size_bytes))
     });
     match copied.map_err(ArtifactError::io("write", &path))? {

@@ -80,12 +80,12 @@ impl Store {
         Ok(removed)
     }
 
-    /// Writes down what is newly known of an image; says whether it is still there.
+    /// Writes down an image's details and checksum anew; says whether it is still there.
     pub fn update_image(&self, image: &ImageRow) -> Result<bool, StoreError> {
         let details = details_json(&image.details).map_err(StoreError::query("change the image"))?;
         let changed = self
             .connection()
-            .execute("UPDATE images SET details = ?2 WHERE id = ?1", params![image.id, details])
+            .execute("UPDATE images SET details = ?2, sha256 = ?3 WHERE id = ?1", params![image.id, details, image.sha256])
             .map_err(StoreError::query("change the image"))?;
         Ok(changed > 0)
     }

@@ -1,0 +1,212 @@
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 3).unwrap()
+}
+
+fn diff_id(bytes: &[u8]) -> String {
+    let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
+}
+
+struct Bench {
+    dir: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn spool(&self) -> PathBuf {
+        self.dir.path().join("spool")
+    }
+
+    /// No spool may be left by a failure.
+    fn unpack(
+        &self,
+        blob: &[u8],
+        compression: Compression,
+        diff_id: &str,
+        progress: Progress<'_>,
+    ) -> Result<Vec<u8>, LayerError> {
+        let path = self.dir.path().join("blob");
+        std::fs::write(&path, blob).unwrap();
+        let result = unpack_layer(&LayerBlob { path: &path, compression, diff_id }, &self.spool(), progress);
+        if result.is_err() || compression == Compression::None {
+            assert!(!self.spool().exists());
+        }
+        let tar = result?;
+        let bytes = std::fs::read(&tar.path).unwrap();
+        assert_eq!(bytes.len() as u64, tar.size_bytes);
+        let _ = std::fs::remove_file(self.spool());
+        Ok(bytes)
+    }
+}
+
+fn unpack(blob: &[u8], compression: Compression, content: &[u8]) -> Result<Vec<u8>, LayerError> {
+    Bench::new().unpack(blob, compression, &diff_id(content), &mut |_, _| ControlFlow::Continue(()))
+}
+
+/// Neither all zeros nor without them.
+fn sample() -> Vec<u8> {
+    (0..1_000_000_u32).flat_map(|n| if n / 50_000 % 2 == 0 { [0; 4] } else { n.to_le_bytes() }).collect()
+}
+
+#[test]
+fn every_form_comes_back() {
+    let sample = sample();
+    let (first, second) = sample.split_at(777_777);
+    let skippable = [&[0x50, 0x2A, 0x4D, 0x18, 3, 0, 0, 0][..], b"abc"].concat();
+    for (blob, compression) in [
+        (gzip(&sample), Compression::Gzip),
+        ([gzip(first), gzip(second)].concat(), Compression::Gzip),
+        ([gzip(&[]), gzip(&sample)].concat(), Compression::Gzip),
+        (zstd(&sample), Compression::Zstd),
+        ([zstd(first), zstd(second)].concat(), Compression::Zstd),
+        ([skippable.clone(), zstd(&sample), skippable].concat(), Compression::Zstd),
+        (sample.clone(), Compression::None),
+    ] {
+        assert!(unpack(&blob, compression, &sample).unwrap() == sample, "{compression}");
+    }
+}
+
+#[test]
+fn zeros_become_holes() {
+    let bench = Bench::new();
+    let mut content = vec![0; 60 << 20];
+    content[30 << 20] = 1;
+    let path = bench.dir.path().join("blob");
+    std::fs::write(&path, zstd(&content)).unwrap();
+    let diff_id = diff_id(&content);
+    let blob = LayerBlob { path: &path, compression: Compression::Zstd, diff_id: &diff_id };
+    let tar = unpack_layer(&blob, &bench.spool(), &mut |_, _| ControlFlow::Continue(())).unwrap();
+    assert!(std::fs::metadata(&tar.path).unwrap().blocks() * 512 <= 64 << 10);
+    assert!(std::fs::read(&tar.path).unwrap() == content);
+}
+
+#[test]
+fn what_is_cut_off_or_followed_by_garbage_is_damaged() {
+    let sample = sample();
+    for (blob, compression) in [(gzip(&sample), Compression::Gzip), (zstd(&sample), Compression::Zstd)] {
+        for len in [blob.len() - 1, blob.len() / 2, 30] {
+            let error = unpack(&blob[..len], compression, &sample).unwrap_err();
+            assert!(matches!(error, LayerError::Damaged { .. }), "{len}: {error:?}");
+        }
+        for garbage in [&b"\0"[..], b"garbage", &[0; 600], &[0x1F], &[0x1F, 0x8B]] {
+            let error = unpack(&[&blob, garbage].concat(), compression, &sample).unwrap_err();
+            assert!(matches!(error, LayerError::Damaged { .. }), "{garbage:?}: {error:?}");
+        }
+        let mut damaged = blob.clone();
+        damaged[blob.len() / 2] ^= 0x40;
+        assert!(unpack(&damaged, compression, &sample).is_err());
+    }
+}
+
+#[test]
+fn other_content_than_promised_is_refused() {
+    let error = unpack(&gzip(b"one"), Compression::Gzip, b"other").unwrap_err();
+    assert!(matches!(error, LayerError::WrongContent { .. }), "{error:?}");
+    let error = unpack(b"one", Compression::None, b"other").unwrap_err();
+    assert!(matches!(error, LayerError::WrongContent { .. }), "{error:?}");
+    for wrong in ["", "sha256:12", "sha512:00", &diff_id(b"").to_uppercase()] {
+        let bench = Bench::new();
+        let error = bench.unpack(b"", Compression::None, wrong, &mut |_, _| ControlFlow::Continue(()));
+        assert!(matches!(error, Err(LayerError::DiffId { .. })), "{wrong}: {error:?}");
+    }
+}
+
+#[test]
+fn a_wrong_media_type_is_named() {
+    let mut tar = vec![0; 1024];
+    tar[257..262].copy_from_slice(b"ustar");
+    let xz = [0xFD, b'7', b'z', b'X', b'Z', 0];
+    for (blob, declared, text) in [
+        (gzip(&tar), Compression::Zstd, "compressed with zstd, and it is compressed with gzip"),
+        (zstd(&tar), Compression::Gzip, "compressed with gzip, and it is compressed with zstd"),
+        (gzip(&tar), Compression::None, "an uncompressed tar file, and it is compressed with gzip"),
+        (tar.clone(), Compression::Gzip, "compressed with gzip, and it is an uncompressed tar file"),
+        (xz.to_vec(), Compression::Gzip, "compressed with gzip, and it is compressed with xz"),
+        (b"hello".to_vec(), Compression::Zstd, "compressed with zstd, and it is something else"),
+    ] {
+        let error = unpack(&blob, declared, &tar).unwrap_err();
+        assert!(error.to_string().ends_with(text), "{error}");
+    }
+}
+
+#[test]
+fn a_bomb_is_stopped_and_a_large_ratio_of_little_is_not() {
+    let zeros = vec![0; 65 << 20];
+    for (blob, compression) in [(gzip(&zeros), Compression::Gzip), (zstd(&zeros), Compression::Zstd)] {
+        let error = unpack(&blob, compression, &zeros).unwrap_err();
+        assert!(matches!(error, LayerError::Expands { .. }), "{error:?}");
+        assert!(error.to_string().contains("banger image import"));
+    }
+    let zeros = &zeros[..63 << 20];
+    assert!(unpack(&zstd(zeros), Compression::Zstd, zeros).is_ok());
+}
+
+#[test]
+fn progress_grows_and_may_cancel() {
+    // Random enough not to be packed.
+    let content: Vec<u8> =
+        (0..3_000_000_u64).map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as u8).collect();
+    let blob = gzip(&content);
+    let mut seen = Vec::new();
+    let bench = Bench::new();
+    bench
+        .unpack(&blob, Compression::Gzip, &diff_id(&content), &mut |done, total| {
+            seen.push((done, total));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert!(seen.is_sorted() && seen.last() == Some(&(blob.len() as u64, blob.len() as u64)));
+    let stop = &mut |done: u64, total: u64| {
+        if done > total / 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let error = bench.unpack(&blob, Compression::Gzip, &diff_id(&content), stop).unwrap_err();
+    assert!(matches!(error, LayerError::Cancelled), "{error:?}");
+}
+
+#[test]
+fn the_spool_of_another_is_kept() {
+    let bench = Bench::new();
+    let path = bench.dir.path().join("blob");
+    std::fs::write(&path, gzip(b"x")).unwrap();
+    std::fs::write(bench.spool(), b"taken").unwrap();
+    let blob = LayerBlob { path: &path, compression: Compression::Gzip, diff_id: &diff_id(b"x") };
+    let error = unpack_layer(&blob, &bench.spool(), &mut |_, _| ControlFlow::Continue(())).unwrap_err();
+    assert!(matches!(error, LayerError::Write { .. }), "{error:?}");
+    assert_eq!(std::fs::read(bench.spool()).unwrap(), b"taken");
+}
+
+proptest! {
+    #[test]
+    fn damaged_blobs_never_panic_nor_pass(
+        zstd_form in any::<bool>(),
+        content in prop::collection::vec(any::<u8>(), 0..3000),
+        hits in prop::collection::vec((any::<prop::sample::Index>(), 1..=255_u8), 1..5),
+    ) {
+        let (mut blob, compression) =
+            if zstd_form { (zstd(&content), Compression::Zstd) } else { (gzip(&content), Compression::Gzip) };
+        for (at, flip) in hits {
+            let at = at.index(blob.len());
+            blob[at] ^= flip;
+        }
+        // Some bytes mean nothing (a time, a flag), but what passes is right.
+        if let Ok(unpacked) = unpack(&blob, compression, &content) {
+            prop_assert!(unpacked == content);
+        }
+    }
+}
