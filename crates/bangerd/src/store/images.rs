@@ -85,7 +85,10 @@ impl Store {
         let details = details_json(&image.details).map_err(StoreError::query("change the image"))?;
         let changed = self
             .connection()
-            .execute("UPDATE images SET details = ?2, sha256 = ?3 WHERE id = ?1", params![image.id, details, image.sha256])
+            .execute(
+                "UPDATE images SET details = ?2, sha256 = ?3 WHERE id = ?1",
+                params![image.id, details, image.sha256],
+            )
             .map_err(StoreError::query("change the image"))?;
         Ok(changed > 0)
     }
