@@ -4,6 +4,8 @@
 //! of its own. It begins with a kernel and an image in place, hard-linked from a [`seed`] that banger itself built once.
 //! When it is dropped, everything that runs in it is killed and the directory removed, panic or not.
 //!
+//! An [`OciLayout`] holds container images made by hand, a [`Registry`] hands them out.
+//!
 //! A [`Repo`] is a git repository on the host, a [`RoundTrip`] its way into a VM and back.
 //!
 //! [`Run`] runs `banger` there, [`Terminal`] does so on a pseudo-terminal. What fails, fails loudly: with the command line
@@ -18,8 +20,10 @@
 mod home;
 mod http;
 mod load;
+mod oci_layout;
 mod owned;
 mod programs;
+mod registry;
 mod repo;
 mod residue;
 mod round_trip;
@@ -33,8 +37,10 @@ mod wait;
 pub use home::Home;
 pub use http::{HttpAnswer, http};
 pub use load::BusyCores;
+pub use oci_layout::{LayerTar, OciLayer, OciLayout, Packing};
 pub use owned::{OwnedProcess, is_alive, owned_by};
 pub use programs::Programs;
+pub use registry::{Access, Registry};
 pub use repo::Repo;
 pub use round_trip::RoundTrip;
 pub use run::{Finished, Run, Running};
