@@ -6,10 +6,11 @@ const USAGE: &str = "usage: bench [SUBJECT] [--rounds N] [--count N] [--load N] 
   boots       many cold boots in a row on a busy machine
   throughput  100 MB through `exec -- cat`
   workspace   a repository of 20,000 files through `vm workspace prepare`, and through tar and `exec`; alternating
+  pull        an image of 20,000 files by `image pull`, and by skopeo, umoci and mke2fs; alternating, as root
   memory      what the daemon takes when it has nothing to do
   (none)      boot, throughput and memory
 
-  --rounds N   how often to measure (boot, throughput, workspace) [5]
+  --rounds N   how often to measure (boot, throughput, workspace, pull) [5]
   --count N    how many boots (boots) [50]
   --load N     how many busy threads beside them (boots) [one per CPU]
   --image NAME image to boot [debian-trixie-minimal]";
@@ -20,6 +21,7 @@ pub(crate) enum Subject {
     Boots,
     Throughput,
     Workspace,
+    Pull,
     Memory,
     All,
 }
@@ -48,6 +50,7 @@ impl Args {
                 "boots" => args.subject = Subject::Boots,
                 "throughput" => args.subject = Subject::Throughput,
                 "workspace" => args.subject = Subject::Workspace,
+                "pull" => args.subject = Subject::Pull,
                 "memory" => args.subject = Subject::Memory,
                 "--rounds" => args.rounds = value(&word, words.next())?,
                 "--count" => args.count = value(&word, words.next())?,

@@ -22,6 +22,8 @@ pub(crate) enum BenchError {
     Store(#[from] rusqlite::Error),
     #[error("the VM has no process")]
     NoProcess,
+    #[error("this must be run as root: {what}")]
+    NeedsRoot { what: &'static str },
     #[error("bare QEMU's guest did not say hello: {what}")]
     NoHello { what: String },
     #[error("bare QEMU's guest said something else than hello")]

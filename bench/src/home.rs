@@ -47,6 +47,11 @@ impl Home {
         self.root.join("state/banger")
     }
 
+    /// What may be removed at any time.
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.root.join("cache/banger")
+    }
+
     /// A directory for a process of our own.
     pub(crate) fn scratch(&self) -> Result<tempfile::TempDir, BenchError> {
         tempfile::tempdir_in(&self.root).map_err(BenchError::file("make a directory in", &self.root))

@@ -17,6 +17,7 @@ mod home;
 mod load;
 mod memory;
 mod numbers;
+mod pull;
 mod store;
 mod throughput;
 mod workspace;
@@ -55,6 +56,7 @@ fn run(args: &Args) -> Result<(), BenchError> {
         Subject::Boot => boot::measure(&home, args.rounds),
         Subject::Boots => boots::measure(&home, args.count, args.load),
         Subject::Throughput => throughput::measure(&home, args.rounds),
+        Subject::Pull => pull::measure(&home, args.rounds),
         Subject::Workspace => workspace::measure(&home, args.rounds),
         Subject::Memory => memory::measure(&home),
         Subject::All => {

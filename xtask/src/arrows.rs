@@ -16,8 +16,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("bangerd", &["banger-api", "banger-host", "banger-guest-protocol"]),
     ("banger", &["banger-api"]),
     ("e2e", &["banger-api"]),
-    // It boots QEMU bare, as the daemon would, and waits for the agent's hello.
-    ("bench", &["banger-api", "banger-host", "banger-guest-protocol"]),
+    // It boots QEMU bare, as the daemon would, and waits for the agent's hello; images come from the scenarios' registry.
+    ("bench", &["banger-api", "banger-host", "banger-guest-protocol", "e2e"]),
     ("xtask", &[]),
 ];
 
