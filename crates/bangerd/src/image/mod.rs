@@ -5,6 +5,8 @@
 
 mod error;
 mod import;
+#[cfg(test)]
+mod import_tests;
 mod name;
 mod prune;
 mod publish;

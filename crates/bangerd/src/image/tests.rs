@@ -17,14 +17,14 @@ use crate::store::{ImageDetails, ImageRow, Store};
 const NAME: &str = "debian-trixie-minimal";
 
 /// A daemon's home with an image service in it.
-struct Home {
-    dir: tempfile::TempDir,
-    store: Store,
+pub(super) struct Home {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) store: Store,
     archive: Arc<FakeArchive>,
-    images: ImageService,
+    pub(super) images: ImageService,
 }
 
-fn home(tar: Tar) -> Home {
+pub(super) fn home(tar: Tar) -> Home {
     let dir = tempfile::tempdir().unwrap();
     let paths = Paths {
         config_file: dir.path().join("config.toml"),
@@ -41,7 +41,7 @@ fn home(tar: Tar) -> Home {
 }
 
 impl Home {
-    fn shelf(&self) -> Vec<String> {
+    pub(super) fn shelf(&self) -> Vec<String> {
         let entries = fs::read_dir(self.dir.path().join("images")).unwrap();
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
