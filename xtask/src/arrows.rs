@@ -10,10 +10,11 @@ use crate::cargo::Cargo;
 const ARROWS: &[(&str, &[&str])] = &[
     ("banger-guest-protocol", &[]),
     ("banger-host", &[]),
+    ("banger-registry", &[]),
     // docs/decisions/0001: the frames of an exec stream pass through the daemon unchanged.
     ("banger-api", &["banger-guest-protocol"]),
     ("banger-agent", &["banger-guest-protocol"]),
-    ("bangerd", &["banger-api", "banger-host", "banger-guest-protocol"]),
+    ("bangerd", &["banger-api", "banger-host", "banger-registry", "banger-guest-protocol"]),
     ("banger", &["banger-api"]),
     ("e2e", &["banger-api"]),
     // It boots QEMU bare, as the daemon would, and waits for the agent's hello; images come from the scenarios' registry.

@@ -1,0 +1,260 @@
+//! From a reference to an image that is known to the last byte.
+
+use std::collections::BTreeSet;
+
+use reqwest::header::{CONTENT_TYPE, HeaderName};
+
+use super::Client;
+use super::exchange::Question;
+use crate::auth::KeychainError;
+use crate::digest::Digest;
+use crate::error::{RegistryError, Size};
+use crate::image::manifest::{Content, ImageManifest};
+use crate::image::{ACCEPTED_MANIFESTS, Descriptor, ImageError, Layer, Resolved, config, index, manifest};
+use crate::reference::Reference;
+use crate::settings::Security;
+use crate::store::BlobStore;
+use crate::transport::{Endpoint, Patience};
+
+/// Largest manifest, index or configuration that is read, in bytes.
+const MAX_DOCUMENT_BYTES: u64 = 4 << 20;
+
+/// Most documents that are read to find one image.
+const MAX_DOCUMENTS: usize = 16;
+
+const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+/// One resolution under way.
+struct Search<'a> {
+    client: &'a Client,
+    store: &'a BlobStore,
+    reference: &'a Reference,
+    endpoint: Endpoint,
+    warnings: Vec<KeychainError>,
+}
+
+/// A document's bytes, and what others said it is.
+struct Document {
+    bytes: Vec<u8>,
+    digest: Digest,
+    promised: Vec<String>,
+}
+
+/// A document as the registry told it.
+struct Told {
+    bytes: Vec<u8>,
+    /// `Content-Type` without its parameters.
+    media_type: String,
+    /// `Docker-Content-Digest`, where it is one that can be checked.
+    digest: Option<Digest>,
+}
+
+/// What is wanted by its digest.
+struct Wanted<'a> {
+    kind: &'static str,
+    digest: Digest,
+    /// What the descriptor says, if there is one.
+    size_bytes: Option<u64>,
+    media_type: &'a str,
+}
+
+impl Client {
+    /// Finds the image for linux/amd64 that a reference names, and checks all that describes it.
+    ///
+    /// What is named by a digest is looked for in the store first and put there, so that a second pull asks only for
+    /// what its tag names.
+    ///
+    /// # Errors
+    /// Where the registry cannot be asked, says no, or says something that is not to be believed.
+    pub async fn resolve(
+        &self,
+        store: &BlobStore,
+        reference: &Reference,
+        security: Security,
+    ) -> Result<Resolved, RegistryError> {
+        let endpoint = self.locate(reference, security).await?;
+        Search { client: self, store, reference, endpoint, warnings: Vec::new() }.run().await
+    }
+}
+
+impl Search<'_> {
+    async fn run(mut self) -> Result<Resolved, RegistryError> {
+        let mut document = self.top().await?;
+        let mut depth = 0;
+        let mut index_digest = None;
+        let mut offered = BTreeSet::new();
+        let mut waiting: Vec<(Descriptor, usize)> = Vec::new();
+        for _ in 0..MAX_DOCUMENTS {
+            match self.read(&document)? {
+                Content::Index(_) if depth >= index::MAX_DEPTH => {
+                    return Err(self.unusable(ImageError::TooDeep(index::MAX_DEPTH)));
+                }
+                Content::Index(entries) => {
+                    index_digest.get_or_insert(document.digest);
+                    let choice = index::choose(entries).map_err(|error| self.unusable(error))?;
+                    offered.extend(choice.offered);
+                    waiting.extend(choice.candidates.into_iter().rev().map(|entry| (entry, depth + 1)));
+                }
+                Content::Image(image) => match self.image(image).await? {
+                    Ok((config, layers)) => {
+                        return Ok(Resolved {
+                            reference: self.reference.clone(),
+                            digest: document.digest,
+                            index_digest,
+                            config,
+                            layers,
+                            warnings: self.warnings,
+                            endpoint: self.endpoint,
+                        });
+                    }
+                    Err(platform) => {
+                        offered.insert(platform);
+                    }
+                },
+            }
+            let Some((entry, entry_depth)) = waiting.pop() else { break };
+            depth = entry_depth;
+            document = self.by_descriptor("manifest", &entry).await?;
+        }
+        let offered = offered.into_iter().collect();
+        Err(RegistryError::WrongPlatform { reference: self.reference.to_string(), offered })
+    }
+
+    fn unusable(&self, source: ImageError) -> RegistryError {
+        RegistryError::Image { reference: self.reference.to_string(), source: Box::new(source) }
+    }
+
+    fn read(&self, document: &Document) -> Result<Content, RegistryError> {
+        let promised: Vec<&str> = document.promised.iter().map(String::as_str).collect();
+        manifest::read("its manifest", &document.bytes, &promised).map_err(|error| self.unusable(error))
+    }
+
+    /// The configuration and the layers of an image, or what other platform it is for.
+    async fn image(
+        &mut self,
+        image: ImageManifest,
+    ) -> Result<Result<(config::ImageConfig, Vec<Layer>), String>, RegistryError> {
+        let blob = self.by_descriptor("configuration", &image.config).await?;
+        let checked = config::read(&blob.bytes, image.layers.len()).map_err(|error| self.unusable(error))?;
+        if let Some(platform) = checked.foreign {
+            return Ok(Err(platform));
+        }
+        let pairs = image.layers.into_iter().zip(checked.diff_ids);
+        let layers = pairs.map(|(blob, diff_id)| Layer {
+            digest: blob.digest,
+            size_bytes: blob.size_bytes,
+            compression: blob.compression,
+            diff_id,
+        });
+        Ok(Ok((checked.config, layers.collect())))
+    }
+
+    /// What the reference itself names.
+    async fn top(&mut self) -> Result<Document, RegistryError> {
+        if let Some(digest) = self.reference.digest() {
+            let wanted = Wanted { kind: "manifest", digest: *digest, size_bytes: None, media_type: "" };
+            return self.by_digest(wanted).await;
+        }
+        let what = format!("the manifest of {}", self.reference);
+        let path = format!("manifests/{}", self.reference.selector());
+        let told = self.get(path, &what, ACCEPTED_MANIFESTS).await?;
+        let digest = Digest::of(&told.bytes);
+        if let Some(expected) = told.digest.filter(|expected| *expected != digest) {
+            return Err(RegistryError::WrongDigest { what, expected, found: digest });
+        }
+        self.keep(&told.bytes).await?;
+        Ok(Document { bytes: told.bytes, digest, promised: vec![told.media_type] })
+    }
+
+    async fn by_descriptor(
+        &mut self,
+        kind: &'static str,
+        descriptor: &Descriptor,
+    ) -> Result<Document, RegistryError> {
+        let what = format!("the {kind}");
+        let digest =
+            descriptor.digest().map_err(|source| self.unusable(ImageError::Digest { what, source }))?;
+        if descriptor.size > MAX_DOCUMENT_BYTES {
+            return Err(self.unusable(ImageError::TooLarge {
+                what: format!("the {kind}"),
+                size_bytes: descriptor.size,
+                limit_bytes: MAX_DOCUMENT_BYTES,
+            }));
+        }
+        let size_bytes = Some(descriptor.size);
+        self.by_digest(Wanted { kind, digest, size_bytes, media_type: &descriptor.media_type }).await
+    }
+
+    async fn by_digest(&mut self, wanted: Wanted<'_>) -> Result<Document, RegistryError> {
+        let Wanted { kind, digest, size_bytes, media_type } = wanted;
+        let what = format!("the {kind} {digest} of {}", self.reference);
+        let is_manifest = kind == "manifest";
+        let mut promised = vec![media_type.to_owned()];
+        let bytes = match self.stored(digest).await {
+            Some(bytes) => bytes,
+            None => {
+                let place = if is_manifest { "manifests" } else { "blobs" };
+                let accept = if is_manifest { ACCEPTED_MANIFESTS } else { "*/*" };
+                let told = self.get(format!("{place}/{digest}"), &what, accept).await?;
+                let found = Digest::of(&told.bytes);
+                if found != digest {
+                    return Err(RegistryError::WrongDigest { what, expected: digest, found });
+                }
+                self.keep(&told.bytes).await?;
+                promised.push(told.media_type);
+                told.bytes
+            }
+        };
+        if let Some(expected) = size_bytes.filter(|expected| *expected != bytes.len() as u64) {
+            let found = format!("{} bytes", bytes.len());
+            return Err(RegistryError::WrongSize { what, expected: Size::Exactly(expected), found });
+        }
+        Ok(Document { bytes, digest, promised })
+    }
+
+    async fn stored(&self, digest: Digest) -> Option<Vec<u8>> {
+        let store = self.store.clone();
+        let reading = tokio::task::spawn_blocking(move || store.read_small(&digest, MAX_DOCUMENT_BYTES));
+        reading.await.ok().flatten()
+    }
+
+    async fn keep(&self, bytes: &[u8]) -> Result<(), RegistryError> {
+        let (store, bytes) = (self.store.clone(), bytes.to_owned());
+        let writing = tokio::task::spawn_blocking(move || store.write_small(&bytes));
+        writing.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    }
+
+    /// A small document, with patience.
+    async fn get(&mut self, path: String, what: &str, accept: &'static str) -> Result<Told, RegistryError> {
+        let reference = self.reference;
+        let question = Question {
+            endpoint: &self.endpoint.clone(),
+            repository: reference.repository(),
+            path,
+            what,
+            accept: Some(accept),
+            from_byte: 0,
+        };
+        let mut patience = Patience::at_first_contact(self.client.transport.retries);
+        loop {
+            match self.get_once(&question).await {
+                Ok(told) => return Ok(told),
+                Err(failure) => patience.wait_out(failure).await?,
+            }
+        }
+    }
+
+    async fn get_once(&mut self, question: &Question<'_>) -> Result<Told, RegistryError> {
+        let answered = self.client.ask(question).await?;
+        for problem in answered.problems {
+            if !self.warnings.contains(&problem) {
+                self.warnings.push(problem);
+            }
+        }
+        let reply = answered.reply;
+        let media_type = reply.header(&CONTENT_TYPE).unwrap_or_default();
+        let media_type = media_type.split(';').next().unwrap_or_default().trim().to_owned();
+        let digest = reply.header(&DOCKER_CONTENT_DIGEST).and_then(|text| text.parse().ok());
+        Ok(Told { media_type, digest, bytes: reply.bytes(MAX_DOCUMENT_BYTES).await? })
+    }
+}

@@ -1,0 +1,74 @@
+//! One download of one thing at a time, however many want it.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::{Mutex as Gate, OwnedMutexGuard};
+use tokio::time::timeout;
+
+/// How often one who waits looks at how far the other is.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// A gate per thing that is being downloaded.
+#[derive(Debug)]
+pub(crate) struct Flights<K>(Arc<Mutex<HashMap<K, Weak<Gate<()>>>>>);
+
+/// Held by the one whose turn it is.
+pub(crate) type Turn = OwnedMutexGuard<()>;
+
+impl<K> Default for Flights<K> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<K> Clone for Flights<K> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<K: Hash + Eq + Clone> Flights<K> {
+    /// Waits until nobody else has the turn for this thing; `meanwhile` is called now and then.
+    pub(crate) async fn enter(&self, key: &K, mut meanwhile: impl FnMut()) -> Turn {
+        let gate = self.gate(key);
+        loop {
+            match timeout(LOOK, Arc::clone(&gate).lock_owned()).await {
+                Ok(turn) => return turn,
+                Err(_) => meanwhile(),
+            }
+        }
+    }
+
+    fn gate(&self, key: &K) -> Arc<Gate<()>> {
+        let mut gates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(gate) = gates.get(key).and_then(Weak::upgrade) {
+            return gate;
+        }
+        gates.retain(|_, gate| gate.strong_count() > 0);
+        let gate = Arc::default();
+        gates.insert(key.clone(), Arc::downgrade(&gate));
+        gate
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_at_a_time_and_others_not_at_all_in_the_way() {
+        let flights: Flights<&str> = Flights::default();
+        let first = flights.enter(&"a", || ()).await;
+        let _other = flights.enter(&"b", || ()).await;
+        let mut looks = 0;
+        let waiting = timeout(Duration::from_secs(1), flights.enter(&"a", || looks += 1));
+        assert!(waiting.await.is_err());
+        assert!(looks >= 3, "{looks}");
+        drop(first);
+        let _second = flights.enter(&"a", || ()).await;
+        assert_eq!(flights.0.lock().unwrap().len(), 2);
+    }
+}
