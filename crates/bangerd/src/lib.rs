@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod disk;
 pub mod doctor;
+pub mod download;
 pub mod file_sync;
 pub mod guest;
 pub mod identity;

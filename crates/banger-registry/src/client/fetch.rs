@@ -29,8 +29,11 @@ impl Client {
         // All at once, before the first download: none may be pruned while another is still on its way.
         let leases = image.layers.iter().map(|layer| store.lease(&layer.digest)).collect();
         let tally = Tally::new(image.compressed_bytes(), &progress);
-        let layers: Vec<&Layer> = image.distinct_layers().collect();
-        let fetching = layers.into_iter().map(|layer| self.fetch_layer(store, image, layer, tally.share()));
+        // A loop, not a closure: rustc cannot tell that a future with a closure over references in it is `Send`.
+        let mut fetching = Vec::new();
+        for layer in image.distinct_layers() {
+            fetching.push(self.fetch_layer(store, image, layer, tally.share()));
+        }
         let fetched: Result<(), RegistryError> =
             stream::iter(fetching).buffer_unordered(AT_ONCE).try_collect().await;
         tally.end();

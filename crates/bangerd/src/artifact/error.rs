@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use banger_api::ErrorCode;
 use banger_host::files::FileError;
+use banger_host::layer::LayerError;
 use banger_host::system::{SystemError, free_disk_bytes};
+use banger_registry::RegistryError;
 
 use super::ArchiveError;
 
@@ -24,6 +26,10 @@ pub enum ArtifactError {
     Make { what: &'static str, source: Box<dyn Error + Send + Sync> },
     #[error("{what} cannot be made from {source_text}")]
     Unsuitable { what: &'static str, source_text: String },
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Layer(LayerError),
     #[error("it was cancelled")]
     Cancelled,
     #[error(transparent)]
@@ -61,6 +67,13 @@ impl ArtifactError {
             Self::Archive(ArchiveError::NotReady { .. } | ArchiveError::NoSpace(_))
             | Self::NoSpace { .. }
             | Self::DiskFull { .. } => ErrorCode::HostNotReady,
+            Self::Registry(RegistryError::DiskFull { .. } | RegistryError::Proxy { .. }) => {
+                ErrorCode::HostNotReady
+            }
+            Self::Registry(RegistryError::NotFound { .. }) => ErrorCode::NotFound,
+            Self::Registry(RegistryError::WrongPlatform { .. } | RegistryError::PlainHttp { .. }) => {
+                ErrorCode::Refused
+            }
             Self::Cancelled => ErrorCode::Cancelled,
             _ => ErrorCode::Failed,
         }
@@ -69,6 +82,7 @@ impl ArtifactError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::Registry(error) => return error.hint(),
             Self::Archive(ArchiveError::NotReady { fix: Some(fix), .. }) => fix,
             Self::Archive(ArchiveError::NotReady { fix: None, .. }) => "see `banger doctor`",
             Self::Archive(ArchiveError::NoSpace(_)) | Self::NoSpace { .. } | Self::DiskFull { .. } => {
@@ -80,6 +94,18 @@ impl ArtifactError {
             _ => return None,
         };
         Some(hint.into())
+    }
+}
+
+impl From<LayerError> for ArtifactError {
+    fn from(error: LayerError) -> Self {
+        match error {
+            LayerError::Cancelled => Self::Cancelled,
+            LayerError::NoSpace { path, needed_bytes, free_bytes } => {
+                Self::NoSpace { path, needed_mib: needed_bytes.div_ceil(1 << 20), free_mib: free_bytes >> 20 }
+            }
+            error => Self::Layer(error),
+        }
     }
 }
 

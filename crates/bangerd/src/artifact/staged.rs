@@ -1,7 +1,7 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use banger_api::operation::ProgressUnit;
+use banger_api::operation::{ProgressUnit, Stage};
 use banger_host::staging::StagingDir;
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +33,11 @@ pub(crate) struct Work<'a> {
 }
 
 impl Work<'_> {
+    /// Tells that the next part of the work begins.
+    pub(crate) fn stage(&self, stage: Stage, detail: String) {
+        self.reporter.stage(stage, detail);
+    }
+
     /// Tells how far the work has come; learns whether to go on.
     pub(crate) fn progress(&self, done: u64, total: u64) -> ControlFlow<()> {
         self.reporter.progress(done, Some(total), ProgressUnit::Bytes);

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use banger_api::ErrorCode;
+use banger_registry::ReferenceError;
 
 use super::{ImageNameError, ImportError};
 use crate::artifact::ArtifactError;
@@ -17,6 +18,8 @@ pub enum ImageError {
     Lost { name: String, path: PathBuf, users: Vec<String> },
     #[error("an image cannot be called {name:?}")]
     Name { name: String, source: ImageNameError },
+    #[error("{name:?} is neither an image of the catalog nor one that a registry could have")]
+    Reference { name: String, source: ReferenceError },
     #[error("there is an image {name} already")]
     NameTaken { name: String },
     #[error("image {name} is not used in place: its file is banger's own")]
@@ -25,6 +28,8 @@ pub enum ImageError {
     Import { path: PathBuf, source: ImportError },
     #[error("could not get image {name}")]
     Get { name: String, source: ArtifactError },
+    #[error("could not remove all downloads that no image needs")]
+    Prune(#[source] ArtifactError),
     #[error("could not clean up among the images")]
     Recover(#[source] ArtifactError),
     #[error(transparent)]
@@ -38,9 +43,9 @@ impl ImageError {
             Self::InUse { .. } | Self::Lost { .. } | Self::NameTaken { .. } | Self::Managed { .. } => {
                 ErrorCode::Refused
             }
-            Self::Name { .. } => ErrorCode::Usage,
+            Self::Name { .. } | Self::Reference { .. } => ErrorCode::Usage,
             Self::Import { source, .. } => source.code(),
-            Self::Get { source, .. } | Self::Recover(source) => source.code(),
+            Self::Get { source, .. } | Self::Prune(source) | Self::Recover(source) => source.code(),
             Self::Store(_) => ErrorCode::Failed,
         }
     }
@@ -55,10 +60,13 @@ impl ImageError {
                 "put the file back, or delete the VMs that cannot start without it: banger vm delete {}",
                 users.join(" ")
             )),
-            Self::Get { source, .. } | Self::Recover(source) => source.hint(),
+            Self::Get { source, .. } | Self::Prune(source) | Self::Recover(source) => source.hint(),
             Self::Name { .. } => Some(
                 "a name has letters, digits, and any of . _ - : / @, and begins with a letter or digit"
                     .into(),
+            ),
+            Self::Reference { .. } => Some(
+                "`banger image list --available` shows the catalog; a registry's images are called like debian:bookworm or ghcr.io/owner/name:tag".into(),
             ),
             Self::NameTaken { name } => {
                 Some(format!("choose another name, or `banger image delete {name}` first"))

@@ -8,6 +8,7 @@ mod import;
 #[cfg(test)]
 mod import_tests;
 mod name;
+mod oci;
 mod prune;
 mod publish;
 mod pull;

@@ -1,4 +1,7 @@
+use std::collections::HashSet;
+
 use banger_api::image::{PrunedImage, PrunedImages};
+use banger_registry::Digest;
 
 use super::{ImageError, ImageService};
 
@@ -28,7 +31,13 @@ impl ImageService {
             }
             pruned.images.push(PrunedImage { name: row.name, disk_used_bytes });
         }
-        pruned.freed_bytes = pruned.images.iter().map(|image| image.disk_used_bytes).sum();
+        let keep = kept.iter().flat_map(|row| &row.details.blobs);
+        let keep: HashSet<Digest> = keep.filter_map(|digest| digest.parse().ok()).collect();
+        let freed = self.downloads.blobs().and_then(|blobs| blobs.prune(&keep, dry_run));
+        let freed = freed.map_err(|error| ImageError::Prune(error.into()))?;
+        (pruned.blobs, pruned.blob_bytes) = (freed.files, freed.bytes);
+        pruned.freed_bytes =
+            freed.bytes + pruned.images.iter().map(|image| image.disk_used_bytes).sum::<u64>();
         Ok(pruned)
     }
 }

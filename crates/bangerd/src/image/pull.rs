@@ -1,13 +1,16 @@
 //! Images from elsewhere: built from Debian's archive, or downloaded.
 
 use banger_api::operation::Stage;
+use banger_registry::{Reference, Security};
 
+use super::oci::OciPull;
 use super::publish::Finished;
 use super::rootfs::{build_dir, make, remove_build_dir, sha256_of};
-use super::{ImageError, ImageService};
+use super::{ImageError, ImageService, name};
 use crate::artifact::{ArtifactError, fetch_tar, in_staging};
 use crate::catalog::{DebianSource, Entry, Kind, Source};
 use crate::operation::Reporter;
+use crate::spelling::nearest;
 use crate::store::{ImageDetails, ImageRow};
 
 /// What to pull.
@@ -32,9 +35,44 @@ impl PullRequest {
     }
 }
 
-/// The name in its usual form: `alpine:latest` for `docker.io/library/alpine`. None when it is no reference, or is so already.
-pub(super) fn familiar(_name: &str) -> Option<String> {
-    None
+/// Where an image is to come from.
+#[derive(Clone, Debug)]
+enum Origin {
+    Debian(Entry, DebianSource),
+    /// By this reference, under this name.
+    Registry(Reference, String),
+}
+
+impl Origin {
+    /// What it is called here, unless somebody says otherwise.
+    fn name(&self) -> &str {
+        match self {
+            Self::Debian(entry, _) => &entry.name,
+            Self::Registry(_, name) => name,
+        }
+    }
+
+    /// Was this image got from here?
+    fn is_of(&self, row: &ImageRow) -> bool {
+        match self {
+            Self::Debian(entry, _) => row.source == entry.source.to_string(),
+            Self::Registry(reference, _) => row.details.reference.as_ref() == Some(&reference.to_string()),
+        }
+    }
+}
+
+/// What to do about an image that is here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Present {
+    /// It will do.
+    Keep,
+    /// Ask its registry for a newer one.
+    Renew,
+}
+
+/// The name in its usual form: `alpine:latest` for `docker.io/library/alpine`. None when it is no reference.
+pub(super) fn familiar(name: &str) -> Option<String> {
+    Some(name.parse::<Reference>().ok()?.familiar())
 }
 
 impl ImageService {
@@ -46,76 +84,151 @@ impl ImageService {
     pub async fn ensure(&self, name: &str, reporter: &Reporter) -> Result<ImageRow, ImageError> {
         match self.local(name)? {
             Some(row) => Ok(row),
-            None => self.get(&PullRequest::of(name), reporter).await,
+            None => self.get(&PullRequest::of(name), Present::Keep, reporter).await,
         }
     }
 
-    /// Gets an image onto this host. One of the catalog that is here stays as it is.
+    /// Gets an image onto this host. One of the catalog's that is here stays as it is; one of a registry's is replaced when the
+    /// registry has a newer one.
     ///
     /// # Errors
     ///
     /// When it cannot be had; nothing of it is left then.
     pub async fn pull(&self, request: &PullRequest, reporter: &Reporter) -> Result<ImageRow, ImageError> {
-        let name = request.save_as.as_ref().unwrap_or(&request.name);
-        match self.local(name)? {
-            Some(row) => {
-                reporter.notice(format!(
-                    "image {name} is on this host already; delete it first to build it anew"
-                ));
-                Ok(row)
-            }
-            None => self.get(request, reporter).await,
+        self.get(request, Present::Renew, reporter).await
+    }
+
+    /// Is that image here, or could it be? Asks nobody but the catalogs.
+    ///
+    /// # Errors
+    ///
+    /// When it is not, as far as can be told.
+    pub async fn known(&self, name: &str) -> Result<(), ImageError> {
+        match self.find(name)? {
+            Some(_) => Ok(()),
+            None => self.origin(name, &Reporter::unwatched()).await.map(drop),
         }
     }
 
     /// Makes an image, or waits for somebody else who does.
-    async fn get(&self, request: &PullRequest, reporter: &Reporter) -> Result<ImageRow, ImageError> {
-        let entry = self.catalog.find(Kind::Image, &request.name, reporter).await;
-        let name = request.save_as.as_ref().unwrap_or(&request.name);
-        let _turn = match &entry {
-            Some(_) => Some(self.flights.turn(name, reporter).await.map_err(|error| self.got(name, error))?),
-            None => None,
+    async fn get(
+        &self,
+        request: &PullRequest,
+        present: Present,
+        reporter: &Reporter,
+    ) -> Result<ImageRow, ImageError> {
+        let origin = match self.origin(&request.name, reporter).await {
+            // It was imported, say, and its file is gone.
+            Err(unknown) => {
+                return Err(self.find(&request.name)?.map_or(Ok(unknown), |row| self.lost(&row))?);
+            }
+            Ok(origin) => origin,
         };
-        if let Some(row) = self.local(name)? {
-            reporter
-                .notice(format!("image {name} is on this host already; delete it first to build it anew"));
-            return Ok(row);
+        let name = request.save_as.as_deref().unwrap_or(origin.name());
+        name::check(name).map_err(|source| ImageError::Name { name: name.into(), source })?;
+        let _turn = self.flights.turn(name, reporter).await.map_err(|error| self.got(name, error))?;
+        let old = self.store.image(name)?;
+        if let Some(row) = &old {
+            match self.may_replace(row, &origin, request)? {
+                true if present == Present::Keep && self.is_whole(row) => return Ok(row.clone()),
+                true => {}
+                false => {
+                    if present == Present::Renew {
+                        reporter.notice(format!(
+                            "image {name} is on this host already; delete it first to build it anew"
+                        ));
+                    }
+                    return Ok(row.clone());
+                }
+            }
         }
-        let damaged = self.store.image(name)?;
-        let Some(entry) = entry else {
-            return Err(match damaged {
-                Some(row) => self.lost(&row)?,
-                None => self.unknown(name).await,
-            });
-        };
-        // A new build has other blocks than those that the disks of its VMs build upon.
-        if let Some(row) = &damaged
-            && !self.store.image_users(&row.id)?.is_empty()
-        {
-            return Err(self.lost(row)?);
-        }
-        let built = self.build(&entry, request, reporter).await;
-        if built.is_err() {
+        let made = self.make(&origin, request, old.as_ref(), reporter).await;
+        if made.is_err() {
             self.shelf.sweep().await;
         }
-        let finished = built.map_err(|error| self.got(name, error))?;
-        self.publish(name, finished, damaged.as_ref()).await
+        match (made.map_err(|error| self.got(name, error))?, old) {
+            (Some(finished), old) => self.publish(name, finished, old.as_ref()).await,
+            (None, Some(row)) => {
+                reporter.notice(format!("image {name} is what the registry has"));
+                Ok(row)
+            }
+            (None, None) => Err(self.unknown(name).await),
+        }
     }
 
-    async fn build(
+    /// Whether a new image may take the place of one that is here; if not, that one will do.
+    ///
+    /// # Errors
+    ///
+    /// When it will not do either: it is another image, or damaged and in use.
+    fn may_replace(
         &self,
-        entry: &Entry,
+        row: &ImageRow,
+        origin: &Origin,
         request: &PullRequest,
+    ) -> Result<bool, ImageError> {
+        if !self.is_whole(row) {
+            // A new one has other blocks than those that the disks of its VMs build upon.
+            let used = !self.store.image_users(&row.id)?.is_empty();
+            return if used { Err(self.lost(row)?) } else { Ok(true) };
+        }
+        if !origin.is_of(row) && request.save_as.is_some() {
+            return Err(ImageError::NameTaken { name: row.name.clone() });
+        }
+        Ok(origin.is_of(row) && matches!(origin, Origin::Registry(..)))
+    }
+
+    /// Where an image of that name would come from.
+    async fn origin(&self, name: &str, reporter: &Reporter) -> Result<Origin, ImageError> {
+        let parse = |text: &str| -> Result<Reference, ImageError> {
+            text.parse().map_err(|source| ImageError::Reference { name: name.into(), source })
+        };
+        let Some(entry) = self.catalog.find(Kind::Image, name, reporter).await else {
+            self.refuse_slip(name, reporter).await?;
+            let reference = parse(name)?;
+            let name = reference.familiar();
+            return Ok(Origin::Registry(reference, name));
+        };
+        Ok(match entry.source.clone() {
+            Source::Debian(source) => Origin::Debian(entry, source),
+            Source::Oci(source) => Origin::Registry(parse(&source.reference)?, entry.name),
+        })
+    }
+
+    /// A slip of the pen must not become a question to a registry where everybody may publish what he likes.
+    async fn refuse_slip(&self, name: &str, reporter: &Reporter) -> Result<(), ImageError> {
+        if name.contains(['/', ':', '@', '.']) {
+            return Ok(());
+        }
+        let mut known: Vec<String> = self.store.images()?.into_iter().map(|row| row.name).collect();
+        known.extend(self.catalog.entries(Kind::Image, reporter).await.into_iter().map(|entry| entry.name));
+        let Some(meant) = nearest(name, known.iter().map(String::as_str)) else { return Ok(()) };
+        let hint = format!("did you mean {meant}? For the image in Docker's registry, say {name}:latest");
+        Err(ImageError::Unknown { name: name.into(), hint })
+    }
+
+    /// Makes the image's file; none when `old` is what the registry has.
+    async fn make(
+        &self,
+        origin: &Origin,
+        request: &PullRequest,
+        old: Option<&ImageRow>,
         reporter: &Reporter,
-    ) -> Result<Finished, ArtifactError> {
-        let mut finished = match &entry.source {
-            Source::Debian(source) => self.build_debian(entry, source, request, reporter).await?,
-            source => {
-                return Err(ArtifactError::Unsuitable { what: "an image", source_text: source.to_string() });
+    ) -> Result<Option<Finished>, ArtifactError> {
+        let finished = match origin {
+            Origin::Debian(entry, source) => Some(self.build_debian(entry, source, request, reporter).await?),
+            Origin::Registry(reference, _) => {
+                let security = if request.insecure { Security::Insecure } else { Security::Verified };
+                let size = self.size_of(request.size_mib);
+                // Another size asks for a new filesystem of the same content.
+                let known = old.filter(|row| self.is_whole(row) && request.size_mib.is_none());
+                self.pull_oci(&OciPull { reference, security, size, known }, reporter).await?
             }
         };
-        finished.details.kernel = request.kernel.clone();
-        Ok(finished)
+        Ok(finished.map(|mut finished| {
+            finished.details.kernel = request.kernel.clone();
+            finished
+        }))
     }
 
     /// Makes the files of an image of Debian's.

@@ -4,7 +4,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use banger_api::operation::Stage;
-use banger_host::ext4::{Ext4Options, ImageSize, tar_to_ext4};
+use banger_host::ext4::{
+    Ext4Error, Ext4Options, Ext4Summary, ImageSize, Progress, layers_to_ext4, tar_to_ext4,
+};
 use banger_host::image_format::TarCompression;
 use banger_host::staging::remove_tree;
 
@@ -73,8 +75,24 @@ pub(super) fn sha256_of(path: &Path) -> Result<String, ArtifactError> {
 
 /// Turns a tar into the image's file; answers its size in bytes.
 pub(super) fn make(tar: &Path, size: ImageSize, work: &Work<'_>) -> Result<u64, ArtifactError> {
+    make_with(work, |image, progress| tar_to_ext4(tar, image, &options(size), progress))
+}
+
+/// Turns the tars of an OCI image's layers, lowest first, into the image's file; answers its size in bytes.
+pub(super) fn make_of_layers(
+    tars: &[PathBuf],
+    size: ImageSize,
+    work: &Work<'_>,
+) -> Result<u64, ArtifactError> {
+    make_with(work, |image, progress| layers_to_ext4(tars, image, &options(size), progress))
+}
+
+fn make_with(
+    work: &Work<'_>,
+    make: impl FnOnce(&Path, Progress<'_>) -> Result<Ext4Summary, Ext4Error>,
+) -> Result<u64, ArtifactError> {
     let image = staged_file(work.dir);
-    let summary = tar_to_ext4(tar, &image, &options(size), &mut |done, total| work.progress(done, total))
+    let summary = make(&image, &mut |done, total| work.progress(done, total))
         .map_err(ArtifactError::make("the filesystem"))?;
     for notice in &summary.notices {
         tracing::info!(notice, "while making the filesystem");

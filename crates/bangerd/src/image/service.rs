@@ -9,6 +9,7 @@ use super::import::is_as_imported;
 use super::pull::familiar;
 use crate::artifact::{Archive, DebianArchive, Flights, Shelf};
 use crate::catalog::{Catalog, Entry, Kind};
+use crate::download::Downloads;
 use crate::operation::Reporter;
 use crate::paths::Paths;
 use crate::store::{ImageRow, Store};
@@ -27,6 +28,7 @@ pub struct ImageService {
     pub(super) flights: Flights,
     pub(super) catalog: Catalog,
     pub(super) archive: Arc<dyn Archive>,
+    pub(super) downloads: Downloads,
     /// Of new root filesystems.
     pub(super) size: ImageSize,
 }
@@ -40,7 +42,8 @@ impl ImageService {
     pub fn with_archive(store: Store, paths: &Paths, catalog: Catalog, archive: Arc<dyn Archive>) -> Self {
         let shelf = Shelf::new(paths.images());
         let size = ImageSize::Headroom { min_bytes: ROOT_MIN_BYTES };
-        Self { store, shelf, flights: Flights::default(), catalog, archive, size }
+        let (flights, downloads) = (Flights::default(), Downloads::new(&paths.cache));
+        Self { store, shelf, flights, catalog, archive, downloads, size }
     }
 
     /// Removes what a former daemon left half-made, and answers what that was. Call it before anything else.

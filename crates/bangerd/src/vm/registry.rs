@@ -135,7 +135,7 @@ impl Vms {
             return Err(VmError::NameTaken { name: name.to_string() });
         }
         // Whoever mistypes the kernel's name should not learn of it after the image was built.
-        services.images.show(&spec.image).await?;
+        services.images.known(&spec.image).await?;
         services.kernels.show(&spec.kernel).await?;
         Ok(Plan { id: VmId::random(), name, spec })
     }

@@ -1,0 +1,199 @@
+//! Images out of OCI registries: layers into the blob cache, from there into one filesystem.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use banger_api::image::ImageConfig;
+use banger_api::operation::{ProgressUnit, Stage};
+use banger_host::ext4::ImageSize;
+use banger_host::layer::{self, LayerBlob, unpack_layer};
+use banger_host::system::free_disk_bytes;
+use banger_registry::{BlobLease, Compression, ExposedPort, Layer, Protocol, Reference, Resolved, Security};
+
+use super::ImageService;
+use super::publish::Finished;
+use super::rootfs::{build_dir, make_of_layers, remove_build_dir};
+use crate::artifact::{ArtifactError, Work, in_staging};
+use crate::operation::Reporter;
+use crate::store::{ImageDetails, ImageRow};
+
+/// How many layers are unpacked at once: each takes a core.
+const UNPACKED_AT_ONCE: usize = 2;
+
+/// What to pull, and how.
+pub(super) struct OciPull<'a> {
+    pub(super) reference: &'a Reference,
+    pub(super) security: Security,
+    pub(super) size: ImageSize,
+    /// The image that was pulled by this reference before, if it is whole.
+    pub(super) known: Option<&'a ImageRow>,
+}
+
+impl ImageService {
+    /// Gets an image out of its registry. None when the one that is known is what the registry has.
+    pub(super) async fn pull_oci(
+        &self,
+        pull: &OciPull<'_>,
+        reporter: &Reporter,
+    ) -> Result<Option<Finished>, ArtifactError> {
+        let reference = pull.reference;
+        let client = self.downloads.client()?;
+        let blobs = self.downloads.blobs()?;
+        reporter.stage(Stage::Image, format!("asking {} for {}", reference.registry(), reference.familiar()));
+        let resolving = client.resolve(blobs, reference, pull.security);
+        let resolved = unless_cancelled(reporter, resolving).await??;
+        for warning in &resolved.warnings {
+            reporter.notice(warning.to_string());
+        }
+        if pull.known.is_some_and(|known| known.sha256 == resolved.digest.hex()) {
+            return Ok(None);
+        }
+        let missing_bytes = blobs.missing_bytes(&resolved);
+        self.require_space(&resolved, missing_bytes)?;
+        reporter.stage(Stage::Image, told(&resolved, missing_bytes));
+        let fetching = client.fetch(blobs, &resolved, |progress| {
+            reporter.progress(progress.done_bytes, Some(progress.total_bytes), ProgressUnit::Bytes);
+        });
+        let leases = unless_cancelled(reporter, fetching).await??;
+
+        let staging = self.shelf.staging()?;
+        let build_dir = build_dir(staging.path())?;
+        reporter.stage(Stage::Image, format!("unpacking {}", reference.familiar()));
+        let (layers, size, name) = (resolved.layers.clone(), pull.size, reference.familiar());
+        let made = in_staging(staging, reporter, move |work| {
+            let tars = unpack(&layers, &leases, &build_dir, work)?;
+            work.stage(Stage::Image, format!("making the filesystem of {name}"));
+            make_of_layers(&tars, size, work)
+        });
+        let (staging, size_bytes) = made.await?;
+        remove_build_dir(staging.path()).await?;
+        Ok(Some(Finished {
+            staging,
+            source: format!("oci {reference}"),
+            size_bytes,
+            sha256: resolved.digest.hex(),
+            details: ImageDetails {
+                reference: Some(reference.to_string()),
+                config: config(resolved.config),
+                blobs: resolved.layers.iter().map(|layer| layer.digest.to_string()).collect(),
+                ..ImageDetails::default()
+            },
+        }))
+    }
+
+    /// Looks whether the disk can hold what is to come, as far as the registry tells: layers come packed.
+    fn require_space(&self, resolved: &Resolved, missing_bytes: u64) -> Result<(), ArtifactError> {
+        self.shelf.require_space((resolved.compressed_bytes().saturating_mul(2)) >> 20)?;
+        let path = self.downloads.cache();
+        let free_bytes = free_disk_bytes(path)?;
+        if free_bytes >= missing_bytes {
+            return Ok(());
+        }
+        let (needed_mib, free_mib) = (missing_bytes >> 20, free_bytes >> 20);
+        Err(ArtifactError::NoSpace { path: path.to_owned(), needed_mib, free_mib })
+    }
+}
+
+async fn unless_cancelled<T>(reporter: &Reporter, work: impl Future<Output = T>) -> Result<T, ArtifactError> {
+    tokio::select! {
+        biased;
+        () = reporter.cancelled().cancelled() => Err(ArtifactError::Cancelled),
+        done = work => Ok(done),
+    }
+}
+
+fn told(resolved: &Resolved, missing_bytes: u64) -> String {
+    let (name, layers) = (resolved.reference.familiar(), resolved.layers.len());
+    let layers = if layers == 1 { "1 layer".to_owned() } else { format!("{layers} layers") };
+    match missing_bytes {
+        0 => format!("{name}: {layers}, all of them here already"),
+        _ => format!("downloading {name} ({layers})"),
+    }
+}
+
+/// Unpacks the layers' blobs, each of them once, several at a time; answers their tars in the order of the layers.
+fn unpack(
+    layers: &[Layer],
+    leases: &[BlobLease],
+    into: &Path,
+    work: &Work<'_>,
+) -> Result<Vec<PathBuf>, ArtifactError> {
+    let mut distinct: Vec<(&Layer, &BlobLease)> = Vec::new();
+    for (layer, lease) in layers.iter().zip(leases) {
+        if !distinct.iter().any(|(other, _)| other.digest == layer.digest) {
+            distinct.push((layer, lease));
+        }
+    }
+    let total_bytes = distinct.iter().map(|(layer, _)| layer.size_bytes).sum();
+    let (next, done_bytes, stop) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    let worker = || {
+        let mut tars = Vec::new();
+        while let Some((layer, lease)) = distinct.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let spool = into.join(layer.digest.hex());
+            let mut before = 0;
+            let unpacked = unpack_one(layer, lease.path(), &spool, &mut |done, _| {
+                let all = done_bytes.fetch_add(done - before, Ordering::Relaxed) + done - before;
+                before = done;
+                if stop.load(Ordering::Relaxed) {
+                    ControlFlow::Break(())
+                } else {
+                    work.progress(all, total_bytes)
+                }
+            });
+            tars.push((layer.digest, unpacked.inspect_err(|_| stop.store(true, Ordering::Relaxed))?));
+        }
+        Ok(tars)
+    };
+    let ended: Vec<Result<Vec<_>, ArtifactError>> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..UNPACKED_AT_ONCE).map(|_| scope.spawn(worker)).collect();
+        let join = |worker: std::thread::ScopedJoinHandle<'_, _>| worker.join();
+        workers.into_iter().map(|worker| join(worker).unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    });
+    let mut tars = HashMap::new();
+    // The one that failed says more than the one that was called off for it.
+    let (cancelled, others): (Vec<_>, Vec<_>) =
+        ended.into_iter().partition(|end| matches!(end, Err(ArtifactError::Cancelled)));
+    for end in others.into_iter().chain(cancelled) {
+        tars.extend(end?);
+    }
+    Ok(layers.iter().filter_map(|layer| tars.get(&layer.digest).cloned()).collect())
+}
+
+fn unpack_one(
+    layer: &Layer,
+    blob: &Path,
+    spool: &Path,
+    progress: layer::Progress<'_>,
+) -> Result<PathBuf, ArtifactError> {
+    let compression = match layer.compression {
+        Compression::None => layer::Compression::None,
+        Compression::Gzip => layer::Compression::Gzip,
+        Compression::Zstd => layer::Compression::Zstd,
+    };
+    let diff_id = layer.diff_id.to_string();
+    Ok(unpack_layer(&LayerBlob { path: blob, compression, diff_id: &diff_id }, spool, progress)?.path)
+}
+
+fn config(config: banger_registry::ImageConfig) -> ImageConfig {
+    let said = |text: String| (!text.is_empty()).then_some(text);
+    ImageConfig {
+        env: config.env,
+        working_dir: said(config.working_dir),
+        user: said(config.user),
+        entrypoint: config.entrypoint,
+        cmd: config.cmd,
+        exposed_ports: config.exposed_ports.into_iter().map(port).collect(),
+    }
+}
+
+fn port(port: ExposedPort) -> String {
+    let protocol = match port.protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+        Protocol::Sctp => "sctp",
+    };
+    format!("{}/{protocol}", port.port)
+}
