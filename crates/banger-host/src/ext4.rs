@@ -1,6 +1,19 @@
-//! A tar file made into an ext4 image, in this process, without root, mounts or an unpacked tree in between.
+//! Tar files made into an ext4 image, in this process, without root, mounts or an unpacked tree in between.
 //!
-//! Two passes: the first reads the headers and decides where everything goes, the second copies the contents there.
+//! Two passes: the first reads the headers into a [`FileTree`] and decides where everything goes, the second copies the contents
+//! there. Nothing is written twice, and besides the tree nothing is kept in memory that grows with the image. The forms of
+//! what lies on disk, checksums and hashes are `mkext4`'s; its own builder is not used: it knows only names in UTF-8, and takes
+//! close to a kilobyte of memory a file.
+
+mod attributes;
+mod directory;
+mod disk;
+mod extents;
+mod groups;
+mod inode;
+mod plan;
+mod space;
+mod writer;
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -8,28 +21,46 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use mkext4::{FsBuilder, InodeCount, InodeHandle, Layout, Meta, Options, SpecialKind};
+use disk::Fault;
+use plan::Plan;
+use space::{Geometry, journal_blocks};
+use writer::{ImageSource, ImageWriter, WriteFailure};
 
-use crate::file_content::{BLOCK_LEN, ContentReader, SparseSink, sparse_segments};
-use crate::file_tree::{FileTree, NodeId, NodeKind, ROOT};
+use crate::file_tree::{FileTree, FrozenTree};
+use crate::layer_merge::add_layer;
 use crate::system::free_disk_bytes;
-use crate::tar_source::{Attributes, TarError, TarKind, read_entries};
-use crate::xattr::{on_disk_value, storable};
+use crate::tar_source::{AbsoluteNames, TarEntry, TarError, TarKind, read_entries};
 
 /// One inode per so many bytes, as mke2fs has it.
 const BYTES_PER_INODE: u64 = 16 * 1024;
+/// However small an image is: an inode for every so many bytes, and what it needs.
+const BYTES_PER_INODE_MIN: u64 = 8 * 1024;
+const INODE_LEN: u64 = 256;
 
 /// Inodes for what the guest will create, on top of one per entry.
 const SPARE_INODES: u64 = 64 * 1024;
+const SPARE_INODES_TIGHT: u64 = 64;
+
+/// Inodes that are the filesystem's own.
+const RESERVED_INODES: u64 = 10;
 
 /// Free space on top of a quarter of the content.
 const HEADROOM_BYTES: u64 = 512 << 20;
+
+/// The journal of an image that is only read.
+const JOURNAL_BLOCKS_TIGHT: u64 = 1024;
+
+/// Each is held open while the image is written. Container tools stop at 127.
+const LAYERS_MAX: usize = 500;
+
+/// How often a build is asked whether to go on while it reads headers.
+const ENTRIES_PER_REPORT: usize = 4096;
 
 /// Why no image could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Ext4Error {
     #[error("the archive cannot be made into an image")]
-    Tar(#[from] TarError),
+    Tar(#[source] TarError),
     #[error("could not write the image {}", path.display())]
     Write { path: PathBuf, source: io::Error },
     #[error(
@@ -39,12 +70,25 @@ pub enum Ext4Error {
     NoSpace { path: PathBuf, needed_bytes: u64, free_bytes: u64 },
     #[error("{} MiB are too small for the image's {} MiB of content", size_bytes >> 20, content_bytes >> 20)]
     TooSmall { size_bytes: u64, content_bytes: u64 },
-    #[error("the archive's entry {path:?} does not fit into an ext4 filesystem")]
-    Entry { path: String, source: mkext4::Error },
-    #[error("could not lay out the image")]
-    Layout(#[source] mkext4::Error),
+    #[error("an ext4 filesystem cannot have {} MiB and {inodes} files", size_bytes >> 20)]
+    Size { size_bytes: u64, inodes: u64 },
+    #[error("the archive's entry {path:?} does not fit into an ext4 filesystem: {reason}")]
+    Entry { path: String, reason: &'static str },
+    #[error("the label {label:?} is longer than 16 bytes")]
+    Label { label: String },
+    #[error("the image has {count} layers; banger takes {LAYERS_MAX}")]
+    TooManyLayers { count: usize },
     #[error("the image build was cancelled")]
     Cancelled,
+}
+
+impl From<TarError> for Ext4Error {
+    fn from(error: TarError) -> Self {
+        match error {
+            TarError::Cancelled => Self::Cancelled,
+            error => Self::Tar(error),
+        }
+    }
 }
 
 /// How large an image becomes, free space included.
@@ -79,7 +123,8 @@ pub struct Ext4Summary {
     pub notices: Vec<String>,
 }
 
-/// Told how many bytes of content are done, and of how many. It may ask to stop.
+/// Told how many bytes of content are done, and of how many. It may ask to stop. While the archives' headers are read, nothing is
+/// done and the number is a guess.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>;
 
 /// Makes the image `image` (which must not exist) of everything in `tar`. The same input gives the same bytes.
@@ -94,21 +139,32 @@ pub fn tar_to_ext4(
     options: &Ext4Options,
     progress: Progress<'_>,
 ) -> Result<Ext4Summary, Ext4Error> {
-    build(&[tar.to_owned()], image, options, &|path| Some(path.to_owned()), progress)
+    let tars = [tar.to_owned()];
+    let mut build = Build::new(&tars, progress)?;
+    build.add_tar(tar, |_| true)?;
+    build.write(image, options)
 }
 
-/// Makes the image `image` (which must not exist) of an OCI image's layers: plain tar files, the lowest first.
+/// Makes the image `image` (which must not exist) of an OCI image's layers: plain tar files, the lowest first. Later ones remove
+/// and replace what is in earlier ones, as the OCI image specification has it.
 ///
 /// # Errors
 ///
-/// As [`tar_to_ext4`].
+/// As [`tar_to_ext4`]; also when a layer holds what a layer must not: absolute names, and removals of nothing.
 pub fn layers_to_ext4(
     layers: &[PathBuf],
     image: &Path,
     options: &Ext4Options,
     progress: Progress<'_>,
 ) -> Result<Ext4Summary, Ext4Error> {
-    build(layers, image, options, &|path| Some(path.to_owned()), progress)
+    if layers.len() > LAYERS_MAX {
+        return Err(Ext4Error::TooManyLayers { count: layers.len() });
+    }
+    let mut build = Build::new(layers, progress)?;
+    for (number, layer) in (0..).zip(layers) {
+        build.add_layer(layer, number)?;
+    }
+    build.write(image, options)
 }
 
 /// Makes a read-only image of a kernel tarball's modules, to be mounted at `/lib/modules`: its paths begin with the release.
@@ -124,272 +180,186 @@ pub fn modules_to_ext4(
 ) -> Result<Ext4Summary, Ext4Error> {
     let options =
         Ext4Options { size: ImageSize::Tight, label: "banger-modules".into(), uuid: *b"banger-modules-1" };
-    let select = |path: &str| {
-        let path = path.strip_prefix("usr/").unwrap_or(path).strip_prefix("lib/modules/")?;
-        let wanted =
-            path.strip_prefix(kernel_release).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        wanted.then(|| path.to_owned())
+    let below_modules = |path: &[u8]| {
+        let path = path.strip_prefix(b"usr/").unwrap_or(path).strip_prefix(b"lib/modules/")?;
+        let rest = path.strip_prefix(kernel_release.as_bytes())?;
+        (rest.is_empty() || rest.starts_with(b"/")).then(|| path.to_vec())
     };
-    build(&[tar.to_owned()], image, &options, &select, progress)
+    let tars = [tar.to_owned()];
+    let mut build = Build::new(&tars, progress)?;
+    build.add_tar(tar, |entry| {
+        let Some(path) = below_modules(&entry.path) else { return false };
+        entry.path = path;
+        if let TarKind::HardLink { target } = &mut entry.kind
+            && let Some(path) = below_modules(target)
+        {
+            *target = path;
+        }
+        true
+    })?;
+    build.write(image, &options)
 }
 
-/// What path an entry has in the image, if any.
-type Select<'a> = &'a dyn Fn(&str) -> Option<String>;
+/// An image being put together.
+struct Build<'a, 'p> {
+    tars: &'a [PathBuf],
+    /// A guess at the content.
+    tar_bytes: u64,
+    tree: FileTree,
+    entries: usize,
+    progress: Progress<'p>,
+}
 
-fn build(
-    layers: &[PathBuf],
-    image: &Path,
-    options: &Ext4Options,
-    select: Select<'_>,
-    progress: Progress<'_>,
-) -> Result<Ext4Summary, Ext4Error> {
-    let mut tree = FileTree::new();
-    let mut newest = 0;
-    for (index, tar) in layers.iter().enumerate() {
-        read_entries(tar, |mut entry| {
-            let Some(path) = select(&entry.path) else { return Ok(()) };
-            entry.path = path;
-            match &mut entry.kind {
-                TarKind::HardLink { target } => {
-                    *target = select(target).unwrap_or_else(|| std::mem::take(target));
-                }
-                TarKind::File(content) => content.layer = index,
-                _ => {}
+impl<'a, 'p> Build<'a, 'p> {
+    fn new(tars: &'a [PathBuf], progress: Progress<'p>) -> Result<Self, Ext4Error> {
+        let len = |tar: &PathBuf| {
+            let read_error = |source| TarError::Read { path: tar.clone(), source };
+            std::fs::metadata(tar).map(|metadata| metadata.len()).map_err(read_error)
+        };
+        let tar_bytes = tars.iter().map(len).sum::<Result<_, _>>()?;
+        Ok(Self { tars, tar_bytes, tree: FileTree::new(), entries: 0, progress })
+    }
+
+    /// Whether to go on.
+    fn report(&mut self) -> bool {
+        self.entries += 1;
+        !self.entries.is_multiple_of(ENTRIES_PER_REPORT) || (self.progress)(0, self.tar_bytes).is_continue()
+    }
+
+    fn add_tar(
+        &mut self,
+        tar: &Path,
+        mut select: impl FnMut(&mut TarEntry) -> bool,
+    ) -> Result<(), Ext4Error> {
+        read_entries(tar, AbsoluteNames::Stripped, |mut entry| {
+            if !self.report() {
+                return Err(TarError::Cancelled);
             }
-            newest = newest.max(entry.attributes.mtime.0);
-            tree.insert(entry)
+            if select(&mut entry) { self.tree.insert(0, entry) } else { Ok(()) }
         })?;
-        tree.finish()?;
+        Ok(self.tree.resolve_links()?)
     }
-    let mut plan = Plan::default();
-    plan.measure(&tree);
-    let image_bytes = image_size(options.size, &plan)?;
-    let layout = plan.lay_out(&tree, options, image_bytes, newest)?;
-    let write_error = |source| Ext4Error::Write { path: image.to_owned(), source };
-    let file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(image).map_err(write_error)?;
-    let written = file.set_len(image_bytes).map_err(write_error).and_then(|()| {
+
+    fn add_layer(&mut self, layer: &Path, number: u16) -> Result<(), Ext4Error> {
+        let mut tree = std::mem::replace(&mut self.tree, FileTree::new());
+        add_layer(&mut tree, layer, number, || self.report())?;
+        self.tree = tree;
+        Ok(())
+    }
+
+    fn write(self, image: &Path, options: &Ext4Options) -> Result<Ext4Summary, Ext4Error> {
+        if options.label.len() > 16 {
+            return Err(Ext4Error::Label { label: options.label.clone() });
+        }
+        let Self { tars, tree, progress, .. } = self;
+        let mut tree = tree.freeze();
+        let plan = Plan::new(&mut tree);
+        let image_bytes = image_size(options.size, &plan)?;
         let open =
-            |tar: &PathBuf| File::open(tar).map_err(|source| TarError::Read { path: tar.to_owned(), source });
-        let sources: Vec<File> = layers.iter().map(open).collect::<Result<_, _>>()?;
-        plan.write(&tree, &layout, &sources, &file, image, progress)
-    });
-    if let Err(error) = written {
-        // The error to report is the one at hand.
-        let _ = std::fs::remove_file(image);
-        return Err(error);
+            |tar: &PathBuf| File::open(tar).map_err(|source| TarError::Read { path: tar.clone(), source });
+        let layers: Vec<File> = tars.iter().map(open).collect::<Result<_, _>>()?;
+        let target = Target { tars, tree: &tree, plan: &plan, image, image_bytes };
+        let notices = target.write(&layers, options, progress)?;
+        Ok(Ext4Summary { image_bytes, content_bytes: plan.content_bytes, entries: plan.entries(), notices })
     }
-    let Plan { content_bytes, entries, notices, .. } = plan;
-    Ok(Ext4Summary { image_bytes, content_bytes, entries, notices })
 }
 
 fn image_size(size: ImageSize, plan: &Plan) -> Result<u64, Ext4Error> {
-    // Inode tables, bitmaps and the journal come to less than an eighth.
-    let least = plan.stored_bytes + plan.stored_bytes / 8 + (16 << 20);
+    // Tables, bitmaps and the journal come to less than an eighth.
+    let stored = plan.stored_bytes;
+    let least = stored.saturating_add(stored / 8 + (16 << 20) + plan.entries() * INODE_LEN);
     let bytes = match size {
         ImageSize::Fixed { bytes } => bytes,
-        ImageSize::Headroom { min_bytes } => min_bytes
-            .max(plan.stored_bytes.saturating_add(plan.stored_bytes / 4).saturating_add(HEADROOM_BYTES)),
-        ImageSize::Tight => least + plan.entries * 256,
+        ImageSize::Headroom { min_bytes } => {
+            let spacious = least.saturating_add(stored / 8).saturating_add(HEADROOM_BYTES);
+            spacious.max(min_bytes)
+        }
+        ImageSize::Tight => least,
     };
     if bytes < least {
         return Err(Ext4Error::TooSmall { size_bytes: bytes, content_bytes: plan.content_bytes });
     }
-    Ok(bytes.next_multiple_of(1 << 20))
+    Ok(bytes.checked_next_multiple_of(1 << 20).unwrap_or(u64::MAX))
 }
 
-/// What goes into the image, in the order in which it is written.
-#[derive(Default)]
-struct Plan {
-    files: Vec<(InodeHandle, NodeId, String)>,
-    content_bytes: u64,
-    /// Content in whole blocks, and what names and targets take.
-    stored_bytes: u64,
-    entries: u64,
-    notices: Vec<String>,
+/// An image about to be written.
+struct Target<'a> {
+    tars: &'a [PathBuf],
+    tree: &'a FrozenTree,
+    plan: &'a Plan,
+    image: &'a Path,
+    image_bytes: u64,
 }
 
-impl Plan {
-    fn measure(&mut self, tree: &FileTree) {
-        let mut seen = vec![false; tree.node_count()];
-        let mut todo = vec![ROOT];
-        while let Some(id) = todo.pop() {
-            if std::mem::replace(&mut seen[id.index()], true) {
-                continue;
-            }
-            self.entries += 1;
-            match &tree.node(id).kind {
-                NodeKind::Directory(children) => {
-                    let names: u64 = children.keys().map(|name| name.len() as u64 + 12).sum();
-                    // Hashed directories are at worst half full.
-                    self.stored_bytes += (2 * names).next_multiple_of(BLOCK_LEN);
-                    todo.extend(children.values());
-                }
-                NodeKind::File(content) => {
-                    let held: u64 = content.segments.iter().map(|segment| segment.len).sum();
-                    self.content_bytes += held;
-                    self.stored_bytes +=
-                        held.next_multiple_of(BLOCK_LEN) + BLOCK_LEN * content.segments.len() as u64;
-                }
-                _ => self.stored_bytes += BLOCK_LEN,
-            }
-        }
-    }
-
-    fn lay_out(
-        &mut self,
-        tree: &FileTree,
-        options: &Ext4Options,
-        image_bytes: u64,
-        newest: i64,
-    ) -> Result<Layout, Ext4Error> {
-        // The superblock's time: the image is as old as its newest file, so that the same archive gives the same image.
-        let epoch = newest.clamp(0, i64::from(u32::MAX));
-        let mut ext4 = Options::new(image_bytes, options.uuid, epoch);
-        ext4.label = Some(options.label.clone());
-        ext4.reserved_percent = 0;
-        let spare = if options.size == ImageSize::Tight { 64 } else { SPARE_INODES };
-        let by_size = if options.size == ImageSize::Tight { 0 } else { image_bytes / BYTES_PER_INODE };
-        let inodes = by_size.max(self.entries + spare);
-        ext4.inodes = InodeCount::Exact(u32::try_from(inodes).unwrap_or(u32::MAX));
-        if options.size == ImageSize::Tight {
-            ext4.journal_blocks = Some(1024);
-        }
-        let mut builder = FsBuilder::new(ext4).map_err(Ext4Error::Layout)?;
-        self.declare(tree, &mut builder)?;
-        builder.seal().map_err(Ext4Error::Layout)
-    }
-
-    /// Depth first and sorted, without recursion: an archive decides how deep it goes.
-    fn declare(&mut self, tree: &FileTree, builder: &mut FsBuilder) -> Result<(), Ext4Error> {
-        let mut handles: Vec<Option<InodeHandle>> = vec![None; tree.node_count()];
-        let entry_error = |path: &str| {
-            let path = path.to_owned();
-            move |source| Ext4Error::Entry { path, source }
-        };
-        let root = &tree.node(ROOT).attributes;
-        builder.set_meta(mkext4::ROOT, meta(root)).map_err(entry_error("/"))?;
-        self.set_xattrs(builder, mkext4::ROOT, root, "/")?;
-        let mut todo = vec![(ROOT, mkext4::ROOT, String::new())];
-        while let Some((directory, parent, prefix)) = todo.pop() {
-            let NodeKind::Directory(children) = &tree.node(directory).kind else { continue };
-            let first_subdirectory = todo.len();
-            for (name, id) in children {
-                let path = format!("{prefix}{name}");
-                if let Some(handle) = handles[id.index()] {
-                    builder.hardlink(parent, name, handle).map_err(entry_error(&path))?;
-                    continue;
-                }
-                let node = tree.node(*id);
-                let handle = declare_node(builder, parent, name, &node.kind, meta(&node.attributes))
-                    .map_err(entry_error(&path))?;
-                handles[id.index()] = Some(handle);
-                self.set_xattrs(builder, handle, &node.attributes, &path)?;
-                match &node.kind {
-                    NodeKind::Directory(_) => todo.push((*id, handle, path + "/")),
-                    NodeKind::File(content) if !content.segments.is_empty() => {
-                        self.files.push((handle, *id, path))
-                    }
-                    _ => {}
-                }
-            }
-            todo[first_subdirectory..].reverse();
-        }
-        Ok(())
-    }
-
-    fn set_xattrs(
-        &mut self,
-        builder: &mut FsBuilder,
-        handle: InodeHandle,
-        attributes: &Attributes,
-        path: &str,
-    ) -> Result<(), Ext4Error> {
-        for (name, value) in &attributes.xattrs {
-            match on_disk_value(name, value).filter(|_| storable(name)) {
-                Some(value) => builder
-                    .set_xattr(handle, name, &value)
-                    .map_err(|source| Ext4Error::Entry { path: path.to_owned(), source })?,
-                None => self.notices.push(format!("{path}: the extended attribute {name} was left out")),
-            }
-        }
-        Ok(())
-    }
-
+impl Target<'_> {
     fn write(
         &self,
-        tree: &FileTree,
-        layout: &Layout,
-        sources: &[File],
-        file: &File,
-        image: &Path,
+        layers: &[File],
+        options: &Ext4Options,
         progress: Progress<'_>,
-    ) -> Result<(), Ext4Error> {
-        let free_bytes = free_disk_bytes(image).unwrap_or(u64::MAX);
-        if free_bytes < self.content_bytes {
-            let needed_bytes = self.stored_bytes;
-            return Err(Ext4Error::NoSpace { path: image.to_owned(), needed_bytes, free_bytes });
-        }
-        let mut done = 0;
-        let mut report = |added: u64| {
-            done += added;
-            progress(done, self.content_bytes)
+    ) -> Result<Vec<String>, Ext4Error> {
+        let is_tight = options.size == ImageSize::Tight;
+        let (spare, by_size) = if is_tight {
+            (SPARE_INODES_TIGHT, 0)
+        } else {
+            (SPARE_INODES, self.image_bytes / BYTES_PER_INODE)
         };
-        let mut cancelled = report(0).is_break();
-        let mut writer =
-            layout.writer(SparseSink(file)).map_err(|error| self.write_error(error, image, ""))?;
-        for (handle, id, path) in &self.files {
-            let NodeKind::File(content) = &tree.node(*id).kind else { continue };
-            let mut reader =
-                ContentReader::new(&sources[content.layer], content, &mut report, &mut cancelled);
-            let filled = writer.fill(*handle, &mut reader);
-            if cancelled {
-                return Err(Ext4Error::Cancelled);
+        let needed = self.plan.entries() + RESERVED_INODES;
+        let inodes = (needed + spare).max(by_size).min(self.image_bytes / BYTES_PER_INODE_MIN).max(needed);
+        let geometry = Geometry::new(self.image_bytes, inodes);
+        let geometry = geometry.ok_or(Ext4Error::Size { size_bytes: self.image_bytes, inodes })?;
+        let journal = if is_tight { JOURNAL_BLOCKS_TIGHT } else { journal_blocks(geometry.blocks) };
+        let write_error = |source| Ext4Error::Write { path: self.image.to_owned(), source };
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(self.image)
+            .map_err(write_error)?;
+        let written = self.check_space().and_then(|()| {
+            file.set_len(self.image_bytes).map_err(write_error)?;
+            let source = ImageSource { tree: self.tree, plan: self.plan, layers, options };
+            let writer = ImageWriter::new(source, &file, &geometry, progress);
+            writer.write(journal).map_err(|failure| self.error(failure))
+        });
+        if written.is_err() {
+            // The error to report is the one at hand.
+            let _ = std::fs::remove_file(self.image);
+        }
+        written
+    }
+
+    fn check_space(&self) -> Result<(), Ext4Error> {
+        let free_bytes = free_disk_bytes(self.image).unwrap_or(u64::MAX);
+        if free_bytes >= self.plan.content_bytes {
+            return Ok(());
+        }
+        let needed_bytes = self.plan.stored_bytes;
+        Err(Ext4Error::NoSpace { path: self.image.to_owned(), needed_bytes, free_bytes })
+    }
+
+    fn error(&self, failure: WriteFailure) -> Ext4Error {
+        let path = self.image.to_owned();
+        match failure.fault {
+            Fault::Write(error)
+                if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
+            {
+                let free_bytes = free_disk_bytes(self.image).unwrap_or(0);
+                Ext4Error::NoSpace { path, needed_bytes: self.plan.stored_bytes, free_bytes }
             }
-            filled.map_err(|error| self.write_error(error, image, path))?;
+            Fault::Write(source) => Ext4Error::Write { path, source },
+            Fault::Read { layer, source } => {
+                let path = self.tars.get(usize::from(layer)).cloned().unwrap_or_default();
+                TarError::Read { path, source }.into()
+            }
+            Fault::Full => {
+                Ext4Error::TooSmall { size_bytes: self.image_bytes, content_bytes: self.plan.content_bytes }
+            }
+            Fault::Unfit(reason) => {
+                let path = failure.entry.map_or_else(String::new, |id| self.plan.path(self.tree, id));
+                Ext4Error::Entry { path, reason }
+            }
+            Fault::Cancelled => Ext4Error::Cancelled,
         }
-        writer.finish().map(drop).map_err(|error| self.write_error(error, image, ""))
-    }
-
-    fn write_error(&self, error: mkext4::Error, image: &Path, path: &str) -> Ext4Error {
-        match error {
-            mkext4::Error::Io(error) if error.kind() == io::ErrorKind::StorageFull => Ext4Error::NoSpace {
-                path: image.to_owned(),
-                needed_bytes: self.stored_bytes,
-                free_bytes: free_disk_bytes(image).unwrap_or(0),
-            },
-            mkext4::Error::Io(source) => Ext4Error::Write { path: image.to_owned(), source },
-            source => Ext4Error::Entry { path: path.to_owned(), source },
-        }
-    }
-}
-
-fn meta(attributes: &Attributes) -> Meta {
-    // What an ext4 inode can hold: 34 bits of seconds from 1901 on.
-    let seconds = attributes.mtime.0.clamp(-(1 << 31), (1 << 34) - (1 << 31) - 1);
-    Meta::new(attributes.mode, attributes.uid, attributes.gid, (seconds, attributes.mtime.1))
-}
-
-fn declare_node(
-    builder: &mut FsBuilder,
-    parent: InodeHandle,
-    name: &str,
-    kind: &NodeKind,
-    meta: Meta,
-) -> mkext4::Result<InodeHandle> {
-    match kind {
-        NodeKind::Directory(_) => builder.mkdir(parent, name, meta),
-        NodeKind::File(content) => match sparse_segments(content) {
-            None => builder.file(parent, name, meta, content.size_bytes),
-            Some(segments) => builder.file_sparse(parent, name, meta, &segments),
-        },
-        NodeKind::Symlink(target) => builder.symlink(parent, name, target, meta),
-        NodeKind::CharDevice { major, minor } => {
-            builder.mknod(parent, name, meta, SpecialKind::Char { major: *major, minor: *minor })
-        }
-        NodeKind::BlockDevice { major, minor } => {
-            builder.mknod(parent, name, meta, SpecialKind::Block { major: *major, minor: *minor })
-        }
-        NodeKind::Fifo => builder.mknod(parent, name, meta, SpecialKind::Fifo),
     }
 }

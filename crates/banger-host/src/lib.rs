@@ -24,6 +24,7 @@ pub mod initramfs;
 pub mod kernel_image;
 pub mod kvm;
 pub mod layer;
+mod layer_merge;
 mod module_signature;
 pub mod modules;
 pub mod process;

@@ -1,20 +1,28 @@
 //! Extended attributes as ext4 stores them.
 
-/// The namespaces ext4 has.
-const NAMESPACES: &[&str] = &["user.", "trusted.", "security."];
-const ACCESS_LISTS: &[&str] = &["system.posix_acl_access", "system.posix_acl_default"];
+/// Numbers that stand for the beginnings of names.
+const NAMESPACES: &[(&[u8], u8)] = &[(b"user.", 1), (b"trusted.", 4), (b"security.", 6)];
+const ACCESS_LISTS: &[(&[u8], u8)] = &[(b"system.posix_acl_access", 2), (b"system.posix_acl_default", 3)];
+const NAME_LEN_MAX: usize = 255;
 
-/// Can ext4 store an attribute of this name? Those of other filesystems mean nothing to it.
-pub(crate) fn storable(name: &str) -> bool {
-    ACCESS_LISTS.contains(&name)
-        || NAMESPACES
-            .iter()
-            .any(|namespace| name.strip_prefix(namespace).is_some_and(|rest| !rest.is_empty()))
+/// An attribute as it lies on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StoredXattr {
+    pub(crate) namespace: u8,
+    pub(crate) name: Vec<u8>,
+    pub(crate) value: Vec<u8>,
 }
 
-/// The attribute's value as it lies on disk: access lists have a form of their own there. None when one is malformed.
-pub(crate) fn on_disk_value(name: &str, value: &[u8]) -> Option<Vec<u8>> {
-    if ACCESS_LISTS.contains(&name) { access_list(value) } else { Some(value.to_vec()) }
+/// None when ext4 cannot store an attribute of this name (those of other filesystems mean nothing to it), or when an access
+/// list is malformed.
+pub(crate) fn stored(name: &[u8], value: &[u8]) -> Option<StoredXattr> {
+    if let Some((_, namespace)) = ACCESS_LISTS.iter().find(|(list, _)| *list == name) {
+        return Some(StoredXattr { namespace: *namespace, name: Vec::new(), value: access_list(value)? });
+    }
+    let (prefix, namespace) = NAMESPACES.iter().find(|(prefix, _)| name.starts_with(prefix))?;
+    let name = &name[prefix.len()..];
+    let accepted = !name.is_empty() && name.len() <= NAME_LEN_MAX && !name.contains(&0);
+    accepted.then(|| StoredXattr { namespace: *namespace, name: name.to_vec(), value: value.to_vec() })
 }
 
 /// From the form of the system calls (version 2: every entry has a tag, permissions and an id) to the disk's (version 1: only
@@ -44,15 +52,19 @@ mod tests {
         let owner = [1, 0, 7, 0, 0xFF, 0xFF, 0xFF, 0xFF];
         let user = [2, 0, 6, 0, 0xE8, 3, 0, 0];
         let call = [&[2, 0, 0, 0][..], &owner, &user].concat();
-        let disk = [&[1, 0, 0, 0][..], &owner[..4], &user].concat();
-        assert_eq!(on_disk_value("system.posix_acl_access", &call), Some(disk));
-        assert_eq!(on_disk_value("system.posix_acl_access", &call[..9]), None);
-        assert_eq!(on_disk_value("user.x", b"as is"), Some(b"as is".to_vec()));
+        let value = [&[1, 0, 0, 0][..], &owner[..4], &user].concat();
+        let expected = StoredXattr { namespace: 2, name: Vec::new(), value };
+        assert_eq!(stored(b"system.posix_acl_access", &call), Some(expected));
+        assert_eq!(stored(b"system.posix_acl_access", &call[..9]), None);
+        let expected = StoredXattr { namespace: 1, name: b"x".to_vec(), value: b"as is".to_vec() };
+        assert_eq!(stored(b"user.x", b"as is"), Some(expected));
     }
 
     #[test]
     fn attributes_of_other_filesystems_are_told_apart() {
-        assert!(storable("security.capability") && storable("user.mime"));
-        assert!(!storable("btrfs.compression") && !storable("system.nfs4_acl") && !storable("user."));
+        assert!(stored(b"security.capability", b"").is_some() && stored(b"user.\xFF", b"").is_some());
+        for name in [&b"btrfs.compression"[..], b"system.nfs4_acl", b"user.", b"user.a\0b", &[b'u'; 300]] {
+            assert_eq!(stored(name, b""), None);
+        }
     }
 }
