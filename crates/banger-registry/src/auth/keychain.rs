@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,12 +115,12 @@ impl Keychain {
 
     async fn find_in(
         &self,
-        path: &PathBuf,
+        path: &Path,
         registry: &str,
         repository: &str,
     ) -> Result<Option<Found>, KeychainError> {
-        let file = |problem: String| KeychainError::File { path: path.clone(), problem };
-        let Some(bytes) = read(path.clone()).await.map_err(|error| file(error.to_string()))? else {
+        let file = |problem: String| KeychainError::File { path: path.to_owned(), problem };
+        let Some(bytes) = read(path.to_owned()).await.map_err(|error| file(error.to_string()))? else {
             return Ok(None);
         };
         let config = DockerConfig::parse(&bytes).map_err(|problem| file(problem.to_string()))?;
@@ -133,7 +133,7 @@ impl Keychain {
                 let program = format!("docker-credential-{}", printable(&name, 60));
                 let problem = |problem: String| KeychainError::Helper {
                     program: program.clone(),
-                    path: path.clone(),
+                    path: path.to_owned(),
                     problem,
                 };
                 let credential = self.ask(&name, key).await.map_err(problem)?;

@@ -52,35 +52,43 @@ impl Client {
     ) -> Result<(), RegistryError> {
         let reused = sink.len();
         share.set(reused, reused);
-        let mut resumed = reused > 0;
         // A file of unknown length may be whole already.
-        let whole_already = resumed && sink.digest() == wanted.digest && wanted.size.allows(reused);
-        while !whole_already {
-            let transferred = self.transfer(source, wanted, sink, share, &mut resumed).await;
-            if let Err(error) = transferred {
-                if matches!(error, RegistryError::WrongSize { .. }) {
-                    sink.discard();
-                }
-                return Err(error);
-            }
-            let found = sink.digest();
-            if found == wanted.digest {
-                break;
-            }
-            if !resumed {
+        let whole_already = reused > 0 && wanted.size.allows(reused) && sink.digest() == wanted.digest;
+        if !whole_already && let Err(error) = self.fill(source, wanted, sink, share).await {
+            if matches!(error, RegistryError::WrongSize { .. } | RegistryError::WrongDigest { .. }) {
                 sink.discard();
-                return Err(RegistryError::WrongDigest {
-                    what: wanted.what.to_owned(),
-                    expected: wanted.digest,
-                    found,
-                });
             }
-            // The pieces may be of different files; one whole is the server's own word.
-            sink.restart().await?;
-            share.set(0, 0);
-            resumed = false;
+            return Err(error);
         }
         sink.make_durable().await
+    }
+
+    /// Transfers until the digest is right. If the file is of several pieces and wrong, one more try begins at the first
+    /// byte: the pieces may have been of different files, what comes in one piece is the server's own word.
+    async fn fill(
+        &self,
+        source: &Source<'_>,
+        wanted: &Wanted<'_>,
+        sink: &mut Sink,
+        share: &mut Share<'_>,
+    ) -> Result<(), RegistryError> {
+        let mut resumed = sink.len() > 0;
+        let mut restarted = false;
+        loop {
+            self.transfer(source, wanted, sink, share, &mut resumed).await?;
+            let found = sink.digest();
+            if found == wanted.digest {
+                return Ok(());
+            }
+            if !resumed || restarted {
+                let what = wanted.what.to_owned();
+                return Err(RegistryError::WrongDigest { what, expected: wanted.digest, found });
+            }
+            restarted = true;
+            resumed = false;
+            sink.restart().await?;
+            share.set(0, 0);
+        }
     }
 
     /// Transfers until the end, over as many attempts as bring something new. Says whether the file is of more than one.
