@@ -131,10 +131,16 @@ fn reference() -> impl Strategy<Value = String> {
         "(docker\\.io|localhost|[a-z0-9]{1,4}(\\.[a-z0-9]{1,4}){1,2})(:[1-9][0-9]{0,3})?/",
         "\\[::[1-9]\\](:[1-9][0-9]{0,3})?/",
     ];
-    let path = proptest::collection::vec(component(), 1..4).prop_map(|parts| parts.join("/"));
+    let path = proptest::collection::vec(component(), 1..4);
     let tag = "(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,9})?";
     let digest = "(@sha256:[0-9a-f]{64})?";
-    (registry, path, tag, digest).prop_map(|(registry, path, tag, digest)| registry + &path + &tag + &digest)
+    (registry, path, tag, digest).prop_map(|(registry, mut path, tag, digest)| {
+        // With a dot it would be a registry.
+        if registry.is_empty() {
+            path[0] = path[0].replace('.', "-");
+        }
+        registry + &path.join("/") + &tag + &digest
+    })
 }
 
 proptest! {

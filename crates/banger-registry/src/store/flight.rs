@@ -58,7 +58,7 @@ impl<K: Hash + Eq + Clone> Flights<K> {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn one_at_a_time_and_others_not_at_all_in_the_way() {
         let flights: Flights<&str> = Flights::default();
         let first = flights.enter(&"a", || ()).await;
