@@ -8,6 +8,7 @@ use banger_guest_protocol::messages::{Health, Hello, Phase};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::AGENT_BUILD;
+use crate::configure::ImageInit;
 use crate::exec::ExecSessions;
 use crate::init::supervisor::Supervisor;
 
@@ -17,7 +18,7 @@ pub struct Agent {
     phase: Mutex<Phase>,
     supervisor: Arc<Supervisor>,
     /// PID 1 is the image's init, no longer our supervisor.
-    image_init: Mutex<Option<String>>,
+    image_init: Mutex<Option<ImageInit>>,
     execs: ExecSessions,
 }
 
@@ -56,12 +57,12 @@ impl Agent {
     }
 
     /// The image's init that PID 1 has become.
-    pub fn image_init(&self) -> Option<String> {
+    pub fn image_init(&self) -> Option<ImageInit> {
         self.image_init.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub fn set_image_init(&self, program: Option<String>) {
-        *self.image_init.lock().unwrap_or_else(PoisonError::into_inner) = program;
+    pub fn set_image_init(&self, init: Option<ImageInit>) {
+        *self.image_init.lock().unwrap_or_else(PoisonError::into_inner) = init;
     }
 
     pub fn execs(&self) -> &ExecSessions {

@@ -69,10 +69,11 @@ async fn configure(request: Request<Incoming>, agent: &Arc<Agent>) -> Answer {
     let done = tokio::task::spawn_blocking(move || configure::configure(&wanted, &supervisor)).await;
     let failure: Box<dyn Error> = match done {
         Ok(Ok(configured)) => {
-            agent.set_image_init(configured.init.clone());
+            agent.set_image_init(configured.init);
+            agent.execs().set_image_defaults(configured.image);
             // A shutdown that was asked for meanwhile keeps its phase.
             agent.advance(Phase::Configuring, Phase::Ready);
-            return json(StatusCode::OK, &configured);
+            return json(StatusCode::OK, &configured.answer);
         }
         Ok(Err(error)) => error.into(),
         Err(error) => error.into(),

@@ -1,7 +1,17 @@
 //! A clean power-off: first the commands, then whatever is PID 1.
+//!
+//! | PID 1 | is asked by |
+//! |---|---|
+//! | the agent's own | its socket |
+//! | systemd | its signals |
+//! | openrc-init | `openrc-shutdown` |
+//! | anything else | its `poweroff` or `reboot`; without such a program, the signals of busybox's init |
+//!
+//! One that does not end the machine in time is not waited for: [`power::end_machine`] does it then.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use banger_guest_protocol::messages::Shutdown;
@@ -22,6 +32,12 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The answer to the request must get out before everything ends.
 const ANSWER_PAUSE: Duration = Duration::from_millis(20);
+
+/// Processes that are named in files here stay when Debian's scripts end all others before they unmount (sysvinit, openrc).
+const SPARED_DIR: &str = "/run/sendsigs.omit.d";
+
+/// How long other programs get to write their last, once busybox's init has told all to end.
+const LAST_WRITES: Duration = Duration::from_millis(500);
 
 /// Where images keep the program that asks their init for a power-off.
 const SBIN_DIRS: [&str; 4] = ["/sbin", "/usr/sbin", "/bin", "/usr/bin"];
@@ -48,16 +64,19 @@ async fn end_commands(agent: &Agent) {
 }
 
 fn end_init(agent: &Agent, ending: Ending, grace: Duration) {
-    if agent.image_init().is_none() {
+    let Some(init) = agent.image_init() else {
         // PID 1 is still ours. It kills this process on the way.
         if let Err(error) = agent.supervisor().ask(&Request::End(ending)) {
             console::say(format_args!("PID 1 does not shut down: {}", console::one_line(&error)));
             power::end_machine(ending);
         }
         return;
-    }
+    };
     let began = Instant::now();
-    if is_systemd() {
+    // An init ends all there is, and only when all is done it may turn out that it hangs.
+    let told_to_end = signals::note_termination();
+    let _told = spare_the_agent();
+    if is_init("systemd") {
         // systemd(1): +4 is poweroff.target, +5 is reboot.target.
         let signal = libc::SIGRTMIN() + if ending == Ending::PowerOff { 4 } else { 5 };
         // One that has only just started would never see it.
@@ -68,14 +87,28 @@ fn end_init(agent: &Agent, ending: Ending, grace: Duration) {
     } else {
         ask_other_init(ending);
     }
+    while began.elapsed() < grace {
+        if init.is_busybox && told_to_end.load(Ordering::Relaxed) {
+            std::thread::sleep(LAST_WRITES);
+            // It powers off without unmounting, unless its inittab says so.
+            power::make_everything_read_only();
+            break;
+        }
+        std::thread::sleep(POLL_INTERVAL);
+    }
     std::thread::sleep(grace.saturating_sub(began.elapsed()));
     console::say("the image's init did not shut down in time; doing it for it");
     power::end_machine(ending);
 }
 
-fn is_systemd() -> bool {
+fn spare_the_agent() -> std::io::Result<()> {
+    std::fs::create_dir_all(SPARED_DIR)?;
+    std::fs::write(Path::new(SPARED_DIR).join("banger-agent"), format!("{}\n", std::process::id()))
+}
+
+fn is_init(name: &str) -> bool {
     let program = std::fs::read_link("/proc/1/exe");
-    program.is_ok_and(|program| program.file_name().is_some_and(|name| name == "systemd"))
+    program.is_ok_and(|program| program.file_name().is_some_and(|found| found == name))
 }
 
 /// Does PID 1 handle this signal, or wait for it? (The kernel drops what PID 1 does neither of.)
@@ -94,6 +127,8 @@ fn takes_signal(status: &str, signal: i32) -> bool {
 
 fn ask_other_init(ending: Ending) {
     let programs: &[(&str, &[&str])] = match ending {
+        Ending::PowerOff if is_init("openrc-init") => &[("openrc-shutdown", &["--poweroff", "now"])],
+        Ending::Reboot if is_init("openrc-init") => &[("openrc-shutdown", &["--reboot", "now"])],
         Ending::PowerOff => &[("poweroff", &[]), ("halt", &["-p"])],
         Ending::Reboot => &[("reboot", &[])],
     };

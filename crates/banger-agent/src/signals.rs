@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Sends a signal to every process but PID 1, the caller and kernel threads.
 pub(crate) fn broadcast(signal: i32) {
@@ -19,6 +20,21 @@ pub(crate) fn tell_init(signal: i32) {
     unsafe {
         libc::kill(1, signal);
     }
+}
+
+/// From now on SIGTERM does not end this process, but sets what is answered.
+pub(crate) fn note_termination() -> &'static AtomicBool {
+    static NOTED: AtomicBool = AtomicBool::new(false);
+    extern "C" fn note(_signal: libc::c_int) {
+        NOTED.store(true, Ordering::Relaxed);
+    }
+    let handler: extern "C" fn(libc::c_int) = note;
+    // SAFETY: the handler does nothing but an atomic store.
+    #[allow(unsafe_code, reason = "rustix has no signal handlers")]
+    unsafe {
+        libc::signal(libc::SIGTERM, handler as libc::sighandler_t);
+    }
+    &NOTED
 }
 
 /// Blocks SIGCHLD and returns a descriptor that becomes readable when a child ended.

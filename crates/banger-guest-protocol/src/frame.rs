@@ -26,17 +26,22 @@ const HEADER_LEN: usize = 5;
 /// A command to run in the guest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecSpec {
-    /// Program and arguments; empty means root's login shell.
+    /// Program and arguments; empty means a shell: root's own, else one that the image has.
     pub argv: Vec<ByteString>,
-    /// Added to (and winning over) the guest's default environment.
+    /// Added to (and winning over) the guest's default environment and the image's
+    /// ([`CommandDefaults`](crate::messages::CommandDefaults)).
     #[serde(default)]
     pub env: Vec<(ByteString, ByteString)>,
-    /// Absolute directory; root's home when absent.
+    /// Absolute directory; when absent it is the image's working directory, else root's home.
     #[serde(default)]
     pub workdir: Option<ByteString>,
     /// Run it through `mise exec` where the guest has mise, so that the tools that a repository pins are found.
     #[serde(default)]
     pub mise: bool,
+    /// Take nothing but `PATH` from the image's environment: for commands that are not the user's, which nobody but the host
+    /// shall steer.
+    #[serde(default)]
+    pub ignore_image: bool,
     /// With a terminal of this size; stdout and stderr are then one stream (`Stdout`).
     #[serde(default)]
     pub tty: Option<WindowSize>,

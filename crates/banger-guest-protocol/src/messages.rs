@@ -42,6 +42,8 @@ pub struct Configure {
     pub files: Vec<GuestFile>,
     #[serde(default)]
     pub init: InitChoice,
+    #[serde(default)]
+    pub command_defaults: CommandDefaults,
 }
 
 /// The VM's block devices. They appear in no fixed order, so each is named by what can be seen of it.
@@ -88,11 +90,22 @@ pub struct GuestFile {
     pub content: Blob,
 }
 
+/// What commands get unless the client says otherwise, as the image's maker wants it. It comes from the image unchecked: the
+/// guest leaves out what no command can have, and warns.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CommandDefaults {
+    /// `NAME=VALUE` each; the last one of a name wins.
+    pub env: Vec<ByteString>,
+    /// Absolute; made where it is missing.
+    pub working_dir: Option<ByteString>,
+}
+
 /// Who becomes PID 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InitChoice {
-    /// The image's `/sbin/init` when it has one, else the agent.
+    /// The image's init when it has one, else the agent.
     #[default]
     Auto,
     /// The agent, whatever the image has.

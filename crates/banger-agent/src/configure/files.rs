@@ -7,6 +7,7 @@ use rustix::fs::Mode;
 
 use super::guest_root::GuestRoot;
 use super::hosts;
+use crate::console;
 use crate::system_error::{Context, SystemError};
 
 const READABLE: Mode = Mode::from_raw_mode(0o644);
@@ -22,32 +23,38 @@ pub enum FileError {
     System(#[from] SystemError),
 }
 
-/// Writes host name, hosts, resolver, authorised key and the host's files.
+/// Writes host name, hosts, resolver, authorised key and the host's files. Answers what of the first three an odd image has no
+/// room for: the VM is of use without them.
 ///
 /// # Errors
 ///
-/// The first file that could not be written. All paths are checked before any is written.
-pub(super) fn write_all(wanted: &Configure, root: &GuestRoot) -> Result<(), FileError> {
+/// The first other file that could not be written. All paths are checked before any is written.
+pub(super) fn write_all(wanted: &Configure, root: &GuestRoot) -> Result<Vec<String>, FileError> {
     let files = wanted
         .files
         .iter()
         .map(|file| Ok((checked(&file.path)?, file)))
         .collect::<Result<Vec<_>, FileError>>()?;
 
-    root.write(Path::new("/etc/hostname"), format!("{}\n", wanted.hostname).as_bytes(), READABLE)?;
-    let hosts_path = Path::new("/etc/hosts");
-    let present = root.read(hosts_path)?.unwrap_or_default();
-    root.write(hosts_path, &hosts::merge_hosts(&present, &wanted.hostname), READABLE)?;
-    if let Some(network) = &wanted.network {
-        root.write(Path::new("/etc/resolv.conf"), hosts::resolv_conf(network).as_bytes(), READABLE)?;
-    }
+    let name = root.write(Path::new("/etc/hostname"), format!("{}\n", wanted.hostname).as_bytes(), READABLE);
+    let resolver = wanted.network.as_ref().map(|network| {
+        root.write(Path::new("/etc/resolv.conf"), hosts::resolv_conf(network).as_bytes(), READABLE)
+    });
+    let failed = [Some(name), Some(write_hosts(wanted, root)), resolver].into_iter().flatten();
+    let warnings = failed.filter_map(|result| result.err().map(|error| console::one_line(&error))).collect();
     if let Some(key) = &wanted.authorized_key {
         authorize(key, root)?;
     }
     for (path, file) in files {
         root.write(&path, &file.content.0, Mode::from_raw_mode(file.mode & 0o7777))?;
     }
-    Ok(())
+    Ok(warnings)
+}
+
+fn write_hosts(wanted: &Configure, root: &GuestRoot) -> Result<(), SystemError> {
+    let path = Path::new("/etc/hosts");
+    let present = root.read(path)?.unwrap_or_default();
+    root.write(path, &hosts::merge_hosts(&present, &wanted.hostname), READABLE)
 }
 
 fn authorize(key: &str, root: &GuestRoot) -> Result<(), SystemError> {
@@ -79,7 +86,9 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
-    use banger_guest_protocol::messages::{Blob, DiskSelector, Disks, GuestFile, InitChoice};
+    use banger_guest_protocol::messages::{
+        Blob, CommandDefaults, DiskSelector, Disks, GuestFile, InitChoice,
+    };
 
     use super::super::guest_root::in_directory;
     use super::*;
@@ -99,6 +108,7 @@ mod tests {
             authorized_key: Some("ssh-ed25519 AAAA banger".into()),
             files: vec![GuestFile { path: path.into(), mode: 0o600, content: Blob(b"host key".to_vec()) }],
             init: InitChoice::Auto,
+            command_defaults: CommandDefaults::default(),
         }
     }
 
@@ -119,6 +129,18 @@ mod tests {
             (0o700, 0o600, 0o600)
         );
         assert_eq!(mode("etc/ssh"), 0o755);
+    }
+
+    #[test]
+    fn an_image_with_no_room_for_names_is_only_warned_of() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["hosts", "hostname", ".banger-replaced-hosts", ".banger-replaced-hostname"] {
+            fs::create_dir_all(dir.path().join("etc").join(name).join("taken")).unwrap();
+        }
+        let warnings = write_all(&wanted("/etc/ssh/key"), &in_directory(dir.path())).unwrap();
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        assert!(warnings[0].contains("/etc/hostname") && warnings[1].contains("/etc/hosts"), "{warnings:?}");
+        assert!(dir.path().join("etc/ssh/key").is_file());
     }
 
     #[test]

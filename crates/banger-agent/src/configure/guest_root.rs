@@ -3,20 +3,28 @@
 //! An image is foreign: its symlinks may point anywhere. Every path is resolved by the kernel inside the root
 //! (`RESOLVE_IN_ROOT`), and files are replaced by rename, never written through what lies there.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, mkdirat, openat2, renameat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, mkdirat, openat2, readlinkat, renameat, unlinkat};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
 
 use super::disks::Disk;
 use crate::system_error::{Context, SystemError};
 
-/// Larger files of an image's (hosts, passwd) are not worth reading.
-const READ_MAX_LEN: u64 = 1024 * 1024;
+/// Larger files of an image's (hosts, inittab) are not read.
+const READ_MAX_LEN: u64 = 16 * 1024 * 1024;
+
+/// How many dangling links may lead from one to the next.
+const LINKS_MAX: usize = 8;
+
+/// What begins the name of a directory that was in a file's place.
+const REPLACED: &str = ".banger-replaced-";
 
 /// A mounted root.
 #[derive(Debug)]
@@ -51,39 +59,72 @@ impl GuestRoot {
         openat2(&self.dir, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
     }
 
-    /// Reads a small file; none when there is no such (regular) file.
+    /// Reads a small file; none when there is no such (regular) file. A large one is an error: written back it would be cut.
     pub(super) fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, SystemError> {
         let fd = match self.open_inside(path, OFlags::RDONLY | OFlags::NONBLOCK) {
             Ok(fd) => fd,
             Err(_) => return Ok(None),
         };
         let file = fs::File::from(fd);
-        if !file.metadata().is_ok_and(|found| found.is_file()) {
-            return Ok(None);
+        match file.metadata() {
+            Ok(found) if found.is_file() && found.len() > READ_MAX_LEN => {
+                let error = io::Error::from(io::ErrorKind::FileTooLarge);
+                return Err(SystemError::new("read", path.display(), error));
+            }
+            Ok(found) if found.is_file() => {}
+            _ => return Ok(None),
         }
         let mut bytes = Vec::new();
         file.take(READ_MAX_LEN).read_to_end(&mut bytes).context("read", path.display())?;
         Ok(Some(bytes))
     }
 
-    /// Opens a directory, making it and its parents when they are missing.
+    /// Opens a directory, making it and its parents when they are missing. Where a link leads nowhere, that is made.
     pub(super) fn ensure_dir(&self, path: &Path, mode: Mode) -> Result<OwnedFd, SystemError> {
+        self.make_dirs(path, mode, LINKS_MAX).context("make the directory", path.display())
+    }
+
+    fn make_dirs(&self, path: &Path, mode: Mode, links: usize) -> io::Result<OwnedFd> {
         let mut so_far = PathBuf::from("/");
         let open = |path: &Path| self.open_inside(path, OFlags::PATH | OFlags::DIRECTORY);
-        let mut dir = open(&so_far).context("open", "/")?;
+        let mut dir = open(&so_far)?;
         for component in path.components() {
-            let Component::Normal(name) = component else { continue };
-            so_far.push(name);
-            dir = match open(&so_far) {
-                Err(Errno::NOENT) => {
-                    mkdirat(&dir, name, mode).context("create the directory", so_far.display())?;
-                    open(&so_far)
+            match component {
+                Component::Normal(name) => so_far.push(name),
+                Component::ParentDir => {
+                    so_far.pop();
                 }
-                result => result,
+                _ => continue,
             }
-            .context("open the directory", so_far.display())?;
+            dir = match (open(&so_far), component) {
+                (Err(Errno::NOENT), Component::Normal(name)) => match mkdirat(&dir, name, mode) {
+                    Ok(()) => open(&so_far)?,
+                    // A link that leads nowhere.
+                    Err(Errno::EXIST) if links > 0 => {
+                        let target = readlinkat(&dir, name, Vec::new())?;
+                        let target = Path::new(OsStr::from_bytes(target.as_bytes()));
+                        let parent = so_far.parent().unwrap_or(Path::new("/"));
+                        self.make_dirs(&parent.join(target), mode, links - 1)?
+                    }
+                    Err(errno) => return Err(errno.into()),
+                },
+                (result, _) => result?,
+            };
         }
         Ok(dir)
+    }
+
+    /// A directory right below the root that must be one: what else is there goes.
+    pub(super) fn claim_dir(&self, path: &Path, mode: Mode) -> Result<OwnedFd, SystemError> {
+        let refused = match self.ensure_dir(path, mode) {
+            Ok(dir) => return Ok(dir),
+            Err(error) => error,
+        };
+        let name = path.strip_prefix("/").unwrap_or(path);
+        match unlinkat(&self.dir, name, AtFlags::empty()) {
+            Ok(()) => self.ensure_dir(path, mode),
+            Err(_) => Err(refused),
+        }
     }
 
     /// Puts a file in place of whatever is there. Does nothing when it is there already.
@@ -97,7 +138,7 @@ impl GuestRoot {
         if is_same(&dir, name, content, mode) {
             return Ok(());
         }
-        let mut temporary = std::ffi::OsString::from(".banger-");
+        let mut temporary = OsString::from(".banger-");
         temporary.push(name);
         let write = || -> io::Result<()> {
             // A left-over of a boot that was cut off.
@@ -106,7 +147,13 @@ impl GuestRoot {
             let mut file = fs::File::from(rustix::fs::openat(&dir, &temporary, flags, mode)?);
             rustix::fs::fchmod(&file, mode)?;
             file.write_all(content)?;
-            Ok(renameat(&dir, &temporary, &dir, name)?)
+            match renameat(&dir, &temporary, &dir, name) {
+                Err(Errno::ISDIR) => {
+                    make_way(&dir, name)?;
+                    Ok(renameat(&dir, &temporary, &dir, name)?)
+                }
+                result => Ok(result?),
+            }
         };
         write().context("write", path.display())
     }
@@ -122,10 +169,20 @@ impl GuestRoot {
 
     /// Moves a mount from outside to a directory inside the root.
     pub(super) fn move_mount(&self, from: &Path, to: &Path, mode: Mode) -> Result<(), SystemError> {
-        let dir = self.ensure_dir(to, mode)?;
+        let dir = self.claim_dir(to, mode)?;
         rustix::mount::mount_move(from, descriptor_path(&dir))
             .context("move into the new root the mount", from.display())
     }
+}
+
+/// Removes an empty directory that is in a file's place; one with content goes aside.
+fn make_way(dir: &OwnedFd, name: &OsStr) -> io::Result<()> {
+    if unlinkat(dir, name, AtFlags::REMOVEDIR).is_ok() {
+        return Ok(());
+    }
+    let mut aside = OsString::from(REPLACED);
+    aside.push(name);
+    Ok(renameat(dir, name, dir, &aside)?)
 }
 
 /// A name for a directory that is open, which no symlink can redirect.
@@ -133,7 +190,7 @@ pub(super) fn descriptor_path(dir: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", dir.as_raw_fd())
 }
 
-fn is_same(dir: &OwnedFd, name: &std::ffi::OsStr, content: &[u8], mode: Mode) -> bool {
+fn is_same(dir: &OwnedFd, name: &OsStr, content: &[u8], mode: Mode) -> bool {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let Ok(fd) = rustix::fs::openat(dir, name, flags, Mode::empty()) else { return false };
     let Ok(found) = rustix::fs::fstat(&fd) else { return false };
@@ -187,6 +244,67 @@ mod tests {
         assert_eq!(found.permissions().mode() & 0o7777, MODE);
         assert_eq!(root.read(Path::new("/etc/resolv.conf")).unwrap().unwrap(), b"text");
         assert_eq!(fs::read_dir(dir.path().join("etc")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_directory_in_a_files_place_makes_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = in_directory(dir.path());
+        fs::create_dir_all(dir.path().join("etc/hosts")).unwrap();
+        fs::create_dir_all(dir.path().join("etc/resolv.conf/kept")).unwrap();
+        for name in ["hosts", "resolv.conf"] {
+            let path = Path::new("/etc").join(name);
+            root.write(&path, b"text", Mode::from_raw_mode(MODE)).unwrap();
+            assert_eq!(root.read(&path).unwrap().unwrap(), b"text");
+        }
+        assert!(dir.path().join("etc/.banger-replaced-resolv.conf/kept").is_dir());
+        assert!(!dir.path().join("etc/.banger-replaced-hosts").exists());
+    }
+
+    #[test]
+    fn links_that_lead_nowhere_get_their_directory_inside_the_root() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = in_directory(dir.path());
+        symlink("usr/lib", dir.path().join("lib")).unwrap();
+        symlink("/var/../srv/home", dir.path().join("root")).unwrap();
+        symlink("../../run/x", dir.path().join("up")).unwrap();
+        symlink("loop", dir.path().join("loop")).unwrap();
+        for path in ["/lib/modules", "/root/a", "/up/a"] {
+            root.ensure_dir(Path::new(path), Mode::from_raw_mode(0o755)).unwrap();
+        }
+        for path in ["usr/lib/modules", "srv/home/a", "run/x/a"] {
+            assert!(dir.path().join(path).is_dir(), "{path}");
+        }
+        assert!(root.ensure_dir(Path::new("/loop/a"), Mode::from_raw_mode(0o755)).is_err());
+    }
+
+    #[test]
+    fn chains_of_dangling_links_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = in_directory(dir.path());
+        for n in 0..40 {
+            symlink(format!("/l{}/x", n + 1), dir.path().join(format!("l{n}"))).unwrap();
+        }
+        assert!(root.ensure_dir(Path::new("/l0"), Mode::from_raw_mode(0o755)).is_err());
+    }
+
+    #[test]
+    fn what_must_be_a_directory_becomes_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = in_directory(dir.path());
+        fs::write(dir.path().join("dev"), "").unwrap();
+        symlink("proc", dir.path().join("proc")).unwrap();
+        for path in ["/dev", "/proc", "/sys"] {
+            root.claim_dir(Path::new(path), Mode::from_raw_mode(0o755)).unwrap();
+            assert!(fs::symlink_metadata(dir.path().join(&path[1..])).unwrap().is_dir());
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_is_not_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::File::create(dir.path().join("hosts")).unwrap().set_len(READ_MAX_LEN + 1).unwrap();
+        assert!(in_directory(dir.path()).read(Path::new("/hosts")).is_err());
     }
 
     #[test]

@@ -1,38 +1,52 @@
 //! Does the image bring an init worth starting?
 //!
-//! Only `/sbin/init` counts, as an executable regular file (its links resolved inside the root). busybox's init is there in
-//! every busybox or alpine image, made for containers that never use it: it counts only when `/etc/inittab` exists and every
-//! program that its `sysinit` lines start exists too (alpine's container image names an openrc that it lacks).
+//! The first of [`PROGRAMS`] that is an executable regular file (its links resolved inside the root). They are the kernel's own
+//! choices, but for the shell, and systemd where nobody has made the link to it. `/init` is none of them: in images for
+//! containers it is some entry point.
+//!
+//! busybox's init is there in every busybox or alpine image, made for containers that never use it: it counts only when
+//! `/etc/inittab` exists and every program that its `sysinit` lines start exists too (alpine's container image names an
+//! openrc that it lacks).
 
+use std::io::Read;
 use std::path::Path;
 
 use rustix::fs::{FileType, OFlags, Stat, fstat};
 
 use super::guest_root::GuestRoot;
-use crate::system_error::{Context as _, SystemError};
 
-const INIT: &str = "/sbin/init";
+const PROGRAMS: [&str; 6] = [
+    "/sbin/init",
+    "/usr/sbin/init",
+    "/etc/init",
+    "/bin/init",
+    "/usr/lib/systemd/systemd",
+    "/lib/systemd/systemd",
+];
 
-/// systemd keeps what was there before it in one scope with itself.
-const INIT_SCOPE_SETTINGS: &str = "/run/systemd/system/init.scope.d/50-banger.conf";
+/// Every build of busybox says so of itself.
+const BUSYBOX_MARK: &[u8] = b"BusyBox v";
 
-/// Keeps systemd from ending the agent and everything that runs in the VM when one command runs out of memory: its scopes end as
-/// a whole then, and the agent is in one with its commands. Means nothing to other inits.
-pub(super) fn spare_the_agent() -> Result<(), SystemError> {
-    let path = Path::new(INIT_SCOPE_SETTINGS);
-    let write = || {
-        std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
-        std::fs::write(path, "[Scope]\nOOMPolicy=continue\n")
-    };
-    write().context("write", path.display())
+/// busybox has 1 to 2 MB; a larger program is not searched for its mark to the end.
+const SEARCHED_LEN: u64 = 8 * 1024 * 1024;
+
+/// An init of the image's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageInit {
+    /// Inside the root.
+    pub program: String,
+    /// Leaves its filesystems as they are when it powers the machine off.
+    pub is_busybox: bool,
 }
 
 /// The image's init program, if it has a usable one.
-pub(super) fn find(root: &GuestRoot) -> Option<String> {
-    let init = executable(root, INIT)?;
-    let busybox = executable(root, "/bin/busybox");
-    let is_busybox =
-        busybox.is_some_and(|busybox| (busybox.st_dev, busybox.st_ino) == (init.st_dev, init.st_ino));
+pub(super) fn find(root: &GuestRoot) -> Option<ImageInit> {
+    PROGRAMS.into_iter().find_map(|program| usable(root, program))
+}
+
+fn usable(root: &GuestRoot, program: &str) -> Option<ImageInit> {
+    let init = executable(root, program)?;
+    let is_busybox = is_busybox(root, program, &init);
     if is_busybox {
         let inittab = root.read(Path::new("/etc/inittab")).ok().flatten()?;
         let programs = sysinit_programs(&String::from_utf8_lossy(&inittab));
@@ -40,7 +54,19 @@ pub(super) fn find(root: &GuestRoot) -> Option<String> {
             return None;
         }
     }
-    Some(INIT.to_owned())
+    Some(ImageInit { program: program.to_owned(), is_busybox })
+}
+
+/// Is it busybox, by a link of whatever kind or as a copy?
+fn is_busybox(root: &GuestRoot, program: &str, init: &Stat) -> bool {
+    let busybox = executable(root, "/bin/busybox");
+    if busybox.is_some_and(|busybox| (busybox.st_dev, busybox.st_ino) == (init.st_dev, init.st_ino)) {
+        return true;
+    }
+    let Ok(file) = root.open_inside(Path::new(program), OFlags::RDONLY) else { return false };
+    let mut content = Vec::new();
+    let read = std::fs::File::from(file).take(SEARCHED_LEN).read_to_end(&mut content);
+    read.is_ok() && content.windows(BUSYBOX_MARK.len()).any(|part| part == BUSYBOX_MARK)
 }
 
 fn executable(root: &GuestRoot, path: &str) -> Option<Stat> {
@@ -72,6 +98,10 @@ mod tests {
     use super::super::guest_root::in_directory;
     use super::*;
 
+    fn found(root: &GuestRoot) -> Option<String> {
+        find(root).map(|init| init.program)
+    }
+
     fn program(path: &Path, mode: u32) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, "x").unwrap();
@@ -82,21 +112,25 @@ mod tests {
     fn an_init_behind_links_is_found() {
         let dir = tempfile::tempdir().unwrap();
         let root = in_directory(dir.path());
-        assert_eq!(find(&root), None);
+        assert_eq!(found(&root), None);
         program(&dir.path().join("usr/lib/systemd/systemd"), 0o755);
         fs::create_dir_all(dir.path().join("usr/sbin")).unwrap();
         symlink("usr/sbin", dir.path().join("sbin")).unwrap();
         symlink("/lib/systemd/systemd", dir.path().join("usr/sbin/init")).unwrap();
-        assert_eq!(find(&root), None, "dangling");
+        assert_eq!(found(&root).as_deref(), Some("/usr/lib/systemd/systemd"), "its link is dangling");
         symlink("usr/lib", dir.path().join("lib")).unwrap();
-        assert_eq!(find(&root).as_deref(), Some("/sbin/init"));
+        assert_eq!(found(&root).as_deref(), Some("/sbin/init"));
     }
 
     #[test]
     fn what_cannot_be_executed_is_no_init() {
         let dir = tempfile::tempdir().unwrap();
         program(&dir.path().join("sbin/init"), 0o644);
-        assert_eq!(find(&in_directory(dir.path())), None);
+        program(&dir.path().join("init"), 0o755);
+        fs::create_dir_all(dir.path().join("etc/init")).unwrap();
+        assert_eq!(found(&in_directory(dir.path())), None);
+        program(&dir.path().join("bin/init"), 0o755);
+        assert_eq!(found(&in_directory(dir.path())).as_deref(), Some("/bin/init"));
     }
 
     #[test]
@@ -107,12 +141,24 @@ mod tests {
         fs::create_dir_all(dir.path().join("sbin")).unwrap();
         symlink("/bin/busybox", dir.path().join("sbin/init")).unwrap();
         fs::create_dir(dir.path().join("etc")).unwrap();
-        assert_eq!(find(&root), None);
+        assert_eq!(found(&root), None);
         fs::write(dir.path().join("etc/inittab"), "# x\n::sysinit:/sbin/openrc sysinit\n::wait:/bin/gone\n")
             .unwrap();
-        assert_eq!(find(&root), None);
-        program(&dir.path().join("sbin/openrc"), 0o755);
-        assert_eq!(find(&root).as_deref(), Some("/sbin/init"));
+        assert_eq!(found(&root), None);
+        for name in ["sbin/openrc", "bin/gone"] {
+            program(&dir.path().join(name), 0o755);
+        }
+        assert_eq!(find(&root), Some(ImageInit { program: "/sbin/init".into(), is_busybox: true }));
+    }
+
+    #[test]
+    fn a_copy_of_busybox_is_busybox() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = in_directory(dir.path());
+        program(&dir.path().join("sbin/init"), 0o755);
+        assert!(!find(&root).unwrap().is_busybox);
+        fs::write(dir.path().join("sbin/init"), "\x7fELF...\0BusyBox v1.37.0 ()\0").unwrap();
+        assert_eq!(find(&root), None, "it has no inittab");
     }
 
     proptest! {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use banger_guest_protocol::messages::{Configure, Configured, InitChoice};
 
 use crate::console;
+use crate::exec::ImageDefaults;
 use crate::init::supervisor::{Request, Supervisor, SupervisorError};
 use crate::init::{MODULES_DIR, modules, mounts};
 use crate::system_error::{Context, SystemError};
@@ -14,14 +15,17 @@ mod clock;
 mod device_mapper;
 mod disks;
 mod files;
+mod for_init;
 mod guest_root;
 mod hosts;
 mod image_init;
 mod network;
 mod switch_root;
+mod system_dirs;
 mod work_disk;
 
 use guest_root::GuestRoot;
+pub use image_init::ImageInit;
 
 /// Where the root is assembled.
 const NEW_ROOT: &str = "/newroot";
@@ -61,14 +65,23 @@ impl Stages {
     }
 }
 
+/// A guest that is one VM now.
+#[derive(Debug)]
+pub struct Configuration {
+    pub answer: Configured,
+    /// What PID 1 has become; none when it is still ours.
+    pub init: Option<ImageInit>,
+    pub image: ImageDefaults,
+}
+
 /// Does all of it, in order. Blocks; must be called once only.
 ///
 /// # Errors
 ///
 /// The first thing that failed. The guest is then in no state to go on: boot it again.
-pub fn configure(wanted: &Configure, supervisor: &Supervisor) -> Result<Configured, ConfigureError> {
+pub fn configure(wanted: &Configure, supervisor: &Supervisor) -> Result<Configuration, ConfigureError> {
     let mut stages = Stages::new();
-    let mut warnings = Vec::new();
+    let (image, mut warnings) = ImageDefaults::checked(&wanted.command_defaults);
 
     clock::set_clock(wanted.clock_unix_ns)?;
     clock::add_entropy(&wanted.entropy_seed.0)?;
@@ -92,8 +105,11 @@ pub fn configure(wanted: &Configure, supervisor: &Supervisor) -> Result<Configur
     stages.end("snapshot");
 
     let root = GuestRoot::mount(&root_device, Path::new(NEW_ROOT))?;
-    if let Some(modules_disk) = &disks.modules {
-        root.mount_ext4_read_only(modules_disk, Path::new("/lib/modules"))?;
+    warnings.extend(system_dirs::prepare(&root));
+    if let Some(modules_disk) = &disks.modules
+        && let Err(error) = root.mount_ext4_read_only(modules_disk, Path::new("/lib/modules"))
+    {
+        warnings.push(console::one_line(&error));
     }
     stages.end("root");
 
@@ -102,25 +118,32 @@ pub fn configure(wanted: &Configure, supervisor: &Supervisor) -> Result<Configur
     }
     stages.end("work");
 
-    files::write_all(wanted, &root)?;
+    warnings.extend(files::write_all(wanted, &root)?);
     stages.end("files");
 
-    network::bring_up(wanted.network.as_ref()).map_err(ConfigureError::Network)?;
+    let interface = network::bring_up(wanted.network.as_ref()).map_err(ConfigureError::Network)?;
     stages.end("network");
 
     let init = match wanted.init {
         InitChoice::Auto => image_init::find(&root),
         InitChoice::Agent => None,
     };
+    if init.is_some()
+        && let Err(error) = for_init::identify(&root)
+    {
+        warnings.push(console::one_line(&error));
+    }
     switch_root::switch(root, supervisor)?;
     stages.end("switch_root");
 
+    if let Some(Err(error)) = image.make_working_dir() {
+        warnings.push(format!("the image's working directory is not used: it cannot be made: {error}"));
+    }
     match &init {
-        Some(program) => {
-            if let Err(error) = image_init::spare_the_agent() {
-                warnings.push(console::one_line(&error));
-            }
-            supervisor.ask(&Request::BecomeInit(program.into()))?;
+        Some(init) => {
+            let network = interface.as_deref().zip(wanted.network.as_ref());
+            warnings.extend(for_init::prepare(network).iter().map(|error| console::one_line(error)));
+            supervisor.ask(&Request::BecomeInit((&init.program).into()))?;
         }
         None => {
             if let Err(error) = mounts::mount_cgroups() {
@@ -132,5 +155,7 @@ pub fn configure(wanted: &Configure, supervisor: &Supervisor) -> Result<Configur
     for warning in &warnings {
         console::say(warning);
     }
-    Ok(Configured { init, stages: stages.done, warnings })
+    let program = init.as_ref().map(|init| init.program.clone());
+    let answer = Configured { init: program, stages: stages.done, warnings };
+    Ok(Configuration { answer, init, image })
 }

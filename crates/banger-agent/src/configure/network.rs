@@ -18,19 +18,19 @@ const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// `ARPHRD_ETHER` of `/sys/class/net/*/type`.
 const ETHERNET: &str = "1";
 
-/// Brings up loopback, and the first Ethernet interface when there shall be a network.
+/// Brings up loopback, and the first Ethernet interface when there shall be a network; answers its name.
 ///
 /// # Errors
 ///
 /// The step that failed, and on which interface.
-pub(super) fn bring_up(network: Option<&Network>) -> Result<(), SystemError> {
+pub(super) fn bring_up(network: Option<&Network>) -> Result<Option<String>, SystemError> {
     let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
         .context("open", "a socket for interface settings")?;
     // The kernel gives loopback its addresses by itself.
     set_up(&socket, "lo").context("bring up the interface", "lo")?;
     // Lets every group use ping without a set-uid program.
     let _older_kernels_lack_it = fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647\n");
-    let Some(network) = network else { return Ok(()) };
+    let Some(network) = network else { return Ok(None) };
     let name = wait_for_ethernet()?;
     set_address(&socket, &name, libc::SIOCSIFADDR, network.address)
         .context("set the address", format_args!("{} on {name}", network.address))?;
@@ -38,7 +38,8 @@ pub(super) fn bring_up(network: Option<&Network>) -> Result<(), SystemError> {
         .context("set the prefix length", format_args!("{} on {name}", network.prefix_len))?;
     set_up(&socket, &name).context("bring up the interface", &name)?;
     add_default_route(&socket, network.gateway)
-        .context("add the default route via", format_args!("{} on {name}", network.gateway))
+        .context("add the default route via", format_args!("{} on {name}", network.gateway))?;
+    Ok(Some(name))
 }
 
 fn wait_for_ethernet() -> Result<String, SystemError> {

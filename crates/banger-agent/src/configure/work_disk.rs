@@ -26,7 +26,7 @@ pub(super) fn mount_at_root(disk: &Disk, root: &GuestRoot) -> Result<(), SystemE
     fs::create_dir_all(work).context("create", STAGE)?;
     mount(&disk.device, work, "ext4", MountFlags::empty(), None)
         .context("mount the work disk", disk.device.display())?;
-    let home = root.ensure_dir(Path::new("/root"), Mode::from_raw_mode(0o700))?;
+    let home = root.claim_dir(Path::new("/root"), Mode::from_raw_mode(0o700))?;
     if !is_seeded(work)? {
         seed(Path::new(&descriptor_path(&home)), work)
             .context("copy the image's /root to", disk.device.display())?;

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use banger_guest_protocol::frame::{ExecSpec, Exit};
 
+use super::defaults::ImageDefaults;
+use super::shell::Shell;
 use crate::console;
 use crate::passwd::{RootAccount, root_account};
 
@@ -18,8 +20,6 @@ pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bi
 /// The tool that finds the versions of other tools that a repository asks for.
 const MISE: &str = "mise";
 
-const SHELLS: [&str; 2] = ["/bin/bash", "/bin/sh"];
-
 /// A command's environment; the last value of a name wins.
 pub type Environment = BTreeMap<OsString, OsString>;
 
@@ -28,6 +28,10 @@ pub type Environment = BTreeMap<OsString, OsString>;
 pub enum CommandError {
     #[error("{program}: command not found")]
     NotFound { program: String },
+    #[error(
+        "the image has none: there is neither root's own one of /etc/passwd, nor bash, sh, ash or busybox on PATH"
+    )]
+    NoShell,
     #[error("{program}: no such file")]
     NoSuchFile { program: String },
     #[error("{program}: is not executable")]
@@ -44,7 +48,7 @@ impl CommandError {
     /// What the client is told: a shell's exit code, and the reason.
     pub(super) fn exit(&self) -> Exit {
         let code = match self {
-            Self::NotFound { .. } | Self::NoSuchFile { .. } => 127,
+            Self::NotFound { .. } | Self::NoSuchFile { .. } | Self::NoShell => 127,
             // The file is there, so it is its interpreter that is not.
             Self::Start { source, .. } if source.kind() == io::ErrorKind::NotFound => 127,
             _ => 126,
@@ -64,26 +68,33 @@ pub(super) struct Command {
 }
 
 impl Command {
-    pub(super) fn prepare(spec: &ExecSpec) -> Result<Self, CommandError> {
+    pub(super) fn prepare(spec: &ExecSpec, image: &ImageDefaults) -> Result<Self, CommandError> {
         let account = root_account();
-        let shell = login_shell(&account);
-        let environment = environment(spec, &account, &shell)?;
-        let workdir = workdir(spec, &account)?;
+        let mut environment = environment(spec, &account, image)?;
+        let path = environment.get(OsStr::new("PATH")).cloned().unwrap_or_else(|| DEFAULT_PATH.into());
+        let shell = Shell::find(&account, &path);
+        if let Some(variable) = shell.as_ref().and_then(Shell::variable) {
+            environment.entry("SHELL".into()).or_insert_with(|| variable.into());
+        }
+        // A login shell would set PATH as the distribution has it, and forget the image's.
+        let login = !image.environment.contains_key(OsStr::new("PATH"));
+        let workdir = workdir(spec, &account, image)?;
         let mut argv = spec.argv.iter().map(|arg| OsString::from_vec(arg.as_bytes().to_vec()));
-        let path = environment.get(OsStr::new("PATH")).map_or(OsStr::new(DEFAULT_PATH), OsString::as_os_str);
-        if let Some(mise) = spec.mise.then(|| find_program(OsStr::new(MISE), path, &workdir).ok()).flatten() {
-            let command: Vec<OsString> = argv.collect();
-            let login_shell = || vec![shell.clone().into_os_string(), "-l".into()];
-            let command = if command.is_empty() { login_shell() } else { command };
+        if let Some(mise) = spec.mise.then(|| find_program(OsStr::new(MISE), &path, &workdir).ok()).flatten()
+        {
+            let mut command: Vec<OsString> = argv.collect();
+            if command.is_empty() {
+                command = shell.ok_or(CommandError::NoShell)?.words(login);
+            }
             let args = ["exec", "--"].into_iter().map(OsString::from).chain(command).collect();
             return Ok(Self { program: mise, argv0: MISE.into(), args, environment, workdir });
         }
         let Some(argv0) = argv.next() else {
-            let mut argv0 = OsString::from("-");
-            argv0.push(shell.file_name().unwrap_or(shell.as_os_str()));
-            return Ok(Self { program: shell, argv0, args: Vec::new(), environment, workdir });
+            let shell = shell.ok_or(CommandError::NoShell)?;
+            let argv0 = shell.argv0(login);
+            return Ok(Self { program: shell.program, argv0, args: Vec::new(), environment, workdir });
         };
-        let program = find_program(&argv0, path, &workdir)?;
+        let program = find_program(&argv0, &path, &workdir)?;
         Ok(Self { program, argv0, args: argv.collect(), environment, workdir })
     }
 
@@ -92,20 +103,16 @@ impl Command {
     }
 }
 
-fn login_shell(account: &RootAccount) -> PathBuf {
-    let fallbacks = SHELLS.iter().map(PathBuf::from);
-    let candidates: Vec<PathBuf> = account.shell.iter().cloned().chain(fallbacks).collect();
-    let usable = candidates.iter().find(|shell| is_executable(shell) == Some(true));
-    // With no shell at all the start fails, and says which one was tried last.
-    usable.or(candidates.last()).cloned().unwrap_or_default()
-}
-
-fn environment(spec: &ExecSpec, account: &RootAccount, shell: &Path) -> Result<Environment, CommandError> {
+/// The guest's own values, then the image's, then the client's; the later ones win.
+fn environment(
+    spec: &ExecSpec,
+    account: &RootAccount,
+    image: &ImageDefaults,
+) -> Result<Environment, CommandError> {
     let mut environment: Environment = [
         ("HOME", account.home.as_os_str()),
         ("USER", OsStr::new("root")),
         ("LOGNAME", OsStr::new("root")),
-        ("SHELL", shell.as_os_str()),
         ("PATH", OsStr::new(DEFAULT_PATH)),
         ("LANG", OsStr::new("C.UTF-8")),
     ]
@@ -115,6 +122,8 @@ fn environment(spec: &ExecSpec, account: &RootAccount, shell: &Path) -> Result<E
     if spec.tty.is_some() {
         environment.insert("TERM".into(), "xterm".into());
     }
+    let from_image = image.environment.iter().filter(|(name, _)| !spec.ignore_image || *name == "PATH");
+    environment.extend(from_image.map(|(name, value)| (name.clone(), value.clone())));
     for (name, value) in &spec.env {
         if name.as_bytes().is_empty() || name.as_bytes().contains(&b'=') {
             return Err(CommandError::EnvironmentName { name: name.as_os_str().to_owned() });
@@ -124,9 +133,12 @@ fn environment(spec: &ExecSpec, account: &RootAccount, shell: &Path) -> Result<E
     Ok(environment)
 }
 
-fn workdir(spec: &ExecSpec, account: &RootAccount) -> Result<PathBuf, CommandError> {
+fn workdir(spec: &ExecSpec, account: &RootAccount, image: &ImageDefaults) -> Result<PathBuf, CommandError> {
     let Some(wanted) = &spec.workdir else {
-        return Ok(if account.home.is_dir() { account.home.clone() } else { PathBuf::from("/") });
+        // One that cannot be made was warned of when the guest was configured.
+        let images = if spec.ignore_image { None } else { image.make_working_dir() };
+        let usable = images.and_then(Result::ok).or(account.home.is_dir().then_some(&*account.home));
+        return Ok(usable.unwrap_or(Path::new("/")).to_owned());
     };
     let path = PathBuf::from(wanted.as_os_str());
     let entered = std::fs::metadata(&path)
@@ -168,7 +180,7 @@ pub(crate) fn find_program(name: &OsStr, path: &OsStr, workdir: &Path) -> Result
 }
 
 /// Is it a file one can execute? None: it is not there.
-fn is_executable(file: &Path) -> Option<bool> {
+pub(super) fn is_executable(file: &Path) -> Option<bool> {
     let found = std::fs::metadata(file).ok()?;
     Some(found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
@@ -178,6 +190,7 @@ mod tests {
     use std::fs;
 
     use banger_guest_protocol::ByteString;
+    use banger_guest_protocol::messages::CommandDefaults;
     use proptest::prelude::*;
 
     use super::*;
@@ -209,10 +222,52 @@ mod tests {
     #[test]
     fn the_hosts_values_win_and_bad_names_are_refused() {
         let with = |name: &str| ExecSpec { env: vec![(name.into(), "x".into())], ..ExecSpec::default() };
-        let build = |spec: &ExecSpec| environment(spec, &RootAccount::default(), Path::new("/bin/sh"));
+        let image = ImageDefaults::default();
+        let build = |spec: &ExecSpec| environment(spec, &RootAccount::default(), &image);
         assert_eq!(build(&with("HOME")).unwrap()[OsStr::new("HOME")], "x");
         assert!(build(&with("A=B")).is_err());
         assert!(build(&with("")).is_err());
+    }
+
+    fn image(env: &[&str], dir: &Path) -> ImageDefaults {
+        let env = env.iter().map(|entry| (*entry).into()).collect();
+        let working_dir = Some(dir.as_os_str().to_owned().into());
+        ImageDefaults::checked(&CommandDefaults { env, working_dir }).0
+    }
+
+    #[test]
+    fn the_images_environment_lies_between_the_guests_own_and_the_clients() {
+        let dir = tempfile::tempdir().unwrap();
+        let image = image(&["PATH=/opt/bin", "HOME=/data", "GIT_DIR=/x", "A=image", "B=image"], dir.path());
+        let mut spec = ExecSpec {
+            argv: vec!["/bin/true".into()],
+            env: vec![("A".into(), "client".into())],
+            ..ExecSpec::default()
+        };
+        let get = |spec: &ExecSpec, name: &str| {
+            let command = Command::prepare(spec, &image).unwrap();
+            command.environment.get(OsStr::new(name)).cloned().unwrap_or_default().into_string().unwrap()
+        };
+        let of = |spec: &ExecSpec| ["PATH", "HOME", "GIT_DIR", "A", "B", "USER"].map(|name| get(spec, name));
+        assert_eq!(of(&spec), ["/opt/bin", "/data", "/x", "client", "image", "root"]);
+        assert_eq!(Command::prepare(&spec, &image).unwrap().workdir, dir.path());
+
+        spec.ignore_image = true;
+        let home = root_account().home.into_os_string().into_string().unwrap();
+        assert_eq!(of(&spec), ["/opt/bin", &home, "", "client", "", "root"]);
+        assert_ne!(Command::prepare(&spec, &image).unwrap().workdir, dir.path());
+
+        spec = ExecSpec { workdir: Some("/".into()), ..ExecSpec::default() };
+        assert_eq!(Command::prepare(&spec, &image).unwrap().workdir, Path::new("/"));
+    }
+
+    #[test]
+    fn the_images_path_is_not_given_to_a_login_shell() {
+        let argv0 = |image: &ImageDefaults| {
+            Command::prepare(&ExecSpec::default(), image).unwrap().argv0.into_string().unwrap()
+        };
+        assert!(argv0(&ImageDefaults::default()).starts_with('-'));
+        assert!(!argv0(&image(&["PATH=/bin"], Path::new("/"))).starts_with('-'));
     }
 
     #[test]
@@ -225,20 +280,21 @@ mod tests {
             mise,
             ..ExecSpec::default()
         };
-        assert_eq!(Command::prepare(&with(true, &["true"])).unwrap().args, [""; 0]);
+        let prepare = |spec: &ExecSpec| Command::prepare(spec, &ImageDefaults::default());
+        assert_eq!(prepare(&with(true, &["true"])).unwrap().args, [""; 0]);
         file(&dir.path().join("mise"), 0o755);
-        assert_eq!(Command::prepare(&with(false, &["true"])).unwrap().args, [""; 0]);
-        let wrapped = Command::prepare(&with(true, &["true", "x"])).unwrap();
+        assert_eq!(prepare(&with(false, &["true"])).unwrap().args, [""; 0]);
+        let wrapped = prepare(&with(true, &["true", "x"])).unwrap();
         assert_eq!(wrapped.program, dir.path().join("mise"));
         assert_eq!(wrapped.args, ["exec", "--", "true", "x"]);
-        let shell = Command::prepare(&with(true, &[])).unwrap();
+        let shell = prepare(&with(true, &[])).unwrap();
         assert_eq!(shell.args.last().unwrap(), "-l");
     }
 
     #[test]
     fn a_missing_directory_is_named() {
         let spec = ExecSpec { workdir: Some(ByteString::from("/no/such/dir")), ..ExecSpec::default() };
-        let exit = Command::prepare(&spec).unwrap_err().exit();
+        let exit = Command::prepare(&spec, &ImageDefaults::default()).unwrap_err().exit();
         assert_eq!(exit.code, 126);
         assert!(exit.error.unwrap().contains("/no/such/dir"));
     }

@@ -6,8 +6,8 @@
 //!
 //! When the client goes away first (or breaks the protocol), the command is ended: see [`process`].
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use banger_guest_protocol::frame::{ExecSpec, Exit, Frame, FrameCodec, PAYLOAD_MAX_LEN, STDIN_WINDOW};
@@ -20,9 +20,12 @@ use tokio_util::codec::FramedRead;
 use crate::async_file::AsyncFile;
 
 pub mod command;
+mod defaults;
 mod process;
 mod pump;
+mod shell;
 
+pub use defaults::ImageDefaults;
 use process::Running;
 
 /// How long output may stay silent after the command itself exited before it counts as finished.
@@ -31,16 +34,17 @@ pub const SILENCE_AFTER_EXIT: Duration = Duration::from_millis(200);
 /// Frames on their way to the client; more would only add memory, not speed.
 const OUTBOX_FRAMES: usize = 4;
 
-/// Counts the commands that run, and can end them all.
+/// Counts the commands that run, can end them all, and knows what the image has to say about them.
 #[derive(Debug)]
 pub struct ExecSessions {
     running: AtomicU32,
     ending: watch::Sender<bool>,
+    image: OnceLock<ImageDefaults>,
 }
 
 impl Default for ExecSessions {
     fn default() -> Self {
-        Self { running: AtomicU32::new(0), ending: watch::Sender::new(false) }
+        Self { running: AtomicU32::new(0), ending: watch::Sender::new(false), image: OnceLock::new() }
     }
 }
 
@@ -48,6 +52,16 @@ impl ExecSessions {
     /// How many commands run now.
     pub fn count(&self) -> u32 {
         self.running.load(Ordering::Relaxed)
+    }
+
+    /// Says what commands get from now on. A guest learns that once.
+    pub fn set_image_defaults(&self, image: ImageDefaults) {
+        let _known = self.image.set(image);
+    }
+
+    fn image_defaults(&self) -> &ImageDefaults {
+        static NONE: ImageDefaults = ImageDefaults::none();
+        self.image.get().unwrap_or(&NONE)
     }
 
     /// Ends every command, and every one that comes later at once.
@@ -84,7 +98,7 @@ where
     let _counted = Counted::new(sessions);
     let (outbox, frames_out) = mpsc::channel(OUTBOX_FRAMES);
     let writing = tokio::spawn(pump::send_frames(writer, frames_out));
-    if let Some(exit) = run(&spec, frames, &outbox, sessions.ending.subscribe()).await {
+    if let Some(exit) = run(&spec, frames, &outbox, sessions).await {
         // Fails only when the client is gone.
         let _delivered = outbox.send(Frame::Exit(exit)).await;
     }
@@ -97,9 +111,10 @@ async fn run<S: AsyncRead>(
     spec: &ExecSpec,
     frames: FramedRead<ReadHalf<S>, FrameCodec>,
     outbox: &mpsc::Sender<Frame>,
-    mut ending: watch::Receiver<bool>,
+    sessions: &ExecSessions,
 ) -> Option<Exit> {
-    let mut running = match Running::start(spec) {
+    let mut ending = sessions.ending.subscribe();
+    let mut running = match Running::start(spec, sessions.image_defaults()) {
         Ok(running) => running,
         Err(error) => return Some(error.exit()),
     };

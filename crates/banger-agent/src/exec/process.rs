@@ -17,8 +17,8 @@ use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcgetpgrp, tcsetwinsize};
 use tokio::process::Child;
 
-use super::Stream;
 use super::command::{Command, CommandError};
+use super::{ImageDefaults, Stream};
 use crate::async_file::AsyncFile;
 use crate::spawn::{self, CommandStreams};
 
@@ -40,8 +40,8 @@ pub(super) struct Running {
 }
 
 impl Running {
-    pub(super) fn start(spec: &ExecSpec) -> Result<Self, CommandError> {
-        let command = Command::prepare(spec)?;
+    pub(super) fn start(spec: &ExecSpec, image: &ImageDefaults) -> Result<Self, CommandError> {
+        let command = Command::prepare(spec, image)?;
         let started = match spec.tty {
             Some(size) => Self::with_terminal(&command, size),
             None => Self::with_pipes(&command),

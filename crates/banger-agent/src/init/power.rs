@@ -84,6 +84,13 @@ fn unmount_all() {
     rustix::fs::sync();
 }
 
+/// Has the kernel make every filesystem read-only, whoever has files open in it, so that the next boot replays no journal.
+pub fn make_everything_read_only() {
+    if let Err(error) = std::fs::write("/proc/sysrq-trigger", "u") {
+        console::say(format_args!("could not make the filesystems read-only: {error}"));
+    }
+}
+
 /// The mount points of a `/proc/self/mountinfo`, in its order.
 fn mount_points(mountinfo: &[u8]) -> Vec<PathBuf> {
     let lines = mountinfo.split(|byte| *byte == b'\n');

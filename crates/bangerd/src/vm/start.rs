@@ -6,9 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use banger_api::image::ImageConfig;
 use banger_api::operation::Stage;
 use banger_api::vm::{Acceleration, InitChoice, NetworkMode};
-use banger_guest_protocol::messages::{self, Blob, Configure, Configured, DiskSelector, Disks, Network};
+use banger_guest_protocol::ByteString;
+use banger_guest_protocol::messages::{
+    self, Blob, CommandDefaults, Configure, Configured, DiskSelector, Disks, Network,
+};
 use banger_host::process::ProcessHandle;
 
 use super::VmError;
@@ -40,6 +44,7 @@ pub(super) struct Start {
     pub(super) dir: VmDir,
     boot: Option<BootSpec>,
     belongings: Option<Belongings>,
+    command_defaults: CommandDefaults,
     process: Option<ProcessHandle>,
     guest: Option<Guest>,
     configured: Option<Configured>,
@@ -63,6 +68,7 @@ impl Start {
             dir,
             boot: None,
             belongings: None,
+            command_defaults: CommandDefaults::default(),
             process: None,
             guest: None,
             configured: None,
@@ -110,6 +116,11 @@ fn plan(start: &mut Start) -> StepFuture<'_> {
             image: services.images.usable_file(&image)?,
             modules: services.kernels.modules_disk(&kernel),
         });
+        let ImageConfig { env, working_dir, .. } = image.details.config;
+        start.command_defaults = CommandDefaults {
+            env: env.into_iter().map(ByteString::from).collect(),
+            working_dir: working_dir.map(ByteString::from),
+        };
         start.belongings = Some(Belongings::gather(&services.config).await?);
         Ok(())
     })
@@ -197,7 +208,7 @@ fn configure(start: &mut Start) -> StepFuture<'_> {
     Box::pin(async {
         start.reporter.stage(Stage::Configure, "mounting the root");
         let (Some(guest), Some(process)) = (&start.guest, &start.process) else { return Ok(()) };
-        let request = configuration(&start.row);
+        let request = configuration(&start.row, start.command_defaults.clone());
         let configured = tokio::select! {
             configured = guest.configure(&request) => configured.map_err(VmError::Configure)?,
             _ = process.wait_exit() => return Err(died(process, &start.dir).await),
@@ -211,7 +222,7 @@ fn configure(start: &mut Start) -> StepFuture<'_> {
     })
 }
 
-fn configuration(row: &VmRow) -> Configure {
+fn configuration(row: &VmRow, command_defaults: CommandDefaults) -> Configure {
     let mut seed = [0; 64];
     fill_random(&mut seed);
     let disk = |name: &str| DiskSelector::Serial(name.into());
@@ -242,6 +253,7 @@ fn configuration(row: &VmRow) -> Configure {
             InitChoice::Auto => messages::InitChoice::Auto,
             InitChoice::Agent => messages::InitChoice::Agent,
         },
+        command_defaults,
     }
 }
 

@@ -57,6 +57,7 @@ impl SessionArgs {
             env,
             workdir: self.workdir.map(ByteString::from),
             mise: false,
+            ignore_image: false,
             tty: tty.then(size),
         };
         Ok(Session { spec, stdin: tty || shell || self.interactive || !terminal })
