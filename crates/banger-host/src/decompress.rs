@@ -11,7 +11,7 @@ const LZ4_LEGACY_MAGIC: &[u8] = &[0x02, 0x21, 0x4C, 0x18];
 const LZ4_BLOCK_LEN: usize = 8 << 20;
 
 /// How much memory the xz decoder may take, in KiB: 64 MiB is what `xz -9` needs.
-const XZ_MEMORY_KIB: u32 = 80 << 10;
+pub(crate) const XZ_MEMORY_KIB: u32 = 80 << 10;
 
 /// A compressed format, told by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,8 @@ use std::os::unix::fs::FileExt;
 
 use mkext4::spec::Superblock;
 
+use crate::layer::Compression;
+
 const SUPERBLOCK_OFFSET: usize = 1024;
 
 /// How much of the file is looked at.
@@ -13,22 +15,13 @@ const HEAD_LEN: usize = SUPERBLOCK_OFFSET + Superblock::LEN;
 
 const TAR_HEADER_LEN: usize = 512;
 
-/// How a tarball is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TarCompression {
-    None,
-    Gzip,
-    Zstd,
-    Xz,
-}
-
 /// A file that a root filesystem can be had from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImageFormat {
     /// A filesystem of that size; the file may be longer.
     Ext4 { size_bytes: u64 },
     /// A tarball, or something else that is compressed as one: only unpacking tells.
-    Tar(TarCompression),
+    Tar(Compression),
 }
 
 /// Why it cannot.
@@ -77,16 +70,16 @@ pub fn recognise(file: &File) -> Result<ImageFormat, ImageFormatError> {
         return ext4(&superblock, file.metadata()?.len());
     }
     for (magic, compression) in [
-        (&[0x1f, 0x8b][..], TarCompression::Gzip),
-        (&[0x28, 0xb5, 0x2f, 0xfd], TarCompression::Zstd),
-        (&[0xfd, b'7', b'z', b'X', b'Z', 0], TarCompression::Xz),
+        (&[0x1f, 0x8b][..], Compression::Gzip),
+        (&[0x28, 0xb5, 0x2f, 0xfd], Compression::Zstd),
+        (&[0xfd, b'7', b'z', b'X', b'Z', 0], Compression::Xz),
     ] {
         if head.starts_with(magic) {
             return Ok(ImageFormat::Tar(compression));
         }
     }
     if is_tar(&head) {
-        return Ok(ImageFormat::Tar(TarCompression::None));
+        return Ok(ImageFormat::Tar(Compression::None));
     }
     let other = OTHERS
         .iter()
@@ -161,10 +154,10 @@ mod tests {
         builder.append(&header, &[][..]).unwrap();
         let tar = builder.into_inner().unwrap();
         let format = |bytes: &[u8]| recognise(&file(bytes)).unwrap();
-        assert_eq!(format(&tar), ImageFormat::Tar(TarCompression::None));
-        assert_eq!(format(b"\x1f\x8b\x08"), ImageFormat::Tar(TarCompression::Gzip));
-        assert_eq!(format(b"\x28\xb5\x2f\xfd"), ImageFormat::Tar(TarCompression::Zstd));
-        assert_eq!(format(b"\xfd7zXZ\0"), ImageFormat::Tar(TarCompression::Xz));
+        assert_eq!(format(&tar), ImageFormat::Tar(Compression::None));
+        assert_eq!(format(b"\x1f\x8b\x08"), ImageFormat::Tar(Compression::Gzip));
+        assert_eq!(format(b"\x28\xb5\x2f\xfd"), ImageFormat::Tar(Compression::Zstd));
+        assert_eq!(format(b"\xfd7zXZ\0"), ImageFormat::Tar(Compression::Xz));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! One layer of an OCI image: from the blob as a registry has it to the plain tar file inside, verified.
+//! One layer of an OCI image: from the blob as a registry has it to the plain tar file inside, verified. Tarballs of the user's go
+//! the same way.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::decompress::XZ_MEMORY_KIB;
 use crate::sparse_file::write_sparse;
 use crate::system::free_disk_bytes;
 
@@ -24,31 +26,35 @@ const EXPANSION_MAX: u64 = 200;
 /// What every layer may expand to, however small it is.
 const EXPANSION_FREE_BYTES: u64 = 64 << 20;
 
+/// The largest window of a zstd frame, as a power of two: 32 MiB, more than any level below `--ultra 21` uses. Two layers are
+/// unpacked at once.
+const ZSTD_WINDOW_LOG: u32 = 25;
+
 /// Why a layer could not be unpacked.
 #[derive(Debug, thiserror::Error)]
 pub enum LayerError {
-    #[error("could not read the layer {}", path.display())]
+    #[error("could not read the archive {}", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("could not write the unpacked layer {}", path.display())]
+    #[error("could not write the unpacked archive {}", path.display())]
     Write { path: PathBuf, source: io::Error },
     #[error(
-        "the disk that holds {} is full: the layer needs at least {} MiB, {} MiB are free",
+        "the disk that holds {} is full: the archive needs at least {} MiB, {} MiB are free",
         path.display(), needed_bytes.div_ceil(1 << 20), free_bytes >> 20
     )]
     NoSpace { path: PathBuf, needed_bytes: u64, free_bytes: u64 },
     #[error("{diff_id:?} is no digest of a layer; expected \"sha256:\" and 64 hexadecimal digits")]
     DiffId { diff_id: String },
-    #[error("the image says that the layer {} is {declared}, and it is {found}", path.display())]
+    #[error("the image says that the archive {} is {declared}, and it is {found}", path.display())]
     Contradiction { path: PathBuf, declared: Compression, found: &'static str },
-    #[error("the layer {} is cut off or damaged ({compression})", path.display())]
+    #[error("the archive {} is cut off or damaged ({compression})", path.display())]
     Damaged { path: PathBuf, compression: Compression, source: io::Error },
     #[error(
-        "the layer {} has {} bytes and expands to more than {} MiB, as an attack on disk space would; \
-        if you trust it, unpack it yourself and bring the tarball in with `banger image import`",
+        "the archive {} has {} bytes and expands to more than {} MiB, as an attack on disk space would; \
+        if you trust it, unpack it yourself and bring the plain tar in with `banger image import`",
         path.display(), blob_bytes, max_bytes >> 20
     )]
     Expands { path: PathBuf, blob_bytes: u64, max_bytes: u64 },
-    #[error("the layer {} holds sha256:{actual}, and the image says it is {expected}", path.display())]
+    #[error("the archive {} holds sha256:{actual}, and the image says it is {expected}", path.display())]
     WrongContent { path: PathBuf, expected: String, actual: String },
     #[error("unpacking the layer was cancelled")]
     Cancelled,
@@ -60,6 +66,8 @@ pub enum Compression {
     None,
     Gzip,
     Zstd,
+    /// Of tarballs; no registry has such layers.
+    Xz,
 }
 
 impl fmt::Display for Compression {
@@ -68,6 +76,7 @@ impl fmt::Display for Compression {
             Self::None => "an uncompressed tar file",
             Self::Gzip => "compressed with gzip",
             Self::Zstd => "compressed with zstd",
+            Self::Xz => "compressed with xz",
         })
     }
 }
@@ -77,8 +86,8 @@ impl fmt::Display for Compression {
 pub struct LayerBlob<'a> {
     pub path: &'a Path,
     pub compression: Compression,
-    /// `sha256:` and the digest of the tar file inside, as the image's configuration has it.
-    pub diff_id: &'a str,
+    /// `sha256:` and the digest of the tar file inside, as the image's configuration has it. None: nobody knows it.
+    pub diff_id: Option<&'a str>,
 }
 
 /// A layer's plain tar file.
@@ -105,7 +114,7 @@ pub fn unpack_layer(
     progress: Progress<'_>,
 ) -> Result<LayerTar, LayerError> {
     let read_error = |source| LayerError::Read { path: blob.path.to_owned(), source };
-    let expected = digest_of(blob.diff_id)?;
+    let expected = blob.diff_id.map(digest_of).transpose()?;
     let file = File::open(blob.path).map_err(read_error)?;
     let blob_bytes = file.metadata().map_err(read_error)?.len();
     let mut source = BufReader::with_capacity(READ_LEN, Counted { file, count: 0 });
@@ -141,7 +150,7 @@ fn check_magic(blob: &LayerBlob<'_>, start: &[u8]) -> Result<(), LayerError> {
     const KINDS: [(&[u8], Option<Compression>, &str); 5] = [
         (&[0x1F, 0x8B], Some(Compression::Gzip), "compressed with gzip"),
         (&[0x28, 0xB5, 0x2F, 0xFD], Some(Compression::Zstd), "compressed with zstd"),
-        (&[0xFD, b'7', b'z', b'X', b'Z', 0], None, "compressed with xz"),
+        (&[0xFD, b'7', b'z', b'X', b'Z', 0], Some(Compression::Xz), "compressed with xz"),
         (b"BZh", None, "compressed with bzip2"),
         (b"hsqs", None, "a squashfs image"),
     ];
@@ -185,6 +194,7 @@ enum Stream {
     Plain(Source),
     Gzip(Box<flate2::bufread::MultiGzDecoder<Source>>),
     Zstd(zstd::Decoder<'static, Source>),
+    Xz(Box<lzma_rust2::XzReader<Source>>),
 }
 
 impl Stream {
@@ -192,8 +202,14 @@ impl Stream {
         Ok(match compression {
             Compression::None => Self::Plain(source),
             Compression::Gzip => Self::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(source))),
-            // Its window is bounded by the library, to 128 MiB.
-            Compression::Zstd => Self::Zstd(zstd::Decoder::with_buffer(source)?),
+            Compression::Zstd => {
+                let mut decoder = zstd::Decoder::with_buffer(source)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+                Self::Zstd(decoder)
+            }
+            Compression::Xz => {
+                Self::Xz(Box::new(lzma_rust2::XzReader::new_mem_limit(source, true, XZ_MEMORY_KIB)))
+            }
         })
     }
 
@@ -202,6 +218,7 @@ impl Stream {
             Self::Plain(source) => source.read(buffer),
             Self::Gzip(decoder) => decoder.read(buffer),
             Self::Zstd(decoder) => decoder.read(buffer),
+            Self::Xz(decoder) => decoder.read(buffer),
         }
     }
 
@@ -224,6 +241,7 @@ impl Stream {
             Self::Plain(source) => source.get_ref().count,
             Self::Gzip(decoder) => decoder.get_ref().get_ref().count,
             Self::Zstd(decoder) => decoder.get_ref().get_ref().count,
+            Self::Xz(decoder) => decoder.inner().get_ref().count,
         }
     }
 }
@@ -269,13 +287,14 @@ impl Unpacking<'_> {
         }
     }
 
-    fn check(&mut self, expected: &str) -> Result<(), LayerError> {
+    fn check(&mut self, expected: Option<&str>) -> Result<(), LayerError> {
+        let Some(expected) = expected else { return Ok(()) };
         let digest = std::mem::take(&mut self.hash).finalize();
         let actual: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         if actual == expected {
             return Ok(());
         }
-        let expected = self.blob.diff_id.to_owned();
+        let expected = format!("sha256:{expected}");
         Err(LayerError::WrongContent { path: self.blob.path.to_owned(), expected, actual })
     }
 

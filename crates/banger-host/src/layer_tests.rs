@@ -43,7 +43,11 @@ impl Bench {
     ) -> Result<Vec<u8>, LayerError> {
         let path = self.dir.path().join("blob");
         std::fs::write(&path, blob).unwrap();
-        let result = unpack_layer(&LayerBlob { path: &path, compression, diff_id }, &self.spool(), progress);
+        let result = unpack_layer(
+            &LayerBlob { path: &path, compression, diff_id: Some(diff_id) },
+            &self.spool(),
+            progress,
+        );
         if result.is_err() || compression == Compression::None {
             assert!(!self.spool().exists());
         }
@@ -90,7 +94,7 @@ fn zeros_become_holes() {
     let path = bench.dir.path().join("blob");
     std::fs::write(&path, zstd(&content)).unwrap();
     let diff_id = diff_id(&content);
-    let blob = LayerBlob { path: &path, compression: Compression::Zstd, diff_id: &diff_id };
+    let blob = LayerBlob { path: &path, compression: Compression::Zstd, diff_id: Some(&diff_id) };
     let tar = unpack_layer(&blob, &bench.spool(), &mut |_, _| ControlFlow::Continue(())).unwrap();
     assert!(std::fs::metadata(&tar.path).unwrap().blocks() * 512 <= 64 << 10);
     assert!(std::fs::read(&tar.path).unwrap() == content);
@@ -185,7 +189,7 @@ fn the_spool_of_another_is_kept() {
     let path = bench.dir.path().join("blob");
     std::fs::write(&path, gzip(b"x")).unwrap();
     std::fs::write(bench.spool(), b"taken").unwrap();
-    let blob = LayerBlob { path: &path, compression: Compression::Gzip, diff_id: &diff_id(b"x") };
+    let blob = LayerBlob { path: &path, compression: Compression::Gzip, diff_id: Some(&diff_id(b"x")) };
     let error = unpack_layer(&blob, &bench.spool(), &mut |_, _| ControlFlow::Continue(())).unwrap_err();
     assert!(matches!(error, LayerError::Write { .. }), "{error:?}");
     assert_eq!(std::fs::read(bench.spool()).unwrap(), b"taken");
@@ -209,4 +213,25 @@ proptest! {
             prop_assert!(unpacked == content);
         }
     }
+}
+
+#[test]
+fn xz_of_a_tarball_comes_back_and_must_be_whole() {
+    const TEXT: &[u8] = b"a tar file, as far as this test goes";
+    // Of `xz -9`.
+    const XZ: [u8; 92] = [
+        0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00, 0x00, 0x04, 0xe6, 0xd6, 0xb4, 0x46, 0x02, 0x00, 0x21, 0x01, 0x1c,
+        0x00, 0x00, 0x00, 0x10, 0xcf, 0x58, 0xcc, 0x01, 0x00, 0x23, 0x61, 0x20, 0x74, 0x61, 0x72, 0x20, 0x66,
+        0x69, 0x6c, 0x65, 0x2c, 0x20, 0x61, 0x73, 0x20, 0x66, 0x61, 0x72, 0x20, 0x61, 0x73, 0x20, 0x74, 0x68,
+        0x69, 0x73, 0x20, 0x74, 0x65, 0x73, 0x74, 0x20, 0x67, 0x6f, 0x65, 0x73, 0x00, 0x45, 0x46, 0xde, 0xc0,
+        0x24, 0xff, 0x9e, 0x5f, 0x00, 0x01, 0x3c, 0x24, 0x05, 0x28, 0x76, 0x6f, 0x1f, 0xb6, 0xf3, 0x7d, 0x01,
+        0x00, 0x00, 0x00, 0x00, 0x04, 0x59, 0x5a,
+    ];
+    assert_eq!(unpack(&XZ, Compression::Xz, TEXT).unwrap(), TEXT);
+    for len in [40, XZ.len() - 1] {
+        let cut = unpack(&XZ[..len], Compression::Xz, TEXT);
+        assert!(matches!(cut, Err(LayerError::Damaged { .. })), "{len}: {cut:?}");
+    }
+    let garbage = [&XZ[..], b"garbage"].concat();
+    assert!(matches!(unpack(&garbage, Compression::Xz, TEXT), Err(LayerError::Damaged { .. })));
 }

@@ -27,7 +27,7 @@ pub enum ArtifactError {
     #[error("{what} cannot be made from {source_text}")]
     Unsuitable { what: &'static str, source_text: String },
     #[error(transparent)]
-    Registry(#[from] RegistryError),
+    Registry(Box<RegistryError>),
     #[error(transparent)]
     Layer(LayerError),
     #[error("it was cancelled")]
@@ -67,13 +67,12 @@ impl ArtifactError {
             Self::Archive(ArchiveError::NotReady { .. } | ArchiveError::NoSpace(_))
             | Self::NoSpace { .. }
             | Self::DiskFull { .. } => ErrorCode::HostNotReady,
-            Self::Registry(RegistryError::DiskFull { .. } | RegistryError::Proxy { .. }) => {
-                ErrorCode::HostNotReady
-            }
-            Self::Registry(RegistryError::NotFound { .. }) => ErrorCode::NotFound,
-            Self::Registry(RegistryError::WrongPlatform { .. } | RegistryError::PlainHttp { .. }) => {
-                ErrorCode::Refused
-            }
+            Self::Registry(error) => match **error {
+                RegistryError::DiskFull { .. } | RegistryError::Proxy { .. } => ErrorCode::HostNotReady,
+                RegistryError::NotFound { .. } => ErrorCode::NotFound,
+                RegistryError::WrongPlatform { .. } | RegistryError::PlainHttp { .. } => ErrorCode::Refused,
+                _ => ErrorCode::Failed,
+            },
             Self::Cancelled => ErrorCode::Cancelled,
             _ => ErrorCode::Failed,
         }
@@ -94,6 +93,12 @@ impl ArtifactError {
             _ => return None,
         };
         Some(hint.into())
+    }
+}
+
+impl From<RegistryError> for ArtifactError {
+    fn from(error: RegistryError) -> Self {
+        Self::Registry(Box::new(error))
     }
 }
 

@@ -174,7 +174,7 @@ fn unpack_one(
         Compression::Zstd => layer::Compression::Zstd,
     };
     let diff_id = layer.diff_id.to_string();
-    Ok(unpack_layer(&LayerBlob { path: blob, compression, diff_id: &diff_id }, spool, progress)?.path)
+    Ok(unpack_layer(&LayerBlob { path: blob, compression, diff_id: Some(&diff_id) }, spool, progress)?.path)
 }
 
 fn config(config: banger_registry::ImageConfig) -> ImageConfig {

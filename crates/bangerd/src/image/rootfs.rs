@@ -7,7 +7,7 @@ use banger_api::operation::Stage;
 use banger_host::ext4::{
     Ext4Error, Ext4Options, Ext4Summary, ImageSize, Progress, layers_to_ext4, tar_to_ext4,
 };
-use banger_host::image_format::TarCompression;
+use banger_host::layer::{Compression, LayerBlob, unpack_layer};
 use banger_host::staging::remove_tree;
 
 use super::publish::{Finished, protect, staged_file};
@@ -35,7 +35,7 @@ pub(super) async fn remove_build_dir(staging: &Path) -> Result<(), ArtifactError
 #[derive(Clone, Debug)]
 pub(super) struct Tarball {
     pub(super) path: PathBuf,
-    pub(super) compression: TarCompression,
+    pub(super) compression: Compression,
 }
 
 impl ImageService {
@@ -49,14 +49,18 @@ impl ImageService {
     ) -> Result<Finished, ImageError> {
         let converted = async {
             let staging = self.shelf.staging()?;
-            reporter.stage(Stage::Image, format!("making the filesystem of {name}"));
+            reporter.stage(Stage::Image, format!("reading {}", tarball.path.display()));
             let source = tarball.path.display().to_string();
             let size = self.size_of(size_mib);
-            let work = move |work: &Work<'_>| {
+            let name = name.to_owned();
+            let made = in_staging(staging, reporter, move |work| {
                 let sha256 = sha256_of(&tarball.path)?;
-                Ok((make(&tarball.path, size, work)?, sha256))
-            };
-            let (staging, (size_bytes, sha256)) = in_staging(staging, reporter, work).await?;
+                let tar = unpacked(tarball, work)?;
+                work.stage(Stage::Image, format!("making the filesystem of {name}"));
+                Ok((make(&tar, size, work)?, sha256))
+            });
+            let (staging, (size_bytes, sha256)) = made.await?;
+            remove_build_dir(staging.path()).await?;
             Ok(Finished { staging, source, size_bytes, sha256, details: ImageDetails::default() })
         };
         converted.await.map_err(|source| self.got(name, source))
@@ -66,6 +70,17 @@ impl ImageService {
     pub(super) fn size_of(&self, size_mib: Option<u64>) -> ImageSize {
         size_mib.map_or(self.size, |mib| ImageSize::Fixed { bytes: mib << 20 })
     }
+}
+
+/// The plain tar in a tarball.
+fn unpacked(tarball: Tarball, work: &Work<'_>) -> Result<PathBuf, ArtifactError> {
+    let Tarball { path, compression } = tarball;
+    if compression == Compression::None {
+        return Ok(path);
+    }
+    let spool = build_dir(work.dir)?.join("rootfs.tar");
+    let blob = LayerBlob { path: &path, compression, diff_id: None };
+    Ok(unpack_layer(&blob, &spool, &mut |done, total| work.progress(done, total))?.path)
 }
 
 pub(super) fn sha256_of(path: &Path) -> Result<String, ArtifactError> {
