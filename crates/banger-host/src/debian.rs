@@ -49,6 +49,10 @@ const GOLDEN_PACKAGES: &[&str] = &[
     "vim-tiny",
 ];
 
+/// Docker with what its users expect beside it, all of the distribution's own.
+const DOCKER_PACKAGES: &[&str] =
+    &["docker.io", "docker-buildx", "docker-cli", "docker-compose", "iptables", "tini"];
+
 /// Documentation and translations that nobody reads in a disposable VM.
 const EXCLUDED_PATHS: &[&str] = &["doc/*", "info/*", "lintian/*", "locale/*", "man/*"];
 
@@ -91,6 +95,8 @@ pub enum Recipe {
     Kernel,
     /// A system for developers.
     Golden,
+    /// That, and Docker. Needs Debian 13.
+    Docker,
     /// A system that boots, and little else.
     Minimal,
 }
@@ -101,6 +107,7 @@ impl Recipe {
         let mib = match self {
             Self::Kernel => 600,
             Self::Golden => 1700,
+            Self::Docker => 2700,
             Self::Minimal => 600,
         };
         mib << 20
@@ -115,6 +122,7 @@ impl Recipe {
                     .into();
             }
             Self::Golden => [MINIMAL_PACKAGES, GOLDEN_PACKAGES].concat(),
+            Self::Docker => [MINIMAL_PACKAGES, GOLDEN_PACKAGES, DOCKER_PACKAGES].concat(),
             Self::Minimal => MINIMAL_PACKAGES.to_vec(),
         };
         let mut args = vec![

@@ -59,6 +59,8 @@ pub enum Recipe {
     Kernel,
     /// A root filesystem to work in.
     Golden,
+    /// That, with Docker.
+    Docker,
     /// A root filesystem with next to nothing.
     Minimal,
 }
@@ -69,6 +71,7 @@ impl DebianSource {
         let recipe = match self.recipe {
             Recipe::Kernel => debian::Recipe::Kernel,
             Recipe::Golden => debian::Recipe::Golden,
+            Recipe::Docker => debian::Recipe::Docker,
             Recipe::Minimal => debian::Recipe::Minimal,
         };
         DebianBuild::new(self.suite.clone(), recipe)
@@ -87,6 +90,10 @@ impl fmt::Display for Source {
 impl fmt::Display for DebianSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "debian {}", self.suite)?;
-        if self.recipe == Recipe::Minimal { f.write_str(" (minimal)") } else { Ok(()) }
+        f.write_str(match self.recipe {
+            Recipe::Kernel | Recipe::Golden => "",
+            Recipe::Docker => " (docker)",
+            Recipe::Minimal => " (minimal)",
+        })
     }
 }
