@@ -26,6 +26,7 @@ pub use crate::tool_output::OutputStream;
 /// Which Debian package brings a program.
 const PACKAGES: &[(&str, &str)] = &[
     ("debugfs", "e2fsprogs"),
+    ("depmod", "kmod"),
     ("dumpe2fs", "e2fsprogs"),
     ("e2fsck", "e2fsprogs"),
     ("git", "git"),

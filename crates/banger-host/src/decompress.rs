@@ -6,11 +6,13 @@ const GZIP_MAGIC: &[u8] = &[0x1F, 0x8B];
 const XZ_MAGIC: &[u8] = &[0xFD, b'7', b'z', b'X', b'Z', 0];
 const ZSTD_MAGIC: &[u8] = &[0x28, 0xB5, 0x2F, 0xFD];
 const LZ4_LEGACY_MAGIC: &[u8] = &[0x02, 0x21, 0x4C, 0x18];
+/// The usual properties, and the low bytes of any usual dictionary's size.
+const LZMA_MAGIC: &[u8] = &[0x5D, 0, 0];
 
 /// Largest block of a legacy LZ4 frame, uncompressed, in bytes.
 const LZ4_BLOCK_LEN: usize = 8 << 20;
 
-/// How much memory the xz decoder may take, in KiB: 64 MiB is what `xz -9` needs.
+/// How much memory the xz and LZMA decoders may take, in KiB: 64 MiB is what `xz -9` needs.
 pub(crate) const XZ_MEMORY_KIB: u32 = 80 << 10;
 
 /// A compressed format, told by its first bytes.
@@ -21,6 +23,8 @@ pub(crate) enum Compression {
     Zstd,
     /// What `lz4 -l` makes, and the kernel's build.
     Lz4Legacy,
+    /// What came before xz.
+    Lzma,
 }
 
 impl Compression {
@@ -30,6 +34,7 @@ impl Compression {
             (XZ_MAGIC, Self::Xz),
             (ZSTD_MAGIC, Self::Zstd),
             (LZ4_LEGACY_MAGIC, Self::Lz4Legacy),
+            (LZMA_MAGIC, Self::Lzma),
         ];
         formats.into_iter().find(|(magic, _)| bytes.starts_with(magic)).map(|(_, format)| format)
     }
@@ -47,6 +52,9 @@ impl Compression {
             }
             Self::Zstd => read_bounded(zstd::Decoder::with_buffer(bytes)?.single_frame(), max_len),
             Self::Lz4Legacy => lz4_legacy(bytes, max_len),
+            Self::Lzma => {
+                read_bounded(lzma_rust2::LzmaReader::new_mem_limit(bytes, XZ_MEMORY_KIB, None)?, max_len)
+            }
         }
     }
 }
@@ -114,7 +122,8 @@ pub(crate) mod tests {
                 encoder.finish().unwrap()
             }
             Compression::Zstd => zstd::encode_all(bytes, 1).unwrap(),
-            Compression::Xz => xz_stored(bytes),
+            Compression::Xz => xz(bytes, &["--check=crc32", "--x86", "--lzma2=dict=32MiB"]),
+            Compression::Lzma => xz(bytes, &["--format=lzma"]),
             Compression::Lz4Legacy => {
                 let mut output = LZ4_LEGACY_MAGIC.to_vec();
                 for chunk in bytes.chunks(LZ4_BLOCK_LEN) {
@@ -127,21 +136,22 @@ pub(crate) mod tests {
         }
     }
 
-    /// The encoder is not compiled in, so the system's own makes the sample.
-    fn xz_stored(bytes: &[u8]) -> Vec<u8> {
+    /// The encoder is not compiled in, so the system's own makes the sample, as the kernel's build has it do.
+    fn xz(bytes: &[u8], args: &[&str]) -> Vec<u8> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let xz = crate::command::Command::new("xz").args(["-c", "--check=crc32"]).stdin(bytes.to_vec());
+        let xz = crate::command::Command::new("xz").arg("-c").args(args).stdin(bytes.to_vec());
         runtime.block_on(xz.run()).unwrap().stdout
     }
 
-    const ALL: [Compression; 4] =
-        [Compression::Gzip, Compression::Xz, Compression::Zstd, Compression::Lz4Legacy];
+    const ALL: [Compression; 5] =
+        [Compression::Gzip, Compression::Xz, Compression::Zstd, Compression::Lz4Legacy, Compression::Lzma];
 
     #[test]
     fn every_format_comes_back_and_trailing_bytes_do_not_matter() {
         let original: Vec<u8> = (0..300_000_u32).flat_map(|n| (n / 3).to_le_bytes()).collect();
         for format in ALL {
-            if format == Compression::Xz && crate::command::find_program("xz").is_err() {
+            let by_xz = matches!(format, Compression::Xz | Compression::Lzma);
+            if by_xz && crate::command::find_program("xz").is_err() {
                 println!("skipped: xz is not installed");
                 continue;
             }

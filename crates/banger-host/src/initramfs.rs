@@ -33,6 +33,21 @@ pub struct Initramfs {
     pub missing: Vec<String>,
 }
 
+/// What happens to the signatures of a kernel's modules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signatures {
+    /// Cut off: checking them takes the guest time, and they guard nothing here.
+    Dropped,
+    /// Left where they are, for kernels that may insist on them.
+    Kept,
+}
+
+/// The drivers without which no VM comes up, loadable or built in.
+pub fn required_drivers() -> Vec<&'static str> {
+    let all = early_modules().into_iter().chain(late_modules());
+    all.filter(|module| !module.optional).map(|module| module.name).collect()
+}
+
 /// What the agent needs to say hello.
 fn early_modules() -> Vec<WantedModule<'static>> {
     ["virtio_mmio", "virtio_console"].map(WantedModule::required).into()
@@ -53,7 +68,7 @@ fn late_modules() -> Vec<WantedModule<'static>> {
 ///
 /// When the kernel lacks a module that is needed.
 pub fn build(kernel: &KernelTree, agent: &[u8]) -> Result<Initramfs, InitramfsError> {
-    let modules = modules_archive(kernel)?;
+    let modules = modules_archive(kernel, Signatures::Dropped)?;
     let bytes = join(agent_archive(agent)?, &modules.bytes);
     Ok(Initramfs { bytes, missing: modules.missing })
 }
@@ -76,7 +91,10 @@ pub fn join(mut agent_archive: Vec<u8>, modules_archive: &[u8]) -> Vec<u8> {
 /// # Errors
 ///
 /// When the kernel lacks a module that is needed.
-pub fn modules_archive(kernel: &KernelTree) -> Result<Initramfs, InitramfsError> {
+pub fn modules_archive(kernel: &KernelTree, signatures: Signatures) -> Result<Initramfs, InitramfsError> {
+    let all: Vec<_> = early_modules().into_iter().chain(late_modules()).collect();
+    // So that a complaint is about both lists.
+    kernel.load_order(&all, &mut BTreeSet::new())?;
     let mut loaded = BTreeSet::new();
     let (early, early_missing) = kernel.load_order(&early_modules(), &mut loaded)?;
     let (late, late_missing) = kernel.load_order(&late_modules(), &mut loaded)?;
@@ -86,7 +104,9 @@ pub fn modules_archive(kernel: &KernelTree) -> Result<Initramfs, InitramfsError>
     archive.file("modules/late", 0o644, load_list(&late).as_bytes())?;
     for module in early.iter().chain(&late) {
         let path = format!("modules/{}", module.file_name());
-        archive.file(&path, 0o644, &without_signature(kernel.read_module(module)?))?;
+        let content = kernel.read_module(module)?;
+        let content = if signatures == Signatures::Dropped { without_signature(content) } else { content };
+        archive.file(&path, 0o644, &content)?;
     }
     let missing = early_missing.into_iter().chain(late_missing).collect();
     Ok(Initramfs { bytes: trailer(archive.bytes)?, missing })

@@ -20,6 +20,10 @@ const ELF_MAGIC: &[u8] = b"\x7FELF";
 pub enum KernelImageError {
     #[error("the kernel image is neither an ELF file nor a bzImage")]
     UnknownFormat,
+    #[error("the kernel image is for {0}, not for x86-64")]
+    Foreign(&'static str),
+    #[error("it is an EFI program that holds no bzImage, perhaps a unified kernel image")]
+    EfiProgram,
     #[error("the bzImage is of boot protocol {}.{:02}, at least 2.08 is needed", version >> 8, version & 0xFF)]
     TooOld { version: u16 },
     #[error(
@@ -28,6 +32,8 @@ pub enum KernelImageError {
     CutOff { offset: usize, len: usize, file_len: usize },
     #[error("the bzImage's payload is compressed in an unknown way (it begins with {0:02x?})")]
     UnknownCompression([u8; 4]),
+    #[error("the bzImage's payload is compressed with {0}, which is not supported")]
+    Unsupported(&'static str),
     #[error("could not decompress the bzImage's payload")]
     Decompress(#[source] io::Error),
     #[error("the kernel is no bootable x86-64 ELF file: {0}")]
@@ -54,7 +60,7 @@ fn payload(image: &[u8]) -> Result<&[u8], KernelImageError> {
     const PAYLOAD_LENGTH: usize = 0x24C;
 
     if image.get(SIGNATURE..SIGNATURE + 4) != Some(b"HdrS") {
-        return Err(KernelImageError::UnknownFormat);
+        return Err(no_bzimage(image));
     }
     let version = u16_at(image, VERSION).ok_or(KernelImageError::UnknownFormat)?;
     if version < MIN_BOOT_PROTOCOL {
@@ -72,16 +78,36 @@ fn payload(image: &[u8]) -> Result<&[u8], KernelImageError> {
     image.get(offset..end).ok_or(KernelImageError::CutOff { offset, len, file_len: image.len() })
 }
 
+/// Says what it is instead, as far as one can tell.
+fn no_bzimage(image: &[u8]) -> KernelImageError {
+    // `Documentation/arch/arm64/booting.rst`, and the same place on RISC-V.
+    match image.get(0x38..0x3C) {
+        Some(b"ARM\x64") => KernelImageError::Foreign("arm64"),
+        Some(b"RSC\x05") => KernelImageError::Foreign("RISC-V"),
+        _ if image.starts_with(b"MZ") => KernelImageError::EfiProgram,
+        _ => KernelImageError::UnknownFormat,
+    }
+}
+
 fn unpack(payload: &[u8]) -> Result<Vec<u8>, KernelImageError> {
     let Some(compression) = Compression::of(payload) else {
         let first = payload.first_chunk().copied().unwrap_or_default();
-        return Err(KernelImageError::UnknownCompression(first));
+        return Err(match &first {
+            b"BZh9" => KernelImageError::Unsupported("bzip2"),
+            b"\x89LZO" => KernelImageError::Unsupported("LZO"),
+            _ => KernelImageError::UnknownCompression(first),
+        });
     };
     compression.decompress(payload, VMLINUX_MAX_LEN).map_err(KernelImageError::Decompress)
 }
 
-/// 64-bit, little-endian, x86-64, executable, and every segment to load is there.
-fn check_elf(elf: &[u8]) -> Result<(), KernelImageError> {
+/// Makes sure that it is an ELF kernel that can be booted: 64-bit, little-endian, x86-64, executable, and every segment to load
+/// is there.
+///
+/// # Errors
+///
+/// When it is not.
+pub fn check_elf(elf: &[u8]) -> Result<(), KernelImageError> {
     const PT_LOAD: u32 = 1;
     const ET_EXEC: u16 = 2;
     const EM_X86_64: u16 = 62;
@@ -120,15 +146,15 @@ fn check_elf(elf: &[u8]) -> Result<(), KernelImageError> {
     if load_segments == 0 { Err(KernelImageError::Elf("it has nothing to load")) } else { Ok(()) }
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     array_at(bytes, at).map(u16::from_le_bytes)
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     array_at(bytes, at).map(u32::from_le_bytes)
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     array_at(bytes, at).map(u64::from_le_bytes)
 }
 
@@ -137,13 +163,13 @@ fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
     use crate::decompress::tests::compress;
 
-    fn tiny_elf() -> Vec<u8> {
+    pub(crate) fn tiny_elf() -> Vec<u8> {
         let mut elf = vec![0; 64 + 56 + 16];
         elf[..6].copy_from_slice(b"\x7FELF\x02\x01");
         elf[16] = 2;
@@ -157,7 +183,7 @@ mod tests {
         elf
     }
 
-    fn bzimage(payload: &[u8]) -> Vec<u8> {
+    pub(crate) fn bzimage(payload: &[u8]) -> Vec<u8> {
         let mut image = vec![0; 1024 + 0x100];
         image[0x1F1] = 1;
         image[0x202..0x206].copy_from_slice(b"HdrS");
@@ -172,7 +198,7 @@ mod tests {
     #[test]
     fn the_elf_comes_out_of_a_bzimage_and_passes_through_bare() {
         let elf = tiny_elf();
-        for format in [Compression::Gzip, Compression::Zstd, Compression::Lz4Legacy] {
+        for format in [Compression::Gzip, Compression::Zstd, Compression::Lz4Legacy, Compression::Lzma] {
             let mut payload = compress(format, &elf);
             payload.extend_from_slice(&(elf.len() as u32).to_le_bytes());
             assert_eq!(extract_vmlinux(&bzimage(&payload)).unwrap(), elf, "{format:?}");
@@ -198,6 +224,10 @@ mod tests {
             (&arm, "another architecture"),
             (&cut_off, "cut off"),
             (&bzimage(&elf), "unknown way"),
+            (&bzimage(b"BZh91AY&SY"), "with bzip2"),
+            (&bzimage(b"\x89LZO\0\r\n"), "with LZO"),
+            (&b"MZ efi".repeat(200), "EFI program"),
+            (&[&[0; 0x38][..], b"ARM\x64", &[0; 0x300]].concat(), "for arm64"),
             (&bzimage(&[0x1F, 0x8B, 0, 0]), "could not decompress"),
         ] {
             let error = extract_vmlinux(input).unwrap_err().to_string();

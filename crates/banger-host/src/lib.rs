@@ -7,8 +7,8 @@
 //! |---|---|
 //! | programs | [`command`] (foreground tools), [`process`] (what outlives the daemon), [`sandbox`] (what a VMM may touch) |
 //! | the host | [`system`], [`tsc`], [`kvm`] |
-//! | files | [`files`], [`staging`], [`sparse_copy`], [`walk`], [`worktree`] |
-//! | kernels | [`kernel_image`], [`modules`], [`initramfs`] |
+//! | files | [`files`], [`staging`], [`output_file`], [`sparse`], [`sparse_copy`], [`tar_writer`], [`walk`], [`worktree`] |
+//! | kernels | [`kernel_image`], [`kernel_directory`], [`kernel_version`], [`modules`], [`initramfs`] |
 //! | disks | [`debian`] (archive to tar), [`layer`] (OCI layer to tar), [`tar_source`] (tar to entries), [`ext4`] (entries to image), [`work_disk`], [`image_format`] (what a file of the user's is) |
 
 pub mod command;
@@ -21,19 +21,26 @@ pub mod files;
 pub mod git;
 pub mod image_format;
 pub mod initramfs;
+mod initrd;
+pub mod kernel_directory;
+mod kernel_facts;
 pub mod kernel_image;
+pub mod kernel_version;
 pub mod kvm;
 pub mod layer;
 mod layer_merge;
 mod module_signature;
 pub mod modules;
+pub mod output_file;
 pub mod process;
 pub mod sandbox;
+pub mod sparse;
 pub mod sparse_copy;
 mod sparse_file;
 pub mod staging;
 pub mod system;
 pub mod tar_source;
+pub mod tar_writer;
 mod tool_output;
 pub mod tsc;
 pub mod walk;

@@ -6,12 +6,16 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::decompress::Compression;
+use crate::kernel_version::compare_releases;
 
 /// Largest module accepted, decompressed, in bytes.
 const MODULE_MAX_LEN: usize = 64 << 20;
 
 /// Largest kernel image or index file accepted, in bytes.
-const FILE_MAX_LEN: u64 = 256 << 20;
+const FILE_MAX_LEN: u64 = 512 << 20;
+
+/// Among so many modules some depend on others.
+const INDEPENDENT_MAX: usize = 32;
 
 /// Why a kernel's modules cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -20,8 +24,8 @@ pub enum ModuleError {
     Read { path: PathBuf, source: io::Error },
     #[error("the kernel archive {} has no {what}", path.display())]
     Missing { path: PathBuf, what: String },
-    #[error("kernel {release} has no module {name}, neither loadable nor built in")]
-    Unknown { release: String, name: String },
+    #[error("kernel {release} lacks drivers, neither loadable nor built in: {}", names.join(", "))]
+    Unknown { release: String, names: Vec<String> },
     #[error("modules.dep names {path}, but the kernel archive has no such file")]
     NoFile { path: String },
     #[error("could not decompress the module {path}")]
@@ -90,27 +94,29 @@ impl ModuleIndex {
     ///
     /// # Errors
     ///
-    /// The name of a required module that does not exist.
+    /// The names of the required modules that do not exist.
     pub fn load_order(
         &self,
         wanted: &[WantedModule<'_>],
         loaded: &mut BTreeSet<String>,
-    ) -> Result<(Vec<Module>, Vec<String>), String> {
+    ) -> Result<(Vec<Module>, Vec<String>), Vec<String>> {
         let (mut order, mut missing): (Vec<Module>, Vec<String>) = (Vec::new(), Vec::new());
         // The required ones first: what both kinds need is then required.
         let (optional, required): (Vec<WantedModule<'_>>, Vec<_>) =
             wanted.iter().partition(|module| module.optional);
+        let lacking: Vec<String> =
+            required.iter().map(|module| normalise(module.name)).filter(|name| !self.has(name)).collect();
+        if !lacking.is_empty() {
+            return Err(lacking);
+        }
         for module in required.into_iter().chain(optional) {
             let name = normalise(module.name);
             if self.built_in.contains(&name) {
                 continue;
             }
             let Some((path, needs)) = self.loadable.get(&name) else {
-                if module.optional {
-                    missing.push(name);
-                    continue;
-                }
-                return Err(name);
+                missing.push(name);
+                continue;
             };
             for path in needs.iter().rev().chain([path]) {
                 if loaded.insert(path.clone()) {
@@ -119,6 +125,11 @@ impl ModuleIndex {
             }
         }
         Ok((order, missing))
+    }
+
+    /// Is there a module of that normalised name?
+    fn has(&self, name: &str) -> bool {
+        self.built_in.contains(name) || self.loadable.contains_key(name)
     }
 }
 
@@ -155,8 +166,8 @@ impl KernelTree {
         let read_error = |source| ModuleError::Read { path: tar.to_owned(), source };
         let missing = |what: &str| ModuleError::Missing { path: tar.to_owned(), what: what.to_owned() };
         let all = list_files(tar).map_err(read_error)?;
-        // Were there several, the newest wins; the versions' own order is not worth more here.
-        let kernel = all.keys().filter_map(|path| path.strip_prefix("boot/vmlinuz-")).max();
+        let kernels = all.keys().filter_map(|path| path.strip_prefix("boot/vmlinuz-"));
+        let kernel = kernels.max_by(|a, b| compare_releases(a, b));
         let release = kernel.ok_or_else(|| missing("boot/vmlinuz-*"))?.to_owned();
         let vmlinuz = read_at(tar, "vmlinuz", all[&format!("boot/vmlinuz-{release}")])?;
         let dir = format!("lib/modules/{release}/");
@@ -173,12 +184,9 @@ impl KernelTree {
         };
         let index = ModuleIndex::parse(&text("modules.dep")?, &text("modules.builtin")?);
         // A depmod that cannot decompress modules lists them all, without a word and without their needs.
-        if index.loadable.values().all(|(_, needs)| needs.is_empty()) {
+        let independent = index.loadable.values().all(|(_, needs)| needs.is_empty());
+        if independent && index.loadable.len() > INDEPENDENT_MAX {
             return Err(missing(&format!("any dependency in {dir}modules.dep")));
-        }
-        // What a depmod writes that cannot read the modules.
-        if index.loadable.values().all(|(_, needs)| needs.is_empty()) {
-            return Err(missing("any dependency between modules"));
         }
         Ok(Self { tar: tar.to_owned(), release, vmlinuz, index, files })
     }
@@ -203,7 +211,7 @@ impl KernelTree {
         wanted: &[WantedModule<'_>],
         loaded: &mut BTreeSet<String>,
     ) -> Result<(Vec<Module>, Vec<String>), ModuleError> {
-        let unknown = |name| ModuleError::Unknown { release: self.release.clone(), name };
+        let unknown = |names| ModuleError::Unknown { release: self.release.clone(), names };
         self.index.load_order(wanted, loaded).map_err(unknown)
     }
 
@@ -295,12 +303,11 @@ mod tests {
     }
 
     #[test]
-    fn a_required_module_that_does_not_exist_is_named() {
+    fn every_required_module_that_does_not_exist_is_named() {
         let index = ModuleIndex::parse(DEP, "");
-        assert_eq!(
-            index.load_order(&[WantedModule::required("ext4")], &mut BTreeSet::new()),
-            Err("ext4".to_owned())
-        );
+        let wanted = ["ext4", "dm-mod", "virtio-blk"].map(WantedModule::required);
+        let lacking = index.load_order(&wanted, &mut BTreeSet::new()).unwrap_err();
+        assert_eq!(lacking, ["ext4", "virtio_blk"]);
     }
 
     proptest! {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use banger_api::operation::Stage;
 use banger_host::ext4::modules_to_ext4;
-use banger_host::initramfs::modules_archive;
+use banger_host::initramfs::{Signatures, modules_archive};
 use banger_host::kernel_image::extract_vmlinux;
 use banger_host::modules::KernelTree;
 use banger_host::staging::remove_tree;
@@ -114,7 +114,8 @@ fn make(tar: &Path, work: &Work<'_>) -> Result<Made, ArtifactError> {
     let sha256 = sha256(&vmlinux);
     drop(vmlinux);
 
-    let modules = modules_archive(&tree).map_err(ArtifactError::make("the modules of its initramfs"))?;
+    let modules = modules_archive(&tree, Signatures::Dropped)
+        .map_err(ArtifactError::make("the modules of its initramfs"))?;
     write(&work.dir.join(MODULES_ARCHIVE), &modules.bytes)?;
     if !modules.missing.is_empty() {
         tracing::info!(release = tree.release(), modules = ?modules.missing, "this kernel has no such modules");
