@@ -29,7 +29,8 @@ fn build(layers: &[PathBuf], image: &Path) -> Result<Ext4Summary, Ext4Error> {
 fn unpack(blobs: &[Blob], dir: &Path) -> Vec<PathBuf> {
     let unpack = |(index, blob): (usize, &Blob)| {
         let spool = dir.join(format!("spool-{index}"));
-        let blob = LayerBlob { path: &blob.path, compression: Compression::Gzip, diff_id: &blob.diff_id };
+        let blob =
+            LayerBlob { path: &blob.path, compression: Compression::Gzip, diff_id: Some(&blob.diff_id) };
         unpack_layer(&blob, &spool, &mut |_, _| ControlFlow::Continue(())).unwrap().path
     };
     blobs.iter().enumerate().map(unpack).collect()
