@@ -112,7 +112,7 @@ impl Default for Timeouts {
 /// How often to try again, and when.
 #[derive(Clone, Copy, Debug)]
 pub struct Retries {
-    /// Attempts in a row that bring nothing new.
+    /// How many attempts may fail in a row; one that brings something new begins the count again.
     pub attempts: u32,
     /// Pause after the first of them; it doubles.
     pub first_pause: Duration,
