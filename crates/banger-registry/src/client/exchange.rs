@@ -95,14 +95,14 @@ impl Client {
         reference: &Reference,
         security: Security,
     ) -> Result<Endpoint, RegistryError> {
-        let at = |scheme: &str| Endpoint {
-            name: reference.registry().to_owned(),
-            // References hold nothing but hosts and ports, which make an address.
-            base: Url::parse(&format!("{scheme}://{}/", reference.api_host()))
-                .unwrap_or_else(|_| Url::parse("https://invalid.invalid/").expect("a constant address")),
-            security,
+        let at = |scheme: &str| -> Result<Endpoint, RegistryError> {
+            let address = format!("{scheme}://{}/", reference.api_host());
+            // Such as 1.2.3.999, which looks like a name until a URL is made of it.
+            let base = Url::parse(&address)
+                .map_err(|_| RegistryError::Url { url: address, problem: "there can be no such host" })?;
+            Ok(Endpoint { name: reference.registry().to_owned(), base, security })
         };
-        let tls = at("https");
+        let tls = at("https")?;
         if security == Security::Verified && !is_loopback(&tls.base) {
             return Ok(tls);
         }
@@ -110,7 +110,7 @@ impl Client {
             // It speaks TLS, and who it is cannot be proved.
             Err(failure @ RegistryError::Untrusted { .. }) => Err(failure),
             Err(_) => {
-                let plain = at("http");
+                let plain = at("http")?;
                 self.knock(&plain).await.map(|()| plain)
             }
             Ok(()) => Ok(tls),

@@ -60,7 +60,6 @@ impl Client {
             Source::Blob { endpoint: &image.endpoint, repository: image.reference.repository(), digest };
         let mut sink = Sink::open(&store.partial_path(&digest), size_bytes, turn).await?;
         self.download(&source, &wanted, &mut sink, &mut share).await?;
-        // Still in its turn, so that whoever waits finds the blob.
-        store.publish(&digest)
+        sink.publish(store.blob_path(&digest)).await
     }
 }

@@ -15,8 +15,8 @@ use crate::settings::Security;
 use crate::store::Sink;
 use crate::transport::{Call, Endpoint, Patience, authority, is_loopback};
 
-/// A file to download.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A file to download. Not `Debug`: a URL's query may be as good as a password.
+#[derive(Clone, PartialEq, Eq)]
 pub struct FileRequest {
     pub url: String,
     /// What its bytes must hash to.
@@ -86,9 +86,16 @@ fn shown(url: &Url) -> String {
     printable(&format!("{}://{}{}", url.scheme(), authority(url), url.path()), 200)
 }
 
+/// What is no URL, without what could be a password in it.
+fn shown_text(text: &str) -> String {
+    let text = text.split(['?', '#']).next().unwrap_or_default();
+    let rest = text.rsplit_once('@').map_or_else(|| text.to_owned(), |(_, rest)| format!("…@{rest}"));
+    printable(&rest, 200)
+}
+
 /// The host of a URL that may be downloaded from.
 fn site(text: &str, security: Security) -> Result<(Endpoint, Url), RegistryError> {
-    let wrong = |problem| RegistryError::Url { url: printable(text, 200), problem };
+    let wrong = |problem| RegistryError::Url { url: shown_text(text), problem };
     let url: Url = text.parse().map_err(|_| wrong("it is no URL"))?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(RegistryError::Url { url: shown(&url), problem: "it has a user name or password in it" });
@@ -118,6 +125,8 @@ mod tests {
             ("file:///etc/passwd", "neither https:// nor http://"),
             ("ftp://h/x", "neither https:// nor http://"),
             ("https://user:hunter2@h/x", "a user name or password"),
+            ("https//user:hunter2@h/x?sig=hunter2", "`…@h/x` cannot"),
+            ("ftp://user:hunter2@h/x?sig=hunter2", "`…@h/x` cannot"),
             ("http://h.example/x", "h.example offers plain http only"),
             ("http://localhost.example/x", "offers plain http only"),
         ] {

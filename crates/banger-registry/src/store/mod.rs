@@ -97,15 +97,8 @@ impl BlobStore {
         self.partial.join(digest.hex())
     }
 
-    fn blob_path(&self, digest: &Digest) -> PathBuf {
+    pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
         self.blobs.join(digest.hex())
-    }
-
-    /// Gives a checked and flushed download its final name.
-    pub(crate) fn publish(&self, digest: &Digest) -> Result<(), RegistryError> {
-        let path = self.blob_path(digest);
-        rename_durably(&self.partial_path(digest), &path)
-            .map_err(|source| RegistryError::file("give its final name to", path, source))
     }
 
     /// A small blob, if it is there and its bytes are what its name says.

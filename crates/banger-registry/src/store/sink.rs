@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::task::spawn_blocking;
 
 use super::flight::Turn;
+use super::rename_durably;
 use crate::digest::Digest;
 use crate::error::RegistryError;
 
@@ -79,7 +80,7 @@ impl Sink {
     pub(crate) async fn flush(&mut self) -> Result<(), RegistryError> {
         let pending = std::mem::take(&mut self.pending);
         self.pending_bytes = 0;
-        let done = self.change(move |written| {
+        let done = self.change("write", move |written| {
             for bytes in &pending {
                 if let Err(error) = written.file.write_all(bytes) {
                     written.file.set_len(written.len)?;
@@ -102,7 +103,7 @@ impl Sink {
     pub(crate) async fn restart(&mut self) -> Result<(), RegistryError> {
         self.pending.clear();
         self.pending_bytes = 0;
-        self.change(|written| {
+        self.change("empty", |written| {
             written.file.set_len(0)?;
             written.file.seek(SeekFrom::Start(0))?;
             written.hasher = Sha256::new();
@@ -115,7 +116,13 @@ impl Sink {
     /// Makes sure that all of it survives a power cut.
     pub(crate) async fn make_durable(&mut self) -> Result<(), RegistryError> {
         self.flush().await?;
-        self.change(|written| written.file.sync_all()).await
+        self.change("flush", |written| written.file.sync_all()).await
+    }
+
+    /// Gives the file its final name, still in its turn: whoever is next finds it there.
+    pub(crate) async fn publish(&mut self, to: PathBuf) -> Result<(), RegistryError> {
+        let from = self.path.clone();
+        self.change("rename", move |_| rename_durably(&from, &to)).await
     }
 
     /// Removes the file: what is in it is of no use.
@@ -126,19 +133,20 @@ impl Sink {
 
     async fn change(
         &mut self,
+        action: &'static str,
         change: impl FnOnce(&mut Written) -> io::Result<()> + Send + 'static,
     ) -> Result<(), RegistryError> {
         let Some(mut written) = self.written.take() else {
             let source = io::Error::other("an earlier write did not end");
-            return Err(RegistryError::file("write", self.path.clone(), source));
+            return Err(RegistryError::file(action, self.path.clone(), source));
         };
-        let (written, result) = run(&self.path, "write", move || {
+        let (written, result) = run(&self.path, action, move || {
             let result = change(&mut written);
             Ok((written, result))
         })
         .await?;
         self.written = Some(written);
-        result.map_err(|source| RegistryError::file("write", self.path.clone(), source))
+        result.map_err(|source| RegistryError::file(action, self.path.clone(), source))
     }
 }
 

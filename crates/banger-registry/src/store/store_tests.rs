@@ -78,7 +78,7 @@ async fn a_sink_goes_on_where_it_stopped() {
     sink.push("two three".into()).await.unwrap();
     sink.make_durable().await.unwrap();
     assert_eq!(sink.digest(), digest);
-    store.publish(&digest).unwrap();
+    sink.publish(store.blob_path(&digest)).await.unwrap();
     assert_eq!(store.read_small(&digest, 13).as_deref(), Some(&b"one two three"[..]));
     drop(sink);
 

@@ -1,13 +1,14 @@
 //! The HTTP clients: one for most hosts, and others where the TLS or the way differs.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use reqwest::{Client, Url};
 use rustls::RootCertStore;
 
-use super::endpoint::{authority, is_loopback};
+use super::endpoint::is_loopback;
 use super::proxy::ProxyTable;
 use super::roots;
 use crate::error::RegistryError;
@@ -29,8 +30,8 @@ pub(super) struct Connector {
 /// What makes one client different from another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Kind {
-    /// The host, where it has certificates of its own.
-    host: Option<String>,
+    /// The certificates that are believed for this host alone, and when they were written.
+    own: Vec<(PathBuf, Option<SystemTime>)>,
     verify: bool,
     /// Past all proxies.
     direct: bool,
@@ -62,14 +63,14 @@ impl Connector {
 
     fn find_or_make(&self, url: &Url, verify: bool) -> reqwest::Result<Client> {
         let files = self.host_files(url, verify);
-        let host = (!files.is_empty()).then(|| authority(url));
-        let kind = Kind { host, verify, direct: is_loopback(url) };
+        let own = files.iter().map(|file| (file.clone(), written_at(file))).collect();
+        let kind = Kind { own, verify, direct: is_loopback(url) };
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&kind) {
             return Ok(client.clone());
         }
         let mut store = self.roots.get_or_init(|| roots::load(&self.certificates.roots)).clone();
-        roots::add_files(&mut store, files.iter().map(std::path::PathBuf::as_path));
+        roots::add_files(&mut store, files.iter().map(PathBuf::as_path));
         let client = self.make(store, &kind)?;
         if clients.len() >= MAX_CLIENTS {
             clients.clear();
@@ -78,7 +79,7 @@ impl Connector {
         Ok(client)
     }
 
-    fn host_files(&self, url: &Url, verify: bool) -> Vec<std::path::PathBuf> {
+    fn host_files(&self, url: &Url, verify: bool) -> Vec<PathBuf> {
         if !verify || url.scheme() != "https" {
             return Vec::new();
         }
@@ -105,4 +106,8 @@ impl Connector {
         }
         builder.tls_backend_preconfigured(roots::tls_config(store, kind.verify)).build()
     }
+}
+
+fn written_at(file: &Path) -> Option<SystemTime> {
+    std::fs::metadata(file).and_then(|meta| meta.modified()).ok()
 }

@@ -23,8 +23,7 @@ pub(crate) struct Transport {
     pub(crate) retries: Retries,
 }
 
-/// A request.
-#[derive(Debug)]
+/// A request. Not `Debug`: its form may hold a secret.
 pub(crate) struct Call<'a> {
     pub(crate) url: Url,
     /// What it is about, for messages.

@@ -44,7 +44,7 @@ async fn a_cut_connection_goes_on_where_it_stopped() {
     assert_eq!(std::fs::read(leases[0].path()).unwrap(), layer);
     assert_eq!((progress.done_bytes, progress.reused_bytes), (LEN as u64, 0));
 
-    let starts: Vec<usize> = server.asked_for("/blobs/").iter().map(Request::from_byte).collect();
+    let starts: Vec<usize> = server.asked_for("/blobs/").iter().map(Request::first_byte).collect();
     assert_eq!(starts[0], 0, "the configuration");
     assert_eq!(starts[1..], [0, LEN / 4, LEN / 2, 3 * LEN / 4]);
     let documents = server.served_bytes() - LEN as u64;
@@ -124,7 +124,7 @@ async fn a_liar_who_breaks_off_gets_one_more_chance() {
     let lie = noise(8, LEN);
     let (server, layer) = serving(move |request, _| {
         let reply = Reply::ranged(request, &lie);
-        if request.from_byte() == 0 { reply.cut_after(LEN / 2) } else { reply }
+        if request.first_byte() == 0 { reply.cut_after(LEN / 2) } else { reply }
     })
     .await;
     let bench = Bench::new();
@@ -153,7 +153,7 @@ async fn lies_about_the_size_are_refused_and_leave_nothing() {
         assert!(since.elapsed() < Duration::from_secs(5), "{name}");
         assert_clean(&bench, &layer);
     }
-    let (server, layer) = serving(|request, layer| match request.from_byte() {
+    let (server, layer) = serving(|request, layer| match request.first_byte() {
         0 => Reply::new(200, layer).cut_after(LEN / 2),
         from => Reply::new(206, &layer[from..])
             .with("Content-Range", &format!("bytes {from}-{}/{}", LEN - 1, 2 * LEN)),
@@ -167,7 +167,7 @@ async fn lies_about_the_size_are_refused_and_leave_nothing() {
 
 #[tokio::test]
 async fn a_part_that_was_not_asked_for_is_not_taken() {
-    let (server, _) = serving(|request, layer| match request.from_byte() {
+    let (server, _) = serving(|request, layer| match request.first_byte() {
         0 => Reply::new(200, layer).cut_after(LEN / 2),
         _ => Reply::new(206, &layer[100..]).with("Content-Range", &format!("bytes 100-{}/{LEN}", LEN - 1)),
     })
@@ -228,7 +228,7 @@ async fn silence_and_dripping_are_stalls() {
     let bench = Bench::new();
     let (leases, _) = bench.pull(&server).await.unwrap();
     assert_eq!(std::fs::read(leases[0].path()).unwrap(), layer);
-    assert_eq!(server.asked_for(&Digest::of(&layer).hex())[1].from_byte(), LEN / 2);
+    assert_eq!(server.asked_for(&Digest::of(&layer).hex())[1].first_byte(), LEN / 2);
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ async fn a_file_arrives_in_pieces_and_whole() {
         bench.client.download_file(&request(&server, &file, size), &staged, |_| ()).await.unwrap();
         assert_eq!(server.requests().len(), before, "a whole file was asked for again");
     }
-    let starts: Vec<usize> = server.requests().iter().map(|request| request.from_byte()).collect();
+    let starts: Vec<usize> = server.requests().iter().map(|request| request.first_byte()).collect();
     assert_eq!(starts, [0, LEN / 3, 2 * (LEN / 3), 0]);
 }
 

@@ -218,7 +218,7 @@ async fn credentials_do_not_follow_a_redirect_to_another_host() {
     let dir = tempfile::tempdir().unwrap();
     let bench = Bench::with(&settings(), keychain(&dir, &registry, PASSWORD));
     bench.pull(&registry).await.unwrap();
-    let starts: Vec<usize> = storage.requests().iter().map(Request::from_byte).collect();
+    let starts: Vec<usize> = storage.requests().iter().map(Request::first_byte).collect();
     assert_eq!(starts, [0, 1 << 20]);
 
     *location.lock().unwrap() = storage.url("/asks-too");

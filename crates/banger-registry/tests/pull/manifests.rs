@@ -221,3 +221,9 @@ async fn nobody_at_home_is_told_at_once() {
     assert!(matches!(error, RegistryError::Unreachable { .. }), "{}", shown(&error));
     assert!(shown(&error).contains("refused"), "{}", shown(&error));
 }
+
+#[tokio::test]
+async fn an_impossible_host_is_told_as_such() {
+    let error = Bench::new().resolve("1.2.3.999/x").await.unwrap_err();
+    assert!(error.to_string().contains("there can be no such host"), "{}", shown(&error));
+}

@@ -31,7 +31,7 @@ impl Request {
     }
 
     /// The first byte that is asked for.
-    pub(crate) fn from_byte(&self) -> usize {
+    pub(crate) fn first_byte(&self) -> usize {
         let range = self.header("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-'));
         range.map_or(0, |first| first.parse().unwrap())
     }
@@ -68,7 +68,7 @@ impl Reply {
 
     /// The body from the byte that is asked for.
     pub(crate) fn ranged(request: &Request, body: &[u8]) -> Self {
-        match request.from_byte() {
+        match request.first_byte() {
             0 => Self::new(200, body),
             from if from >= body.len() => Self::new(416, ""),
             from => Self::new(206, &body[from..])
