@@ -126,7 +126,7 @@ mod tests {
             ("ftp://h/x", "neither https:// nor http://"),
             ("https://user:hunter2@h/x", "a user name or password"),
             ("https//user:hunter2@h/x?sig=hunter2", "`…@h/x` cannot"),
-            ("ftp://user:hunter2@h/x?sig=hunter2", "`…@h/x` cannot"),
+            ("ftp://h/x?sig=hunter2", "`ftp://h/x` cannot"),
             ("http://h.example/x", "h.example offers plain http only"),
             ("http://localhost.example/x", "offers plain http only"),
         ] {

@@ -93,7 +93,7 @@ async fn texts_are_bounded_and_utf8() {
         "/catalog.json" if request.earlier == 0 => Reply::new(502, ""),
         "/catalog.json" => Reply::new(200, "{\"ä\":1}"),
         "/latin" => Reply::new(200, &b"\xe4"[..]),
-        "/endless" => Reply::new(200, "x").endless(),
+        "/endless" => Reply::new(200, "x".repeat(5000)).endless(),
         "/moved" => Reply::to("/catalog.json"),
         _ => Reply::new(410, "gone for good"),
     })

@@ -201,7 +201,10 @@ async fn credentials_do_not_follow_a_redirect_to_another_host() {
     let content = Content::image(std::slice::from_ref(&layer));
     let (honest, blob) = (content.clone(), layer.clone());
     let storage = Server::start_on("127.0.0.2", move |request| match request.path.as_str() {
-        "/asks-too" => Reply::new(401, "").with("WWW-Authenticate", "Basic"),
+        "/asks-too" => {
+            let realm = format!("Bearer realm=\"http://{}/token\"", request.header("host").unwrap());
+            Reply::new(401, "").with("WWW-Authenticate", &realm)
+        }
         _ if request.earlier == 0 => Reply::ranged(request, &blob).cut_after(1 << 20),
         _ => Reply::ranged(request, &blob),
     })
@@ -225,6 +228,7 @@ async fn credentials_do_not_follow_a_redirect_to_another_host() {
     let bench = Bench::with(&settings(), keychain(&dir, &registry, PASSWORD));
     let error = bench.pull(&registry).await.unwrap_err();
     assert!(matches!(error, RegistryError::Denied { .. }), "{}", shown(&error));
+    assert_eq!(storage.asked_for("/token").len(), 0, "a stranger named a token server");
     for request in storage.requests() {
         assert_eq!(request.header("authorization"), None);
         assert_eq!(request.header("referer"), None);
