@@ -35,6 +35,9 @@ use crate::tar_source::{AbsoluteNames, TarEntry, TarError, TarKind, read_entries
 const BYTES_PER_INODE: u64 = 16 * 1024;
 /// However small an image is: an inode for every so many bytes, and what it needs.
 const BYTES_PER_INODE_MIN: u64 = 8 * 1024;
+
+/// A group has an inode for every block at most; with something to spare for the last one.
+const BYTES_PER_INODE_LEAST: u64 = 5 * 1024;
 const INODE_LEN: u64 = 256;
 
 /// Inodes for what the guest will create, on top of one per entry.
@@ -268,6 +271,8 @@ fn image_size(size: ImageSize, plan: &Plan) -> Result<u64, Ext4Error> {
     // Tables, bitmaps and the journal come to less than an eighth.
     let stored = plan.stored_bytes;
     let least = stored.saturating_add(stored / 8 + (16 << 20) + plan.entries() * INODE_LEN);
+    // Of empty files there can be only so many.
+    let least = least.max(plan.entries() * BYTES_PER_INODE_LEAST);
     let bytes = match size {
         ImageSize::Fixed { bytes } => bytes,
         ImageSize::Headroom { min_bytes } => {
