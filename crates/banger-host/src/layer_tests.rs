@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
@@ -63,6 +63,11 @@ fn unpack(blob: &[u8], compression: Compression, content: &[u8]) -> Result<Vec<u
     Bench::new().unpack(blob, compression, &diff_id(content), &mut |_, _| ControlFlow::Continue(()))
 }
 
+fn refusal(blob: &[u8], compression: Compression, content: &[u8]) -> LayerError {
+    // The content is nothing to print.
+    unpack(blob, compression, content).map(|bytes| bytes.len()).unwrap_err()
+}
+
 /// Neither all zeros nor without them.
 fn sample() -> Vec<u8> {
     (0..1_000_000_u32).flat_map(|n| if n / 50_000 % 2 == 0 { [0; 4] } else { n.to_le_bytes() }).collect()
@@ -105,11 +110,11 @@ fn what_is_cut_off_or_followed_by_garbage_is_damaged() {
     let sample = sample();
     for (blob, compression) in [(gzip(&sample), Compression::Gzip), (zstd(&sample), Compression::Zstd)] {
         for len in [blob.len() - 1, blob.len() / 2, 30] {
-            let error = unpack(&blob[..len], compression, &sample).unwrap_err();
+            let error = refusal(&blob[..len], compression, &sample);
             assert!(matches!(error, LayerError::Damaged { .. }), "{len}: {error:?}");
         }
         for garbage in [&b"\0"[..], b"garbage", &[0; 600], &[0x1F], &[0x1F, 0x8B]] {
-            let error = unpack(&[&blob, garbage].concat(), compression, &sample).unwrap_err();
+            let error = refusal(&[&blob, garbage].concat(), compression, &sample);
             assert!(matches!(error, LayerError::Damaged { .. }), "{garbage:?}: {error:?}");
         }
         let mut damaged = blob.clone();
@@ -120,9 +125,9 @@ fn what_is_cut_off_or_followed_by_garbage_is_damaged() {
 
 #[test]
 fn other_content_than_promised_is_refused() {
-    let error = unpack(&gzip(b"one"), Compression::Gzip, b"other").unwrap_err();
+    let error = refusal(&gzip(b"one"), Compression::Gzip, b"other");
     assert!(matches!(error, LayerError::WrongContent { .. }), "{error:?}");
-    let error = unpack(b"one", Compression::None, b"other").unwrap_err();
+    let error = refusal(b"one", Compression::None, b"other");
     assert!(matches!(error, LayerError::WrongContent { .. }), "{error:?}");
     for wrong in ["", "sha256:12", "sha512:00", &diff_id(b"").to_uppercase()] {
         let bench = Bench::new();
@@ -144,7 +149,7 @@ fn a_wrong_media_type_is_named() {
         (xz.to_vec(), Compression::Gzip, "compressed with gzip, and it is compressed with xz"),
         (b"hello".to_vec(), Compression::Zstd, "compressed with zstd, and it is something else"),
     ] {
-        let error = unpack(&blob, declared, &tar).unwrap_err();
+        let error = refusal(&blob, declared, &tar);
         assert!(error.to_string().ends_with(text), "{error}");
     }
 }
@@ -153,7 +158,7 @@ fn a_wrong_media_type_is_named() {
 fn a_bomb_is_stopped_and_a_large_ratio_of_little_is_not() {
     let zeros = vec![0; 65 << 20];
     for (blob, compression) in [(gzip(&zeros), Compression::Gzip), (zstd(&zeros), Compression::Zstd)] {
-        let error = unpack(&blob, compression, &zeros).unwrap_err();
+        let error = refusal(&blob, compression, &zeros);
         assert!(matches!(error, LayerError::Expands { .. }), "{error:?}");
         assert!(error.to_string().contains("banger image import"));
     }
@@ -179,7 +184,7 @@ fn progress_grows_and_may_cancel() {
     let stop = &mut |done: u64, total: u64| {
         if done > total / 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let error = bench.unpack(&blob, Compression::Gzip, &diff_id(&content), stop).unwrap_err();
+    let error = bench.unpack(&blob, Compression::Gzip, &diff_id(&content), stop).map(drop).unwrap_err();
     assert!(matches!(error, LayerError::Cancelled), "{error:?}");
 }
 

@@ -168,7 +168,7 @@ fn one_of_many(number: usize) -> Layer {
     layer.dir("many", &dir_meta()).file(format!("many/of-layer-{number}"), &meta, &number.to_le_bytes());
     layer.without(&format!("many/of-layer-{}", number - 3)).file("many/common", &meta, &[number as u8; 100]);
     layer.link(format!("links/of-layer-{number}"), "many/common");
-    if number % 10 == 0 {
+    if number.is_multiple_of(10) {
         layer.dir("round", &meta).opaque("round").file(format!("round/{number}"), &meta, b"round");
     }
     layer
