@@ -194,6 +194,17 @@ impl Home {
         serde_json::from_slice(&shown.out).unwrap_or_else(|error| panic!("{error} in {shown}"))
     }
 
+    /// The directory of an image among `images/`, as the store has it.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such image.
+    pub fn image_id(&self, name: &str) -> String {
+        let store = rusqlite::Connection::open(self.state().join("banger.db")).expect("the store");
+        let id = store.query_row("SELECT id FROM images WHERE name = ?1", [name], |row| row.get(0));
+        id.unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
     /// The process id of a VM's VMM.
     #[track_caller]
     pub fn vmm_pid(&self, vm: &str) -> u32 {

@@ -30,6 +30,8 @@ struct Search<'a> {
     store: &'a BlobStore,
     reference: &'a Reference,
     endpoint: Endpoint,
+    /// What was read of the store, or written to it.
+    documents: Vec<Digest>,
     warnings: Vec<KeychainError>,
 }
 
@@ -73,7 +75,8 @@ impl Client {
         security: Security,
     ) -> Result<Resolved, RegistryError> {
         let endpoint = self.locate(reference, security).await?;
-        Search { client: self, store, reference, endpoint, warnings: Vec::new() }.run().await
+        let (documents, warnings) = (Vec::new(), Vec::new());
+        Search { client: self, store, reference, endpoint, documents, warnings }.run().await
     }
 }
 
@@ -103,6 +106,7 @@ impl Search<'_> {
                             index_digest,
                             config,
                             layers,
+                            documents: self.documents,
                             warnings: self.warnings,
                             endpoint: self.endpoint,
                         });
@@ -163,6 +167,7 @@ impl Search<'_> {
             return Err(RegistryError::WrongDigest { what, expected, found: digest });
         }
         self.keep(&told.bytes).await?;
+        self.documents.push(digest);
         Ok(Document { bytes: told.bytes, digest, promised: vec![told.media_type] })
     }
 
@@ -209,6 +214,7 @@ impl Search<'_> {
             let found = format!("{} bytes", bytes.len());
             return Err(RegistryError::WrongSize { what, expected: Size::Exactly(expected), found });
         }
+        self.documents.push(digest);
         Ok(Document { bytes, digest, promised })
     }
 

@@ -47,6 +47,8 @@ pub struct Resolved {
     pub config: ImageConfig,
     /// Lowest layer first.
     pub layers: Vec<Layer>,
+    /// The blobs that tell all this: index, manifest, configuration.
+    pub documents: Vec<Digest>,
     /// What was wrong with the user's credentials although the registry did not need them.
     pub warnings: Vec<KeychainError>,
     pub(crate) endpoint: Endpoint,

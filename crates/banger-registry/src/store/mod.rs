@@ -9,11 +9,13 @@ mod prune;
 mod sink;
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use sha2::{Digest as _, Sha256};
 
 use crate::digest::Digest;
 use crate::error::RegistryError;
@@ -76,6 +78,31 @@ impl BlobStore {
     #[must_use]
     pub fn lease(&self, digest: &Digest) -> BlobLease {
         self.leases.take(*digest, self.blob_path(digest))
+    }
+
+    /// Reads a blob again, and removes it if it is not what its name says: disks forget, too. Says whether it was right.
+    ///
+    /// # Errors
+    /// Where it cannot be read or removed.
+    pub fn check(&self, blob: &BlobLease) -> Result<bool, RegistryError> {
+        let path = self.blob_path(blob.digest());
+        let failed = |action| {
+            let path = path.clone();
+            move |source| RegistryError::file(action, path, source)
+        };
+        let mut file = fs::File::open(&path).map_err(failed("open"))?;
+        let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
+        loop {
+            match file.read(&mut buffer).map_err(failed("read"))? {
+                0 => break,
+                count => hasher.update(&buffer[..count]),
+            }
+        }
+        if Digest::finish(hasher) == *blob.digest() {
+            return Ok(true);
+        }
+        fs::remove_file(&path).map_err(failed("remove"))?;
+        Ok(false)
     }
 
     /// Whether a blob is there with this size.

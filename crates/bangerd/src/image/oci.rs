@@ -4,14 +4,18 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use banger_api::image::ImageConfig;
 use banger_api::operation::{ProgressUnit, Stage};
 use banger_host::ext4::ImageSize;
 use banger_host::layer::{self, LayerBlob, unpack_layer};
+use banger_host::staging::StagingDir;
 use banger_host::system::free_disk_bytes;
-use banger_registry::{BlobLease, Compression, ExposedPort, Layer, Protocol, Reference, Resolved, Security};
+use banger_registry::{
+    BlobLease, BlobStore, Client, Compression, ExposedPort, Layer, Protocol, Reference, Resolved, Security,
+};
 
 use super::ImageService;
 use super::publish::Finished;
@@ -54,22 +58,17 @@ impl ImageService {
         let missing_bytes = blobs.missing_bytes(&resolved);
         self.require_space(&resolved, missing_bytes)?;
         reporter.stage(Stage::Image, told(&resolved, missing_bytes));
-        let fetching = client.fetch(blobs, &resolved, |progress| {
-            reporter.progress(progress.done_bytes, Some(progress.total_bytes), ProgressUnit::Bytes);
-        });
-        let leases = unless_cancelled(reporter, fetching).await??;
-
-        let staging = self.shelf.staging()?;
-        let build_dir = build_dir(staging.path())?;
-        reporter.stage(Stage::Image, format!("unpacking {}", reference.familiar()));
-        let (layers, size, name) = (resolved.layers.clone(), pull.size, reference.familiar());
-        let made = in_staging(staging, reporter, move |work| {
-            let tars = unpack(&layers, &leases, &build_dir, work)?;
-            work.stage(Stage::Image, format!("making the filesystem of {name}"));
-            make_of_layers(&tars, size, work)
-        });
-        let (staging, size_bytes) = made.await?;
-        remove_build_dir(staging.path()).await?;
+        let leases = fetch(&client, blobs, &resolved, reporter).await?;
+        let assembled = self.assemble(&resolved, leases.clone(), pull.size, reporter).await;
+        let (staging, size_bytes) = match assembled {
+            Err(ArtifactError::Layer(error)) if damaged(blobs, leases).await? => {
+                reporter.notice(format!("{error}: this disk has spoilt it, and it is downloaded again"));
+                let leases = fetch(&client, blobs, &resolved, reporter).await?;
+                self.assemble(&resolved, leases, pull.size, reporter).await?
+            }
+            assembled => assembled?,
+        };
+        let layers = resolved.layers.iter().map(|layer| layer.digest);
         Ok(Some(Finished {
             staging,
             source: format!("oci {reference}"),
@@ -78,10 +77,32 @@ impl ImageService {
             details: ImageDetails {
                 reference: Some(reference.to_string()),
                 config: config(resolved.config),
-                blobs: resolved.layers.iter().map(|layer| layer.digest.to_string()).collect(),
+                blobs: layers.chain(resolved.documents).map(|digest| digest.to_string()).collect(),
                 ..ImageDetails::default()
             },
         }))
+    }
+
+    /// Makes a filesystem of layers that are here.
+    async fn assemble(
+        &self,
+        resolved: &Resolved,
+        leases: Arc<Vec<BlobLease>>,
+        size: ImageSize,
+        reporter: &Reporter,
+    ) -> Result<(StagingDir, u64), ArtifactError> {
+        let staging = self.shelf.staging()?;
+        let build_dir = build_dir(staging.path())?;
+        let (layers, name) = (resolved.layers.clone(), resolved.reference.familiar());
+        reporter.stage(Stage::Image, format!("unpacking {name}"));
+        let made = in_staging(staging, reporter, move |work| {
+            let tars = unpack(&layers, &leases, &build_dir, work)?;
+            work.stage(Stage::Image, format!("making the filesystem of {name}"));
+            make_of_layers(&tars, size, work)
+        });
+        let (staging, size_bytes) = made.await?;
+        remove_build_dir(staging.path()).await?;
+        Ok((staging, size_bytes))
     }
 
     /// Looks whether the disk can hold what is to come, as far as the registry tells: layers come packed.
@@ -95,6 +116,31 @@ impl ImageService {
         let (needed_mib, free_mib) = (missing_bytes >> 20, free_bytes >> 20);
         Err(ArtifactError::NoSpace { path: path.to_owned(), needed_mib, free_mib })
     }
+}
+
+async fn fetch(
+    client: &Client,
+    blobs: &BlobStore,
+    resolved: &Resolved,
+    reporter: &Reporter,
+) -> Result<Arc<Vec<BlobLease>>, ArtifactError> {
+    let fetching = client.fetch(blobs, resolved, |progress| {
+        reporter.progress(progress.done_bytes, Some(progress.total_bytes), ProgressUnit::Bytes);
+    });
+    Ok(Arc::new(unless_cancelled(reporter, fetching).await??))
+}
+
+/// Whether one of the layers is not what it was when it was downloaded. Those are removed.
+async fn damaged(blobs: &BlobStore, leases: Arc<Vec<BlobLease>>) -> Result<bool, ArtifactError> {
+    let blobs = blobs.clone();
+    let check = move || {
+        let mut damaged = false;
+        for lease in leases.iter() {
+            damaged |= !blobs.check(lease)?;
+        }
+        Ok(damaged)
+    };
+    tokio::task::spawn_blocking(check).await?
 }
 
 async fn unless_cancelled<T>(reporter: &Reporter, work: impl Future<Output = T>) -> Result<T, ArtifactError> {

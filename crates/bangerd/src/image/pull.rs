@@ -98,15 +98,15 @@ impl ImageService {
         self.get(request, Present::Renew, reporter).await
     }
 
-    /// Is that image here, or could it be? Asks nobody but the catalogs.
+    /// Is that image here, or could it be? Asks nobody but the catalogs. Answers the kernel that it wants, as far as it is known.
     ///
     /// # Errors
     ///
     /// When it is not, as far as can be told.
-    pub async fn known(&self, name: &str) -> Result<(), ImageError> {
+    pub async fn known(&self, name: &str) -> Result<Option<String>, ImageError> {
         match self.find(name)? {
-            Some(_) => Ok(()),
-            None => self.origin(name, &Reporter::unwatched()).await.map(drop),
+            Some(row) => Ok(row.details.kernel),
+            None => self.origin(name, &Reporter::unwatched()).await.map(|_| None),
         }
     }
 

@@ -130,12 +130,13 @@ impl Vms {
         let services = &self.services;
         services.qemu.find()?;
         let acceleration = services.accelerator.acceleration().await;
-        let (name, spec) = spec::resolve(request, &services.config, services.host, acceleration)?;
+        let image_kernel = services.images.known(spec::image(request, &services.config)).await?;
+        let (name, spec) =
+            spec::resolve(request, image_kernel, &services.config, services.host, acceleration)?;
         if self.list().iter().any(|view| view.row.name == name) {
             return Err(VmError::NameTaken { name: name.to_string() });
         }
         // Whoever mistypes the kernel's name should not learn of it after the image was built.
-        services.images.known(&spec.image).await?;
         services.kernels.show(&spec.kernel).await?;
         Ok(Plan { id: VmId::random(), name, spec })
     }

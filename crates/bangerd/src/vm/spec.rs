@@ -15,9 +15,15 @@ const MIN_DISK_MIB: u64 = 64;
 /// What ext4 with 4 KiB blocks can grow to.
 const MAX_DISK_MIB: u64 = 16 * 1024 * 1024;
 
-/// Fills in what `request` leaves open and checks all of it. Touches nothing.
+/// The image that a VM gets.
+pub(super) fn image<'a>(request: &'a CreateVm, config: &'a Config) -> &'a str {
+    request.image.as_deref().unwrap_or(&config.default_image.value)
+}
+
+/// Fills in what `request` leaves open and checks all of it. Touches nothing. `image_kernel` is the kernel that the image wants.
 pub(super) fn resolve(
     request: &CreateVm,
+    image_kernel: Option<String>,
     config: &Config,
     host: HostSize,
     acceleration: Acceleration,
@@ -28,8 +34,12 @@ pub(super) fn resolve(
     };
     let defaults = vm_defaults(config, host, acceleration);
     let spec = StoredSpec {
-        image: request.image.clone().unwrap_or_else(|| config.default_image.value.clone()),
-        kernel: request.kernel.clone().unwrap_or_else(|| config.default_kernel.value.clone()),
+        image: image(request, config).to_owned(),
+        kernel: request
+            .kernel
+            .clone()
+            .or(image_kernel)
+            .unwrap_or_else(|| config.default_kernel.value.clone()),
         vcpu: request.vcpu.unwrap_or(defaults.vcpu.value),
         memory_mib: request.memory_mib.unwrap_or(defaults.memory_mib.value),
         disk_mib: request.disk_mib.unwrap_or(defaults.disk_mib.value),
@@ -96,7 +106,7 @@ mod tests {
     const HOST: HostSize = HostSize { cpus: 8, memory_mib: 16 * 1024 };
 
     fn resolved(request: &CreateVm, acceleration: Acceleration) -> Result<StoredSpec, VmError> {
-        resolve(request, &Config::builtin(Path::new("/none")), HOST, acceleration).map(|(_, spec)| spec)
+        resolve(request, None, &Config::builtin(Path::new("/none")), HOST, acceleration).map(|(_, spec)| spec)
     }
 
     #[test]
@@ -110,7 +120,7 @@ mod tests {
     fn a_large_host_does_not_make_a_large_microvm() {
         let host = HostSize { cpus: 128, ..HOST };
         let request = CreateVm { vcpu: Some(64), ..CreateVm::default() };
-        let refused = resolve(&request, &Config::builtin(Path::new("/none")), host, Acceleration::Kvm);
+        let refused = resolve(&request, None, &Config::builtin(Path::new("/none")), host, Acceleration::Kvm);
         let refused = refused.unwrap_err();
         assert_eq!(refused.to_string(), "64 vCPUs are more than a microVM can have");
         assert!(matches!(refused, VmError::Size { hint, .. } if hint == "use 1 to 32"));
@@ -121,6 +131,19 @@ mod tests {
         let request = CreateVm { vcpu: Some(8), memory_mib: Some(512), ..CreateVm::default() };
         let spec = resolved(&request, Acceleration::Tcg).unwrap();
         assert_eq!((spec.vcpu, spec.memory_mib), (8, 512));
+    }
+
+    #[test]
+    fn the_kernel_is_the_users_then_the_images_then_the_default() {
+        let kernel = |asked: Option<&str>, image: Option<&str>| {
+            let request = CreateVm { kernel: asked.map(Into::into), ..CreateVm::default() };
+            let config = Config::builtin(Path::new("/none"));
+            let resolved = resolve(&request, image.map(Into::into), &config, HOST, Acceleration::Tcg);
+            resolved.unwrap().1.kernel
+        };
+        assert_eq!(kernel(Some("a"), Some("b")), "a");
+        assert_eq!(kernel(None, Some("b")), "b");
+        assert_eq!(kernel(None, None), crate::catalog::DEFAULT_KERNEL);
     }
 
     #[test]
