@@ -3,6 +3,7 @@
 
 mod fixture;
 mod hostile;
+mod kernel;
 mod listing;
 mod mount;
 mod nasty;
@@ -18,11 +19,11 @@ use banger_host::system::is_root;
 use fixture::{Blob, Layer, Meta};
 
 fn build(layers: &[PathBuf], image: &Path) -> Result<Ext4Summary, Ext4Error> {
-    let options = Ext4Options {
-        size: ImageSize::Headroom { min_bytes: 64 << 20 },
-        label: "test".into(),
-        uuid: *b"a test's own one",
-    };
+    build_sized(layers, image, ImageSize::Headroom { min_bytes: 64 << 20 })
+}
+
+fn build_sized(layers: &[PathBuf], image: &Path, size: ImageSize) -> Result<Ext4Summary, Ext4Error> {
+    let options = Ext4Options { size, label: "test".into(), uuid: *b"a test's own one" };
     layers_to_ext4(layers, image, &options, &mut |_, _| ControlFlow::Continue(()))
 }
 

@@ -11,8 +11,12 @@ pub(crate) struct Mount {
 impl Mount {
     /// None, and says so, where that is not possible.
     pub(crate) async fn new(image: &Path, point: &Path) -> Option<Self> {
-        std::fs::create_dir(point).unwrap();
-        match Command::new("mount").args(["-o", "loop,ro"]).arg(image).arg(point).run().await {
+        Self::with_options(image, point, &["-o", "loop,ro"]).await
+    }
+
+    pub(crate) async fn with_options(image: &Path, point: &Path, options: &[&str]) -> Option<Self> {
+        std::fs::create_dir_all(point).unwrap();
+        match Command::new("mount").args(options.iter().copied()).arg(image).arg(point).run().await {
             Ok(_) => Some(Self { point: point.to_owned() }),
             Err(error) => {
                 println!("skipped in part: no loop devices here: {error}");
