@@ -42,6 +42,11 @@ impl Home {
         Self::seeded(Seed::Golden)
     }
 
+    /// With the image that brings Docker as well, which is the default image here.
+    pub fn docker() -> Self {
+        Self::seeded(Seed::Docker)
+    }
+
     fn seeded(seed: Seed) -> Self {
         let home = Self::bare();
         home.configure(&format!("default_image = \"{}\"\n{CONFIG}", seed.image()));

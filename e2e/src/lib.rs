@@ -4,6 +4,8 @@
 //! of its own. It begins with a kernel and an image in place, hard-linked from a [`seed`] that banger itself built once.
 //! When it is dropped, everything that runs in it is killed and the directory removed, panic or not.
 //!
+//! A [`StandIn`] is a tarball with the root filesystem of another distribution, or of its shape.
+//!
 //! An [`OciLayout`] holds container images made by hand, a [`Registry`] hands them out.
 //!
 //! A [`Repo`] is a git repository on the host, a [`RoundTrip`] its way into a VM and back.
@@ -30,6 +32,7 @@ mod round_trip;
 mod run;
 pub mod seed;
 mod spawn;
+mod stand_in;
 mod terminal;
 mod tree;
 mod wait;
@@ -46,6 +49,7 @@ pub use round_trip::RoundTrip;
 pub use run::{Finished, Run, Running};
 pub use seed::Seed;
 pub use spawn::tool;
+pub use stand_in::{StandIn, busybox};
 pub use terminal::Terminal;
 pub use tree::Tree;
 pub use wait::{eventually, until};

@@ -18,6 +18,8 @@ pub enum Seed {
     Minimal,
     /// Those, and the golden image.
     Golden,
+    /// Those of the minimal one, and the image with Docker.
+    Docker,
 }
 
 /// What a seed's content depends on, relative to the workspace.
@@ -44,6 +46,7 @@ impl Seed {
         match self {
             Self::Minimal => MINIMAL,
             Self::Golden => "debian-trixie",
+            Self::Docker => "debian-trixie-docker",
         }
     }
 
@@ -51,6 +54,7 @@ impl Seed {
         match self {
             Self::Minimal => "minimal",
             Self::Golden => "golden",
+            Self::Docker => "docker",
         }
     }
 }
@@ -94,7 +98,7 @@ fn grown(seed: Seed) -> PathBuf {
     remove_others(&cache, seed);
     let home = match seed {
         Seed::Minimal => Home::bare(),
-        Seed::Golden => Home::new(),
+        Seed::Golden | Seed::Docker => Home::new(),
     };
     let limit = Duration::from_secs(900);
     if seed == Seed::Minimal {

@@ -103,10 +103,16 @@ pub(crate) async fn run(
     match session.run(stream, signals).await {
         Ok(Outcome::Exited(exit)) => {
             if let Some(why) = exit.error {
-                let program =
-                    program.map_or("the login shell".into(), |program| format!("`{}`", program.display()));
-                let error = ApiError::new(ErrorCode::Failed, format!("could not run {program} in {vm}"));
-                ui::print_error(&error.because(why));
+                let what = match &program {
+                    Some(program) => format!("`{}`", program.display()),
+                    None => "a shell".into(),
+                };
+                let error = ApiError::new(ErrorCode::Failed, format!("could not run {what} in {vm}"));
+                let error = error.because(why);
+                ui::print_error(&match program {
+                    Some(_) => error,
+                    None => error.with_hint("name a program of the image's behind a `--`"),
+                });
             }
             Ok(exit.code)
         }
