@@ -115,7 +115,8 @@ async fn a_full_disk_leaves_no_spool() {
     let point = dir.path().join("small");
     let mount = Mount::with_options("tmpfs".as_ref(), &point, &["-t", "tmpfs", "-o", "size=8m"]).await;
     let Some(mount) = mount else { return };
-    let blob = LayerBlob { path: &blobs[0].path, compression: Compression::Gzip, diff_id: &blobs[0].diff_id };
+    let blob =
+        LayerBlob { path: &blobs[0].path, compression: Compression::Gzip, diff_id: Some(&blobs[0].diff_id) };
     let proceed = &mut |_, _| std::ops::ControlFlow::Continue(());
     let error = unpack_layer(&blob, &mount.point().join("spool"), proceed).unwrap_err();
     assert!(matches!(error, LayerError::NoSpace { .. }), "{error:?}");
