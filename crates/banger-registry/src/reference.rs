@@ -198,9 +198,10 @@ fn check_tag(tag: &str) -> Result<String, ReferenceError> {
     if good { Ok(tag.to_owned()) } else { Err(ReferenceError::Tag(printable(tag, SHOWN_CHARS))) }
 }
 
-/// Docker's rule for telling `host/name` from `user/name`.
+/// Tells `host/name` from `user/name`. Docker takes upper case for a sign of a host as well; in lower case, as hosts are
+/// compared, it would then be a user.
 fn looks_like_a_host(first: &str) -> bool {
-    first == "localhost" || first.contains(['.', ':']) || first.bytes().any(|byte| byte.is_ascii_uppercase())
+    first.eq_ignore_ascii_case("localhost") || first.contains(['.', ':'])
 }
 
 fn split_registry(name: &str) -> Result<(String, String), ReferenceError> {

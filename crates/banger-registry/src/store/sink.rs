@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -17,6 +18,9 @@ use crate::error::RegistryError;
 /// How much is gathered before it is hashed and written, in bytes.
 const BATCH_BYTES: usize = 512 << 10;
 
+/// How long anything is gathered: so much of a slow download is lost when the process dies.
+const BATCH_TIME: Duration = Duration::from_secs(1);
+
 /// Appends to a file. The file holds a beginning of the content at every instant, whatever kills the process.
 #[derive(Debug)]
 pub(crate) struct Sink {
@@ -25,6 +29,7 @@ pub(crate) struct Sink {
     written: Option<Written>,
     pending: Vec<Bytes>,
     pending_bytes: usize,
+    flushed: Instant,
 }
 
 #[derive(Debug)]
@@ -56,7 +61,13 @@ impl Sink {
             Ok(Written { file, hasher, len, _turn: turn })
         });
         let written = Some(opened.await?);
-        Ok(Self { path: path.to_owned(), written, pending: Vec::new(), pending_bytes: 0 })
+        Ok(Self {
+            path: path.to_owned(),
+            written,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            flushed: Instant::now(),
+        })
     }
 
     /// How much has arrived.
@@ -73,13 +84,15 @@ impl Sink {
     pub(crate) async fn push(&mut self, bytes: Bytes) -> Result<(), RegistryError> {
         self.pending_bytes += bytes.len();
         self.pending.push(bytes);
-        if self.pending_bytes >= BATCH_BYTES { self.flush().await } else { Ok(()) }
+        let due = self.pending_bytes >= BATCH_BYTES || self.flushed.elapsed() >= BATCH_TIME;
+        if due { self.flush().await } else { Ok(()) }
     }
 
     /// Hands what was gathered to the operating system. A full disk is given its space back.
     pub(crate) async fn flush(&mut self) -> Result<(), RegistryError> {
         let pending = std::mem::take(&mut self.pending);
         self.pending_bytes = 0;
+        self.flushed = Instant::now();
         let done = self.change("write", move |written| {
             for bytes in &pending {
                 if let Err(error) = written.file.write_all(bytes) {

@@ -74,25 +74,34 @@ async fn two_pulls_at_once_download_once() {
 
 #[tokio::test]
 async fn a_dropped_pull_stops_and_another_takes_over_what_it_had() {
-    let layer = noise(1, LEN);
+    let layer = noise(1, 20 * LEN);
     let hex = Digest::of(&layer).hex();
     let content = Content::image(std::slice::from_ref(&layer));
     let slow = layer.clone();
     let server = Server::start(move |request| {
         let reply = content.reply(request);
         let first = is_blob(request, &slow) && request.earlier == 0;
-        if first { reply.dripping(LEN / 10, Duration::from_millis(100)) } else { reply }
+        if first { reply.dripping(LEN, Duration::from_millis(50)) } else { reply }
     })
     .await;
     let bench = Bench::new();
     let image = bench.resolve(&app(&server)).await.unwrap();
-    let dropped = tokio::time::timeout(Duration::from_millis(550), bench.fetch(&image)).await;
-    assert!(dropped.is_err());
-    let before = server.served_bytes();
-    let (leases, _) = bench.pull(&server).await.unwrap();
+    let far = Arc::new(tokio::sync::Notify::new());
+    let enough = far.clone();
+    let fetching = bench.client.fetch(&bench.store, &image, |progress| {
+        if progress.done_bytes >= 5 * LEN as u64 {
+            enough.notify_one();
+        }
+    });
+    tokio::select! {
+        done = fetching => panic!("not dropped: {done:?}"),
+        () = far.notified() => {}
+    }
+    let (leases, progress) = bench.pull(&server).await.unwrap();
     assert_eq!(std::fs::read(leases[0].path()).unwrap(), layer);
-    assert_eq!(server.asked_for(&hex).len(), 2);
-    assert!(server.served_bytes() - before <= LEN as u64 + 1000);
+    let resumed_at = server.asked_for(&hex)[1].first_byte();
+    assert!(resumed_at > 2 * LEN, "began again at {resumed_at}");
+    assert_eq!(progress.reused_bytes, resumed_at as u64);
 }
 
 #[tokio::test]
