@@ -109,7 +109,12 @@ fn set_address(socket: &OwnedFd, name: &str, code: libc::c_ulong, address: Ipv4A
 
 fn set_up(socket: &OwnedFd, name: &str) -> io::Result<()> {
     let mut request = interface_request(name)?;
-    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
+    interface_ioctl(socket, libc::SIOCGIFFLAGS, &mut request)?;
+    // SAFETY: the kernel has just written this field of the union, and any bits are a valid integer.
+    #[allow(unsafe_code, reason = "the fields of a union can only be read so")]
+    let present = unsafe { request.ifr_ifru.ifru_flags };
+    // What is not set here is unset, multicast for one.
+    request.ifr_ifru.ifru_flags = present | libc::IFF_UP as i16;
     interface_ioctl(socket, libc::SIOCSIFFLAGS, &mut request)
 }
 
