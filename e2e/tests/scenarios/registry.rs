@@ -149,7 +149,7 @@ fn a_tag_that_moved_replaces_the_image_but_not_under_a_vm() {
     let bare = registry.reference("app");
     home.banger("run --name old --image").args([bare.as_str(), "--", "sh", "-c", "true"]).ok();
     registry.push(&layout, "2", "app:latest");
-    home.banger("run --rm --image").args([bare.as_str(), "--", "grep", "1", "/etc/version"]).ok();
+    home.banger("run --rm --image").args([bare.as_str(), "--", "sh", "-c", "grep 1 /etc/version"]).ok();
 
     home.banger("image pull").args([bare.as_str()]).ok();
     assert_eq!(content(&home, &name, "/etc/version"), "2");
@@ -211,7 +211,8 @@ fn hostile(layout: &OciLayout) -> Vec<(&'static str, Value, &'static str)> {
         let layer = layout.layer(&tar.finish(), Packing::Gzip);
         layout.image(&[busybox(layout, Packing::Gzip), layer], json!({}), "amd64")
     };
-    let bomb = LayerTar::new().file("zeros", 0o644, vec![0; 300 << 20]);
+    let bomb = LayerTar::new().file("zeros", 0o644, vec![0; 300 << 20]).finish();
+    let bomb = layout.image(&[layout.layer(&bomb, Packing::Zstd)], json!({}), "amd64");
     let truncated = {
         let tar = LayerTar::new().file("file", 0o644, [7; 5000]).finish();
         layout.image(&[layout.layer(&tar[..3000], Packing::Gzip)], json!({}), "amd64")
@@ -228,7 +229,7 @@ fn hostile(layout: &OciLayout) -> Vec<(&'static str, Value, &'static str)> {
             "banger-e2e",
         ),
         ("whiteout", of(LayerTar::new().file(".wh.", 0o644, "")), ".wh."),
-        ("bomb", of(bomb), "expands to more than"),
+        ("bomb", bomb, "expands to more than"),
         ("truncated", truncated, "archive"),
     ]
 }
