@@ -1,4 +1,5 @@
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -6,14 +7,12 @@ use banger_api::image::Image;
 use e2e::{Access, Home, LayerTar, OciLayout, Packing, Registry};
 use serde_json::json;
 
-use super::registry::busybox;
+use super::registry::{bare_root, busybox};
 
 /// A root filesystem of busybox alone, as a tarball.
 fn tarball(home: &Home) -> PathBuf {
-    let program = fs::read("/bin/busybox").expect("busybox-static is installed (scripts/setup test)");
-    let tar = LayerTar::new().dir("bin/", 0o755).file("bin/busybox", 0o755, program);
     let path = home.root().join("rootfs.tar");
-    fs::write(&path, tar.symlink("bin/sh", "busybox").finish()).unwrap();
+    fs::write(&path, bare_root().finish()).unwrap();
     path
 }
 
@@ -48,7 +47,8 @@ fn an_ext4_file_is_copied_or_used_where_it_lies() {
     let home = Home::new();
     let tree = home.root().join("tree/bin");
     fs::create_dir_all(&tree).unwrap();
-    fs::copy("/bin/busybox", tree.join("busybox")).unwrap();
+    fs::write(tree.join("busybox"), e2e::busybox()).unwrap();
+    fs::set_permissions(tree.join("busybox"), fs::Permissions::from_mode(0o755)).unwrap();
     std::os::unix::fs::symlink("busybox", tree.join("sh")).unwrap();
     let file = home.root().join("user.ext4").display().to_string();
     let source = home.root().join("tree").display().to_string();

@@ -5,11 +5,15 @@ use banger_api::image::Image;
 use e2e::{Access, Home, LayerTar, OciLayer, OciLayout, Packing, Registry};
 use serde_json::{Value, json};
 
-/// A layer with busybox and nothing else.
+/// busybox and nothing else.
+pub(crate) fn bare_root() -> LayerTar {
+    let tar = LayerTar::new().dir("bin/", 0o755).file("bin/busybox", 0o755, e2e::busybox());
+    tar.symlink("bin/sh", "busybox")
+}
+
+/// A layer of that.
 pub(crate) fn busybox(layout: &OciLayout, packing: Packing) -> OciLayer {
-    let program = fs::read("/bin/busybox").expect("busybox-static is installed (scripts/setup test)");
-    let tar = LayerTar::new().dir("bin/", 0o755).file("bin/busybox", 0o755, program);
-    layout.layer(&tar.symlink("bin/sh", "busybox").finish(), packing)
+    layout.layer(&bare_root().finish(), packing)
 }
 
 fn layer(layout: &OciLayout, files: &[(&str, &str)], packing: Packing) -> OciLayer {
