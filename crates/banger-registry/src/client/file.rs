@@ -1,6 +1,7 @@
 //! Single files and texts from a URL: bundles and catalogs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use reqwest::Url;
 
@@ -12,8 +13,11 @@ use crate::digest::Digest;
 use crate::error::{RegistryError, Size};
 use crate::printable::printable;
 use crate::settings::Security;
-use crate::store::Sink;
+use crate::store::{Flights, Sink};
 use crate::transport::{Call, Endpoint, Patience, authority, is_loopback};
+
+/// Files that are being downloaded, by whichever client.
+static FLIGHTS: LazyLock<Flights<PathBuf>> = LazyLock::new(Flights::default);
 
 /// A file to download. Not `Debug`: a URL's query may be as good as a password.
 #[derive(Clone, PartialEq, Eq)]
@@ -45,7 +49,7 @@ impl Client {
             Size::AtMost(_) => 0,
         };
         let tally = Tally::new(total, &progress);
-        let turn = self.flights.enter(&staged.to_owned(), || ()).await;
+        let turn = FLIGHTS.enter(&staged.to_owned(), || ()).await;
         let mut sink = Sink::open(staged, request.size.limit_bytes(), turn).await?;
         let wanted = Wanted { what: &what, digest: request.digest, size: request.size };
         let source = Source::File { endpoint: &endpoint, url: &url };

@@ -7,13 +7,11 @@ mod file;
 mod progress;
 mod resolve;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::auth::{Authenticator, Keychain};
 use crate::error::RegistryError;
 use crate::settings::Settings;
-use crate::store::Flights;
 use crate::transport::Transport;
 
 pub use file::FileRequest;
@@ -24,8 +22,6 @@ pub use progress::Progress;
 pub struct Client {
     transport: Transport,
     authenticator: Arc<Authenticator>,
-    /// Files that are being downloaded.
-    flights: Flights<PathBuf>,
 }
 
 impl Client {
@@ -37,7 +33,31 @@ impl Client {
         Ok(Self {
             transport: Transport::new(settings)?,
             authenticator: Arc::new(Authenticator::new(keychain)),
-            flights: Flights::default(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{BlobStore, Reference, Resolved, Security};
+
+    /// Compiles only if the daemon can spawn what it awaits.
+    #[allow(dead_code, reason = "only its types are of interest")]
+    fn futures_are_send(
+        client: &Client,
+        store: &BlobStore,
+        reference: &Reference,
+        image: &Resolved,
+        file: &FileRequest,
+    ) {
+        fn send<T: Send>(_: T) {}
+        let tell = |_: Progress| ();
+        send(client.resolve(store, reference, Security::Verified));
+        send(client.fetch(store, image, tell));
+        send(client.download_file(file, Path::new("x"), tell));
+        send(client.fetch_text("x", 1, Security::Verified));
     }
 }
