@@ -6,7 +6,7 @@ fn the_agent_is_init_where_the_image_has_none() {
     let home = Home::new();
     home.banger("vm create --start --name x").ok();
     assert_eq!(home.vm("x").guest_init.as_deref(), Some("/sbin/init"));
-    home.sh("x", "rm /sbin/init && echo kept > /etc/file && echo kept > /root/file");
+    home.sh("x", "rm /sbin/init /usr/lib/systemd/systemd && echo kept > /etc/file && echo kept > /root/file");
     home.banger("vm stop x").ok();
 
     home.banger("vm start x").ok();
