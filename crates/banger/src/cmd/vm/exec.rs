@@ -23,7 +23,7 @@ pub(crate) struct ExecArgs {
     /// Name, id, or unique beginning of an id
     #[arg(value_name = "REF")]
     vm: String,
-    /// Program and arguments; root's login shell when absent
+    /// Program and arguments; a shell when absent
     #[arg(value_name = "CMD", trailing_var_arg = true)]
     pub(crate) command: Vec<OsString>,
 }

@@ -18,7 +18,7 @@ pub(crate) struct SessionArgs {
     /// Set an environment variable; K alone takes its value from here
     #[arg(long, short, value_name = "K=V")]
     pub(crate) env: Vec<OsString>,
-    /// Directory to run in [default: the workspace, else root's home]
+    /// Directory to run in [default: the workspace, else the image's directory, else root's home]
     #[arg(long, short, value_name = "DIR")]
     pub(crate) workdir: Option<OsString>,
     /// Read stdin from the terminal; from files and pipes it is read anyway
@@ -33,7 +33,7 @@ pub(crate) struct SessionArgs {
 }
 
 impl SessionArgs {
-    /// What to run; no command means root's login shell.
+    /// What to run; no command means a shell.
     ///
     /// # Errors
     ///

@@ -35,7 +35,7 @@ pub(crate) struct RunArgs {
     /// A directory in a git checkout: its tracked files are copied in, and commands run there
     #[arg(value_name = "PATH")]
     path: Option<PathBuf>,
-    /// Program and arguments; root's login shell when absent
+    /// Program and arguments; a shell when absent
     #[arg(value_name = "CMD", last = true)]
     pub(crate) command: Vec<OsString>,
 }
