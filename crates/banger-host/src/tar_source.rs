@@ -302,7 +302,12 @@ impl<'a> Entries<'a> {
             other => return Err(TarError::UnknownType { name, kind: char::from(other) }.into()),
         };
         let path = path(&raw_name, self.absolute)?;
-        Ok(TarEntry { path, attributes: attributes(header, pax, &name)?, kind })
+        let mut attributes = attributes(header, pax, &name)?;
+        if matches!(kind, TarKind::Symlink { .. }) {
+            // Linux knows no other, whatever the archive says.
+            attributes.mode = 0o777;
+        }
+        Ok(TarEntry { path, attributes, kind })
     }
 
     /// Where the contents are; they are skipped as well. No other kind of entry has any, whatever its size says.

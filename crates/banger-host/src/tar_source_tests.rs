@@ -162,6 +162,8 @@ fn link_targets_are_kept_or_refused() {
         let kept = TarKind::Symlink { target: target.to_vec() };
         assert_eq!(link(EntryType::Symlink, target).unwrap(), kept);
     }
+    let bytes = raw_named(b"link", EntryType::Symlink);
+    assert_eq!(entries_of(&bytes).unwrap()[0].attributes.mode, 0o777, "as every symlink on Linux");
     for target in [&b"a\0b"[..], &[b'x'; 4096]] {
         let result = link(EntryType::Symlink, target);
         assert!(matches!(result, Err(TarError::Field { field: "link target", .. })), "{result:?}");
