@@ -9,7 +9,9 @@ fn bad_requests_are_refused_and_leave_nothing() {
     home.banger("vm create --name taken").ok();
     for (words, code, says) in [
         ("vm create --image debian-trixi", 3, &["debian-trixi", "help: did you mean debian-trixie?"][..]),
-        ("vm create --image nothing-like-it", 3, &["nothing-like-it", "help: "]),
+        // What the catalog does not know is a registry's.
+        ("vm create --image localhost:1/nothing", 1, &["localhost:1", "help: "]),
+        ("vm create --image No-Such:Image:", 2, &["No-Such", "help: "]),
         ("vm create --kernel debian-9", 3, &["debian-9", "help: "]),
         // Told at once, not after the image was built.
         ("vm create --image debian-bookworm --kernel debian-9", 3, &["debian-9"]),
@@ -27,13 +29,13 @@ fn bad_requests_are_refused_and_leave_nothing() {
         ("vm start nobody", 3, &["nobody", "help: "]),
         ("vm exec nobody -- true", 125, &["nobody"]),
         ("vm exec taken -- true", 125, &["not running", "help: "]),
-        ("run --rm --image nothing-like-it -- true", 125, &["nothing-like-it"]),
+        ("run --rm --image localhost:1/nothing -- true", 125, &["localhost:1"]),
         ("run --rm --vcpu 0 -- true", 125, &["vCPU"]),
         ("run --rm --bad-flag -- true", 125, &["--bad-flag"]),
         ("image delete debian-trixie-minimal", 4, &["taken"]),
         ("kernel delete debian-6.12", 4, &["taken"]),
         ("image show nothing", 3, &["nothing"]),
-        ("image pull nothing", 3, &["nothing"]),
+        ("image pull localhost:1/nothing", 1, &["localhost:1"]),
         ("kernel pull nothing", 3, &["nothing"]),
         ("image delete nothing", 3, &["nothing"]),
     ] {

@@ -177,9 +177,10 @@ async fn an_unknown_name_is_an_error_with_a_suggestion() {
     let (result, _) =
         reported(move |reporter| async move { images.ensure("debian-trixi", &reporter).await }).await;
     let error = result.unwrap_err();
-    assert_eq!(
-        (error.code(), error.hint().as_deref()),
-        (ErrorCode::NotFound, Some("did you mean debian-trixie?"))
+    let hint = error.hint().unwrap();
+    assert!(
+        error.code() == ErrorCode::NotFound && hint.starts_with("did you mean debian-trixie?"),
+        "{error:?}"
     );
     assert_eq!(home.archive.fetched.load(Ordering::SeqCst), 0);
     assert_eq!(home.images.show("nope").await.unwrap_err().code(), ErrorCode::NotFound);
