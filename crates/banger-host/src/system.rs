@@ -24,6 +24,20 @@ pub fn total_memory_mib() -> u64 {
     (total * u64::from(info.mem_unit)) >> 20
 }
 
+/// Gives memory that is free back to the system: glibc keeps what large work has used, in case there is more of it.
+#[cfg(target_env = "gnu")]
+pub fn release_free_memory() {
+    // SAFETY: it touches nothing but what malloc itself knows to be free, under malloc's own locks.
+    #[allow(unsafe_code, reason = "the standard library has no such call")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Other C libraries give it back by themselves.
+#[cfg(not(target_env = "gnu"))]
+pub fn release_free_memory() {}
+
 /// Bytes an ordinary user may still write to the filesystem that holds `path`.
 ///
 /// # Errors

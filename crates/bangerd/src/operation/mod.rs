@@ -112,6 +112,8 @@ impl Operations {
                 }
             };
             ended.push(last);
+            // The next one may be hours away.
+            banger_host::system::release_free_memory();
         });
         operation
     }
