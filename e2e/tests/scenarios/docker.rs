@@ -19,17 +19,18 @@ fn docker_runs_containers_inside_the_vm() {
     );
     let inside = home.sh(
         "x",
-        "docker run --rm --memory 64m box /busybox sh -c 'alias b=/busybox; b mount | b grep -c \"^overlay on / \";\
-         b ip -4 addr show eth0 | b grep -o \"172[0-9.]*/\"; b ping -c 1 10.0.2.2 | b grep -o \"[0-9] packets received\";\
-         b grep nameserver /etc/resolv.conf'",
+        "docker run --rm --memory 64m box /busybox sh -c '/busybox mount | /busybox grep -c \"^overlay on / \";\
+         /busybox ip -4 addr show eth0 | /busybox grep -o \"172[0-9.]*/\";\
+         /busybox ping -c 1 10.0.2.2 | /busybox grep -o \"[0-9] packets received\";\
+         /busybox grep nameserver /etc/resolv.conf'",
     );
     assert_eq!(inside, "1\n172.17.0.2/\n1 packets received\nnameserver 10.0.2.3");
 
-    // One that is reached at a port, is built here, and comes back with the VM.
+    // One that is built here, and reached at a port.
     home.sh(
         "x",
         "printf 'FROM box\\nRUN [\"/busybox\", \"touch\", \"/made\"]\\n' | docker build -q -t web - && \
-         docker run -d --restart always --name web -p 8080:80 web /busybox httpd -f -p 80 -h /",
+         docker run -d --name web -p 8080:80 web /busybox httpd -f -p 80 -h /",
     );
     let answers =
         "exec 3<>/dev/tcp/127.0.0.1/8080 && printf 'GET /made HTTP/1.0\\r\\n\\r\\n' >&3 && head -1 <&3";
@@ -40,10 +41,6 @@ fn docker_runs_containers_inside_the_vm() {
 
     let stop = home.banger("vm stop x").ok();
     assert!(!stop.err.contains("killed"), "{stop}");
-    home.banger("vm start x").ok();
-    eventually("the container is back", Duration::from_secs(180), || {
-        ask().text().contains("200 OK").then_some(())
-    });
     home.banger("vm delete --force x").ok();
     home.assert_no_residue();
 }
