@@ -144,7 +144,7 @@ fn a_tag_that_moved_replaces_the_image_but_not_under_a_vm() {
     let (layout, registry) = (layout(&home), registry(&home));
     let base = busybox(&layout, Packing::Gzip);
     for version in ["1", "2"] {
-        let top = layer(&layout, &[("etc/version", version)], Packing::Gzip);
+        let top = layer(&layout, &[("etc/version", &format!("{version}\n"))], Packing::Gzip);
         layout.tag(version, &layout.image(&[base.clone(), top], json!({}), "amd64"));
     }
     registry.push(&layout, "1", "app:latest");
@@ -229,8 +229,8 @@ fn hostile(layout: &OciLayout) -> Vec<(&'static str, Value, &'static str)> {
         ("missing", of(LayerTar::new().hard_link("passwd", "etc/shadow")), "etc/shadow"),
         (
             "through",
-            of(LayerTar::new().symlink("out", "../../tmp").hard_link("x", "out/banger-e2e")),
-            "banger-e2e",
+            of(LayerTar::new().symlink("out", "../../tmp").hard_link("x", "out/banger-e2e-evil")),
+            "banger-e2e-evil",
         ),
         ("whiteout", of(LayerTar::new().file(".wh.", 0o644, "")), ".wh."),
         ("bomb", bomb, "expands to more than"),
@@ -266,5 +266,5 @@ fn hostile_images_are_refused_and_leave_nothing() {
         .says("not a container image");
     assert_eq!(shelf(&home), before);
     // The host was not written to.
-    assert!(!Path::new("/etc/evil").exists() && !Path::new("/tmp/banger-e2e").exists());
+    assert!(!Path::new("/etc/evil").exists() && !Path::new("/tmp/banger-e2e-evil").exists());
 }
