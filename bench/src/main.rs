@@ -16,6 +16,7 @@ mod error;
 mod home;
 mod load;
 mod memory;
+mod noise;
 mod numbers;
 mod pull;
 mod store;

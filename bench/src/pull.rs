@@ -6,6 +6,7 @@ use e2e::{Access, LayerTar, OciLayout, Packing, Registry};
 
 use crate::error::BenchError;
 use crate::home::{Home, command};
+use crate::noise::noise;
 use crate::numbers::{Numbers, heading, verdict};
 
 const LAYERS: usize = 4;
@@ -51,14 +52,7 @@ pub(crate) fn measure(home: &Home, rounds: usize) -> Result<(), BenchError> {
 
 /// As programs are: half text, half bytes that nothing compresses.
 fn fill(layout: &OciLayout) {
-    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    let mut random = move || {
-        // xorshift64: any numbers will do, and the same each time.
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
+    let mut random = noise();
     let mut layers = Vec::new();
     for layer in 0..LAYERS {
         let mut tar = LayerTar::new();

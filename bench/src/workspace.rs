@@ -6,6 +6,7 @@ use banger_api::daemon::DaemonStatus;
 
 use crate::error::BenchError;
 use crate::home::{Home, command};
+use crate::noise::noise;
 use crate::numbers::{Numbers, heading, verdict};
 
 const DIRS: usize = 200;
@@ -55,14 +56,7 @@ pub(crate) fn measure(home: &Home, rounds: usize) -> Result<(), BenchError> {
 
 /// Half text, half bytes that nothing compresses; all committed. Answers a file with the names, each ended by a NUL.
 fn fill(root: &Path) -> Result<tempfile::NamedTempFile, BenchError> {
-    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    let mut random = move || {
-        // xorshift64: any numbers will do, and the same each time.
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
+    let mut random = noise();
     for dir in 0..DIRS {
         let dir = root.join(format!("directory-{dir}"));
         std::fs::create_dir(&dir).map_err(BenchError::file("make", &dir))?;
