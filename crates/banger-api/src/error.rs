@@ -60,7 +60,7 @@ impl ApiError {
         let mut causes = Vec::new();
         let mut source = error.source();
         while let Some(cause) = source {
-            causes.push(cause.to_string());
+            causes.push(without_errno(cause.to_string()));
             source = cause.source();
         }
         Self { code, message: error.to_string(), causes, hint: None }
@@ -79,6 +79,16 @@ impl ApiError {
     }
 }
 
+/// The words of a system error without its number, which says nothing more to a person.
+fn without_errno(mut text: String) -> String {
+    if let Some((words, number)) = text.rsplit_once(" (os error ")
+        && number.strip_suffix(')').is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
+    {
+        text.truncate(words.len());
+    }
+    text
+}
+
 impl std::fmt::Display for ApiError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.message)
@@ -86,3 +96,23 @@ impl std::fmt::Display for ApiError {
 }
 
 impl std::error::Error for ApiError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_told_in_words() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("could not reach it")]
+        struct Unreachable(#[source] std::io::Error);
+
+        let refused = Unreachable(std::io::Error::from_raw_os_error(111));
+        let told = ApiError::from_error(ErrorCode::Failed, &refused);
+        assert_eq!(
+            (told.message.as_str(), &told.causes[..]),
+            ("could not reach it", &["Connection refused".into()][..])
+        );
+        assert_eq!(without_errno("x (os error y)".into()), "x (os error y)");
+    }
+}
