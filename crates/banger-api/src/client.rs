@@ -12,16 +12,17 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
+use crate::bundle::MakeBundle;
 use crate::daemon::{DaemonStatus, StopDaemon};
 use crate::files::{FileAt, FileStat, Unpack, Unpacked};
 use crate::image::{Image, ImportImage, ListImages, PruneImages, PrunedImages, PullImage};
-use crate::kernel::{Kernel, ListKernels, PullKernel};
 use crate::operation::Operation;
 use crate::socket::{SocketDirError, private_runtime_dir};
 use crate::vm::{CreateVm, DeleteVm, KillVm, ListVms, StopVm, Vm, VmHealth, VmLogs};
 use crate::workspace::{ExportWorkspace, PrepareWorkspace, Staleness, WorkspaceContents};
 use crate::{ApiError, BUILD_HEADER, Build, ErrorCode, UPGRADE_TOKEN};
 
+mod kernels;
 mod streams;
 
 pub use streams::{ByteStream, EventStream, ExecStream};
@@ -219,29 +220,17 @@ impl Client {
         self.operation(Method::POST, &path(&["images", name, "promote"]), &()).await
     }
 
+    /// Result: [`Bundle`](crate::bundle::Bundle).
+    pub async fn image_bundle(&self, name: &str, how: &MakeBundle) -> Result<EventStream, ClientError> {
+        self.operation(Method::POST, &path(&["images", name, "bundle"]), how).await
+    }
+
     pub async fn images_prune(&self, how: PruneImages) -> Result<PrunedImages, ClientError> {
         self.json(Method::POST, "/v1/images/prune", &how).await
     }
 
     pub async fn image_delete(&self, name: &str) -> Result<(), ClientError> {
         self.json(Method::DELETE, &path(&["images", name]), &()).await
-    }
-
-    pub async fn kernels(&self, which: ListKernels) -> Result<Vec<Kernel>, ClientError> {
-        self.get("/v1/kernels", &which).await
-    }
-
-    pub async fn kernel(&self, name: &str) -> Result<Kernel, ClientError> {
-        self.get(&path(&["kernels", name]), &()).await
-    }
-
-    /// Result: [`Kernel`].
-    pub async fn kernel_pull(&self, which: &PullKernel) -> Result<EventStream, ClientError> {
-        self.operation(Method::POST, "/v1/kernels/pull", which).await
-    }
-
-    pub async fn kernel_delete(&self, name: &str) -> Result<(), ClientError> {
-        self.json(Method::DELETE, &path(&["kernels", name]), &()).await
     }
 
     pub async fn operations(&self) -> Result<Vec<Operation>, ClientError> {

@@ -37,3 +37,12 @@ pub struct ListKernels {
     #[serde(default)]
     pub available: bool,
 }
+
+/// Makes a kernel of what is on this host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImportKernel {
+    pub name: String,
+    /// A directory with a kernel and its modules in it, or a bundle. Absolute.
+    pub from: String,
+}

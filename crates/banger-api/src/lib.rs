@@ -7,6 +7,8 @@
 //! a VM run over an HTTP Upgrade that carries the frames of [`stream`].
 
 mod build;
+pub mod bundle;
+pub mod catalog;
 mod client;
 pub mod config;
 pub mod daemon;

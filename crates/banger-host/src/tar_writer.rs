@@ -91,6 +91,33 @@ impl<W: Write> TarWriter<W> {
         let stored_len = map.len() as u64 + data_len;
         self.headers(EntryType::Regular, stored_name.as_bytes(), b"", meta, stored_len, &mut records)?;
         self.out.write_all(&map)?;
+        self.data(file, runs, on_progress)?;
+        self.pad(data_len)
+    }
+
+    /// A file of `len` bytes, all of which are stored; `on_progress` is told how much of it was written.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::sparse_file`].
+    pub fn plain_file(
+        &mut self,
+        name: &str,
+        meta: EntryMeta,
+        (file, len): (&File, u64),
+        on_progress: &mut dyn FnMut(u64) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.headers(EntryType::Regular, name.as_bytes(), b"", meta, len, &mut Records::default())?;
+        self.data(file, &[DataRun { offset: 0, len }], on_progress)?;
+        self.pad(len)
+    }
+
+    fn data(
+        &mut self,
+        file: &File,
+        runs: &[DataRun],
+        on_progress: &mut dyn FnMut(u64) -> io::Result<()>,
+    ) -> io::Result<()> {
         let mut buffer = vec![0; CHUNK];
         for run in runs {
             let mut position = run.offset;
@@ -102,7 +129,7 @@ impl<W: Write> TarWriter<W> {
                 on_progress(chunk as u64)?;
             }
         }
-        self.pad(data_len)
+        Ok(())
     }
 
     /// Writes the end mark and answers the output.

@@ -22,7 +22,7 @@ pub fn home() -> Result<PathBuf, PathsError> {
 ///     images/<id>/                  rootfs.ext4
 ///     kernels/<id>/                 vmlinux  modules.cpio  modules.ext4
 ///     vms/<id>/                     cow.img  work.ext4  console.log  vmm.log  handles.json  *.sock
-/// $XDG_CACHE_HOME/banger/           initramfs/<key>.cpio  patches/
+/// $XDG_CACHE_HOME/banger/           initramfs/<key>.cpio  catalogs/  downloads/
 /// $XDG_RUNTIME_DIR/banger/          bangerd.sock
 /// ```
 #[derive(Clone, Debug)]
@@ -78,7 +78,7 @@ impl Paths {
             }
             private_dir(dir)?;
         }
-        for dir in [self.images(), self.kernels(), self.vms(), self.initramfs()] {
+        for dir in [self.images(), self.kernels(), self.vms(), self.initramfs(), self.catalogs()] {
             private_dir(&dir)?;
         }
         Ok(())
@@ -111,6 +111,16 @@ impl Paths {
 
     pub fn initramfs(&self) -> PathBuf {
         self.cache.join("initramfs")
+    }
+
+    /// Copies of catalogs that were asked over the network.
+    pub fn catalogs(&self) -> PathBuf {
+        self.cache.join("catalogs")
+    }
+
+    /// Downloads that are not whole yet.
+    pub fn downloads(&self) -> PathBuf {
+        self.cache.join("downloads")
     }
 
     /// Patches on their way from a guest to somebody who asked for them. Nothing here outlives a daemon for long: the next one

@@ -1,4 +1,4 @@
-mod get;
+pub(super) mod get;
 mod prune;
 
 use banger_api::image::{Image, ImageConfig, ListImages};
@@ -9,7 +9,7 @@ use self::prune::PruneArgs;
 
 use super::many::{each, first_of_each};
 use super::operation::ProgressArgs;
-use super::{Outcome, block_on};
+use super::{Outcome, block_on, bundle};
 use crate::{daemon, ui};
 
 #[derive(Debug, Subcommand)]
@@ -34,6 +34,8 @@ pub(crate) enum ImageCommand {
         #[command(flatten)]
         progress: ProgressArgs,
     },
+    /// Write an image into one file, for other hosts
+    Bundle(bundle::BundleArgs),
     /// Delete images that no VM uses
     #[command(visible_alias = "rm")]
     Delete {
@@ -65,6 +67,10 @@ pub(crate) fn run(command: ImageCommand) -> Outcome {
             ImageCommand::Pull(args) => get::pull(args).await,
             ImageCommand::Import(args) => get::import(args).await,
             ImageCommand::Promote { name, progress } => get::promote(&name, progress).await,
+            ImageCommand::Bundle(args) => {
+                bundle::make(&args, |client, name, how| async move { client.image_bundle(&name, &how).await })
+                    .await
+            }
             ImageCommand::Delete { names } => delete(names).await,
             ImageCommand::Prune(args) => prune::run(args).await,
         }
@@ -72,13 +78,17 @@ pub(crate) fn run(command: ImageCommand) -> Outcome {
 }
 
 async fn list(args: &ListArgs) -> Outcome {
-    let images = daemon::connect().await?.images(ListImages { available: args.available }).await?;
+    let client = daemon::connect().await?;
+    let images = client.images(ListImages { available: args.available }).await?;
     if args.json {
         ui::json(&images)?;
     } else if args.quiet {
         images.iter().try_for_each(|image| ui::line(&image.name))?;
     } else {
         ui::print(table(&images))?;
+    }
+    if args.available {
+        bundle::note_catalogs(&client).await;
     }
     Ok(0)
 }

@@ -1,10 +1,12 @@
-use banger_api::kernel::{Kernel, ListKernels, PullKernel};
+use std::path::PathBuf;
+
+use banger_api::kernel::{ImportKernel, Kernel, ListKernels, PullKernel};
 use clap::{Args, Subcommand};
 
+use super::image::get::absolute;
 use super::many::{each, first_of_each};
-use super::operation::{Followed, ProgressArgs, catch_signals, follow};
-use super::{Outcome, block_on};
-use crate::error::CommandError;
+use super::operation::{ProgressArgs, result};
+use super::{Outcome, block_on, bundle};
 use crate::{daemon, ui};
 
 #[derive(Debug, Subcommand)]
@@ -25,6 +27,10 @@ pub(crate) enum KernelCommand {
         #[command(flatten)]
         progress: ProgressArgs,
     },
+    /// Make a kernel of what is on this host
+    Import(ImportArgs),
+    /// Write a kernel into one file, for other hosts
+    Bundle(bundle::BundleArgs),
     /// Delete kernels that no VM uses
     #[command(visible_alias = "rm")]
     Delete {
@@ -46,25 +52,48 @@ pub(crate) struct ListArgs {
     quiet: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// What to call it
+    name: String,
+    /// A directory with vmlinuz or vmlinux and its modules (/boot, a root, an unpacked package), or a bundle
+    #[arg(long, value_name = "PATH")]
+    from: PathBuf,
+    #[command(flatten)]
+    progress: ProgressArgs,
+}
+
 pub(crate) fn run(command: KernelCommand) -> Outcome {
     block_on(async {
         match command {
             KernelCommand::List(args) => list(&args).await,
             KernelCommand::Show { name, json } => show(&name, json).await,
             KernelCommand::Pull { name, progress } => pull(name, progress).await,
+            KernelCommand::Import(args) => import(args).await,
+            KernelCommand::Bundle(args) => {
+                bundle::make(
+                    &args,
+                    |client, name, how| async move { client.kernel_bundle(&name, &how).await },
+                )
+                .await
+            }
             KernelCommand::Delete { names } => delete(names).await,
         }
     })
 }
 
 async fn list(args: &ListArgs) -> Outcome {
-    let kernels = daemon::connect().await?.kernels(ListKernels { available: args.available }).await?;
+    let client = daemon::connect().await?;
+    let kernels = client.kernels(ListKernels { available: args.available }).await?;
     if args.json {
         ui::json(&kernels)?;
     } else if args.quiet {
         kernels.iter().try_for_each(|kernel| ui::line(&kernel.name))?;
     } else {
         ui::print(table(&kernels))?;
+    }
+    if args.available {
+        bundle::note_catalogs(&client).await;
     }
     Ok(0)
 }
@@ -109,12 +138,17 @@ async fn show(name: &str, json: bool) -> Outcome {
 
 async fn pull(name: String, progress: ProgressArgs) -> Outcome {
     let client = daemon::connect().await?;
-    let mut signals = catch_signals()?;
-    let mut stream = client.kernel_pull(&PullKernel { name }).await?;
-    match follow::<Kernel>(&client, &mut stream, progress.verbosity(), &mut signals).await? {
-        Followed::Done(kernel) => ui::line(&kernel.name).map(|()| 0),
-        Followed::Interrupted { by, .. } => Err(CommandError::Quiet { exit_code: by.exit_code() }),
-    }
+    let stream = client.kernel_pull(&PullKernel { name }).await?;
+    let kernel: Kernel = result(&client, stream, progress).await?;
+    ui::line(&kernel.name).map(|()| 0)
+}
+
+async fn import(args: ImportArgs) -> Outcome {
+    let from = absolute(&args.from)?;
+    let client = daemon::connect().await?;
+    let stream = client.kernel_import(&ImportKernel { name: args.name, from }).await?;
+    let kernel: Kernel = result(&client, stream, args.progress).await?;
+    ui::line(&kernel.name).map(|()| 0)
 }
 
 async fn delete(names: Vec<String>) -> Outcome {

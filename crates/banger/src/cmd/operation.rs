@@ -81,6 +81,23 @@ pub(crate) async fn follow<T: DeserializeOwned>(
     })
 }
 
+/// Follows an operation to its end; answers its result.
+///
+/// # Errors
+///
+/// When it fails, or a signal called it off.
+pub(crate) async fn result<T: DeserializeOwned>(
+    client: &Client,
+    mut stream: EventStream,
+    progress: ProgressArgs,
+) -> Result<T, CommandError> {
+    let mut signals = catch_signals()?;
+    match follow(client, &mut stream, progress.verbosity(), &mut signals).await? {
+        Followed::Done(result) => Ok(result),
+        Followed::Interrupted { by, .. } => Err(CommandError::Quiet { exit_code: by.exit_code() }),
+    }
+}
+
 async fn call_off(client: &Client, operation: Option<&str>) -> bool {
     match operation {
         Some(id) => client.operation_cancel(id).await.is_ok(),

@@ -10,6 +10,11 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     super::hex(&Sha256::digest(bytes))
 }
 
+/// Is it one, as banger writes them?
+pub(crate) fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// The SHA-256 of what is left to read of a file, in hex.
 ///
 /// # Errors

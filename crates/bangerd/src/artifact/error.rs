@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 
 use banger_api::ErrorCode;
 use banger_host::files::FileError;
+use banger_host::kernel_directory::KernelDirectoryError;
 use banger_host::layer::LayerError;
 use banger_host::system::{SystemError, free_disk_bytes};
 use banger_registry::RegistryError;
 
 use super::ArchiveError;
+use super::bundle::BundleError;
 
 /// Less free space than this, and a failure is put down to it.
 const FULL_BYTES: u64 = 32 << 20;
@@ -30,6 +32,16 @@ pub enum ArtifactError {
     Registry(Box<RegistryError>),
     #[error(transparent)]
     Layer(LayerError),
+    #[error("the bundle cannot be used")]
+    Bundle(#[from] BundleError),
+    #[error("could not write the bundle")]
+    MakeBundle(#[source] BundleError),
+    #[error(transparent)]
+    KernelDirectory(Box<KernelDirectoryError>),
+    #[error("{} is not a regular file", .0.display())]
+    NotFile(PathBuf),
+    #[error("{} exists already", .0.display())]
+    OutputExists(PathBuf),
     #[error("it was cancelled")]
     Cancelled,
     #[error(transparent)]
@@ -40,6 +52,15 @@ pub enum ArtifactError {
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("the work on it broke off")]
     Broken(#[from] tokio::task::JoinError),
+}
+
+impl From<KernelDirectoryError> for ArtifactError {
+    fn from(error: KernelDirectoryError) -> Self {
+        match error {
+            KernelDirectoryError::Cancelled => Self::Cancelled,
+            error => Self::KernelDirectory(error.into()),
+        }
+    }
 }
 
 impl ArtifactError {
@@ -73,7 +94,13 @@ impl ArtifactError {
                 RegistryError::WrongPlatform { .. } | RegistryError::PlainHttp { .. } => ErrorCode::Refused,
                 _ => ErrorCode::Failed,
             },
-            Self::Cancelled => ErrorCode::Cancelled,
+            Self::Cancelled | Self::Bundle(BundleError::Cancelled) => ErrorCode::Cancelled,
+            Self::Bundle(error) => error.code(),
+            Self::KernelDirectory(error) if matches!(**error, KernelDirectoryError::Depmod { .. }) => {
+                ErrorCode::HostNotReady
+            }
+            Self::KernelDirectory(_) | Self::NotFile(_) | Self::OutputExists(_) => ErrorCode::Refused,
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorCode::NotFound,
             _ => ErrorCode::Failed,
         }
     }
@@ -90,6 +117,9 @@ impl ArtifactError {
             Self::Archive(ArchiveError::Failed(_)) => {
                 "it needs Debian's archive over the network; run the same command again when that can be reached"
             }
+            Self::Bundle(error) => error.hint()?,
+            Self::KernelDirectory(error) => return error.hint(),
+            Self::OutputExists(_) => "--force replaces it",
             _ => return None,
         };
         Some(hint.into())

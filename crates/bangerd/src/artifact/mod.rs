@@ -8,6 +8,7 @@
 //! [`Shelf::recover`] removes those when the daemon starts.
 
 mod archive;
+pub(crate) mod bundle;
 mod checksum;
 mod error;
 #[cfg(test)]
@@ -17,9 +18,10 @@ mod shelf;
 mod staged;
 
 pub use archive::{Archive, ArchiveError, DebianArchive};
+pub use bundle::BundleError;
 pub use error::ArtifactError;
 
-pub(crate) use checksum::{sha256, sha256_file};
+pub(crate) use checksum::{is_sha256, sha256, sha256_file};
 pub(crate) use flights::Flights;
 pub(crate) use shelf::Shelf;
 pub(crate) use staged::{Work, fetch_tar, in_staging};

@@ -1,13 +1,35 @@
 use std::fmt;
 
 use banger_host::debian::{self, DebianBuild};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-/// What a catalog has entries of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use super::BundleSource;
+
+/// What a catalog has entries of. Displays with its article: `an image`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     Image,
     Kernel,
+}
+
+impl Kind {
+    /// The plain word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Kernel => "kernel",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Image => "an image",
+            Self::Kernel => "a kernel",
+        })
+    }
 }
 
 /// One image or kernel that can be had.
@@ -32,6 +54,8 @@ pub enum Source {
     Debian(DebianSource),
     /// An image of a registry.
     Oci(OciSource),
+    /// A file that `banger image bundle` or `banger kernel bundle` made.
+    Bundle(BundleSource),
 }
 
 /// What is built from Debian's archive.
@@ -83,6 +107,7 @@ impl fmt::Display for Source {
         match self {
             Self::Debian(debian) => debian.fmt(f),
             Self::Oci(oci) => write!(f, "oci {}", oci.reference),
+            Self::Bundle(bundle) => write!(f, "bundle {}", bundle.location),
         }
     }
 }

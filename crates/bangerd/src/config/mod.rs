@@ -2,6 +2,7 @@
 //!
 //! A file with a mistake is refused as a whole; the complaint names file, line and column. A missing file is no mistake.
 
+mod catalog;
 mod disk_size;
 mod error;
 mod file_sync;
@@ -24,7 +25,7 @@ pub use error::{ConfigError, Mistake};
 pub use file_sync::FileSync;
 pub use vm_defaults::{HostSize, VmDefaults, vm_defaults};
 
-use crate::catalog::{DEFAULT_IMAGE, DEFAULT_KERNEL};
+use crate::catalog::{CatalogPlace, DEFAULT_IMAGE, DEFAULT_KERNEL};
 
 /// Nobody writes that much; a device or a disk image is more.
 const MAX_KIB: u64 = 1024;
@@ -130,6 +131,8 @@ pub struct Config {
     pub network: Setting<NetworkChoice>,
     /// What each start copies into the guest, in this order. Nothing leaves the host unless it is named here.
     pub file_sync: Setting<Vec<FileSync>>,
+    /// Where else images and kernels can be had by name.
+    pub catalogs: Setting<Vec<CatalogPlace>>,
     pub log_level: Setting<LogLevel>,
 }
 
@@ -184,6 +187,7 @@ impl Config {
             disk_mib: None,
             network: Setting::builtin(NetworkChoice::Auto),
             file_sync: Setting::builtin(Vec::new()),
+            catalogs: Setting::builtin(Vec::new()),
             log_level: Setting::builtin(LogLevel::Info),
         }
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
+use super::catalog::catalogs;
 use super::disk_size::{format_disk_mib, parse_disk_mib};
 use super::error::{ConfigError, Text};
 use super::file_sync::file_sync;
@@ -21,6 +22,7 @@ const TOP_KEYS: &[&str] = &[
     "vm_defaults",
     "network",
     "file_sync",
+    "catalog",
     "log_level",
 ];
 const VM_DEFAULTS_KEYS: &[&str] = &["vcpu", "memory_mib", "disk_size"];
@@ -47,6 +49,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
             "vm_defaults" => vm_defaults(text, text.table(key, value)?, &mut config)?,
             "network" => network(text, text.table(key, value)?, &mut config)?,
             "file_sync" => config.file_sync = Setting::configured(file_sync(text, key, value)?),
+            "catalog" => config.catalogs = Setting::configured(catalogs(text, key, value)?),
             "log_level" => {
                 config.log_level = Setting::configured(text.choice(key, value, LogLevel::WORDS)?)
             }

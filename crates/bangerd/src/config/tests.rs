@@ -39,6 +39,12 @@ guest = "~/.ssh/id_ed25519"
 host = "/srv/tool\\ts/"
 guest = "/root/.//tools/"
 mode = "755"
+
+[[catalog]]
+path = "/srv/catalog.json"
+
+[[catalog]]
+url = "https://h.example/catalog.json"
 "#;
 
 #[test]
@@ -129,7 +135,7 @@ fn complaints_name_the_place_and_the_way_out() {
             "\"é\" = 1",
             "config.toml:1:1: unknown key `é`",
             Some(
-                "these are known: default_image, default_kernel, vmm, qemu_bin, vm_defaults, network, file_sync, log_level",
+                "these are known: default_image, default_kernel, vmm, qemu_bin, vm_defaults, network, file_sync, catalog, log_level",
             ),
         ),
         ("z = 1\na = 1", "config.toml:1:1: unknown key `z`", None),

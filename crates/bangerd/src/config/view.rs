@@ -5,6 +5,7 @@ use banger_api::vm::Acceleration;
 
 use super::disk_size::format_disk_mib;
 use super::{Config, FileSync, HostSize, LogLevel, NetworkChoice, Setting, VmmChoice, vm_defaults};
+use crate::catalog::CatalogPlace;
 use crate::paths::Paths;
 
 impl Config {
@@ -21,6 +22,7 @@ impl Config {
             row("vm_defaults.disk_size", quoted(&format_disk_mib(vm.disk_mib.value)), vm.disk_mib.origin),
             choice("network.mode", self.network, NetworkChoice::WORDS),
             row("file_sync", file_sync(&self.file_sync.value), self.file_sync.origin),
+            row("catalog", catalogs(&self.catalogs.value), self.catalogs.origin),
             choice("log_level", self.log_level, LogLevel::WORDS),
             row("state_dir", path(&paths.state), Origin::Auto),
             row("cache_dir", path(&paths.cache), Origin::Auto),
@@ -56,4 +58,12 @@ fn file_sync(entries: &[FileSync]) -> String {
         format!("{{ host = {}, guest = {guest}{mode} }}", quoted(&entry.host))
     };
     format!("[{}]", entries.iter().map(shown).collect::<Vec<_>>().join(", "))
+}
+
+fn catalogs(places: &[CatalogPlace]) -> String {
+    let shown = |place: &CatalogPlace| match place {
+        CatalogPlace::File(file) => format!("{{ path = {} }}", path(file)),
+        CatalogPlace::Url(url) => format!("{{ url = {} }}", quoted(url)),
+    };
+    format!("[{}]", places.iter().map(shown).collect::<Vec<_>>().join(", "))
 }

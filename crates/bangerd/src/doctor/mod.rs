@@ -2,6 +2,7 @@
 //! not.
 
 mod agent;
+mod catalogs;
 mod config_file;
 mod defaults;
 mod disk_space;
@@ -17,11 +18,13 @@ mod vm_defaults;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use banger_api::doctor::{Check, Report, Verdict};
 
 use crate::catalog::Catalog;
 use crate::config::{Config, ConfigError};
+use crate::download::{Downloads, Web};
 use crate::image::ImageService;
 use crate::kernel::KernelService;
 use crate::paths::Paths;
@@ -53,7 +56,9 @@ impl Host {
             Ok(None)
         };
         let program = std::env::current_exe().unwrap_or_else(|_| "bangerd".into());
-        Self { paths: paths.clone(), config, config_error, store, catalog: Catalog::builtin(), program }
+        let web: Arc<dyn Web> = Arc::new(Downloads::new(&paths.cache));
+        let catalog = Catalog::with(&config.catalogs.value, &paths.catalogs(), &web);
+        Self { paths: paths.clone(), config, config_error, store, catalog, program }
     }
 
     fn store(&self) -> Option<&Store> {
@@ -89,6 +94,7 @@ pub async fn run(paths: &Paths) -> Report {
         state_store::check(&host),
         image.check,
         kernel.check,
+        catalogs::check(&host.catalog).await,
         agent::check(&host.agent()),
         vm_defaults::check(&host, &probe),
         leftovers::check(&host),

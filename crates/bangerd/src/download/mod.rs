@@ -1,5 +1,9 @@
 //! How the daemon reaches registries and web servers, and what it keeps of what it gets there.
 
+#[cfg(test)]
+pub(crate) mod fake;
+mod web;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -7,6 +11,8 @@ use banger_host::command::Command;
 use banger_registry::{
     BlobStore, Client, CredentialHelper, HelperFuture, HelperOutput, Keychain, RegistryError, Settings,
 };
+
+pub use web::{OnProgress, Web};
 
 /// The client, and the layers it has brought.
 #[derive(Clone, Debug)]

@@ -26,6 +26,8 @@ pub enum ImageError {
     Managed { name: String },
     #[error("could not make an image of {}", path.display())]
     Import { path: PathBuf, source: ImportError },
+    #[error("could not make a bundle of image {name}")]
+    Bundle { name: String, source: ArtifactError },
     #[error("could not get image {name}")]
     Get { name: String, source: ArtifactError },
     #[error("could not remove all downloads that no image needs")]
@@ -45,7 +47,10 @@ impl ImageError {
             }
             Self::Name { .. } | Self::Reference { .. } => ErrorCode::Usage,
             Self::Import { source, .. } => source.code(),
-            Self::Get { source, .. } | Self::Prune(source) | Self::Recover(source) => source.code(),
+            Self::Get { source, .. }
+            | Self::Bundle { source, .. }
+            | Self::Prune(source)
+            | Self::Recover(source) => source.code(),
             Self::Store(_) => ErrorCode::Failed,
         }
     }
@@ -60,7 +65,7 @@ impl ImageError {
                 "put the file back, or delete the VMs that cannot start without it: banger vm delete {}",
                 users.join(" ")
             )),
-            Self::Get { source, .. } | Self::Prune(source) | Self::Recover(source) => source.hint(),
+            Self::Get { source, .. } | Self::Bundle { source, .. } | Self::Prune(source) | Self::Recover(source) => source.hint(),
             Self::Name { .. } => Some(
                 "a name has letters, digits, and any of . _ - : / @, and begins with a letter or digit"
                     .into(),

@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use super::publish::{Finished, protect, staged_file};
 use super::rootfs::Tarball;
 use super::{ImageError, ImageService, name};
+use crate::artifact::bundle::is_bundle;
 use crate::artifact::{ArtifactError, Shelf, Work, hex, in_staging};
 use crate::clock::unix_ms;
 use crate::operation::Reporter;
@@ -151,6 +152,7 @@ impl ImageService {
         name::check(&request.name)
             .map_err(|source| ImageError::Name { name: request.name.clone(), source })?;
         let failed = |source| ImageError::Import { path: request.path.clone(), source };
+        let unreadable = |source| ImportError::File { action: "read", source };
         let path = request.path.clone();
         let opened = tokio::task::spawn_blocking(move || Opened::new(&path)).await;
         let opened = opened.map_err(|error| self.broken(&request.name, error))?.map_err(failed)?;
@@ -168,6 +170,14 @@ impl ImageService {
                 self.publish(&request.name, with_kernel(finished, request), None).await
             }
             ImageFormat::Tar(_) if request.in_place => Err(failed(ImportError::TarInPlace)),
+            ImageFormat::Tar(_) if is_bundle(&opened.file).map_err(unreadable).map_err(failed)? => {
+                if request.size_mib.is_some() {
+                    return Err(failed(ImportError::SizeOfExt4));
+                }
+                let unpacked = self.unpack_bundle(&opened.path, reporter).await;
+                let finished = unpacked.map_err(|error| self.got(&request.name, error))?;
+                self.publish(&request.name, with_kernel(finished, request), None).await
+            }
             ImageFormat::Tar(compression) => {
                 let tarball = Tarball { path: opened.path.clone(), compression };
                 let finished = self.convert(&request.name, tarball, request.size_mib, reporter).await?;

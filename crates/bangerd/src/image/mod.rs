@@ -3,6 +3,7 @@
 //! Whatever one is made from, it goes the same way: a file in a staging directory, then its own directory, then a row with its
 //! name ([`publish`]).
 
+mod bundle;
 mod error;
 mod import;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::publish::Finished;
 use super::rootfs::{build_dir, make, remove_build_dir, sha256_of};
 use super::{ImageError, ImageService, name};
 use crate::artifact::{ArtifactError, fetch_tar, in_staging};
-use crate::catalog::{DebianSource, Entry, Kind, Source};
+use crate::catalog::{BundleSource, DebianSource, Entry, Kind, Source};
 use crate::operation::Reporter;
 use crate::spelling::nearest;
 use crate::store::{ImageDetails, ImageRow};
@@ -39,6 +39,7 @@ impl PullRequest {
 #[derive(Clone, Debug)]
 enum Origin {
     Debian(Entry, DebianSource),
+    Bundle(Entry, BundleSource),
     /// By this reference, under this name.
     Registry(Reference, String),
 }
@@ -47,7 +48,7 @@ impl Origin {
     /// What it is called here, unless somebody says otherwise.
     fn name(&self) -> &str {
         match self {
-            Self::Debian(entry, _) => &entry.name,
+            Self::Debian(entry, _) | Self::Bundle(entry, _) => &entry.name,
             Self::Registry(_, name) => name,
         }
     }
@@ -55,7 +56,7 @@ impl Origin {
     /// Was this image got from here?
     fn is_of(&self, row: &ImageRow) -> bool {
         match self {
-            Self::Debian(entry, _) => row.source == entry.source.to_string(),
+            Self::Debian(entry, _) | Self::Bundle(entry, _) => row.source == entry.source.to_string(),
             Self::Registry(reference, _) => row.details.reference.as_ref() == Some(&reference.to_string()),
         }
     }
@@ -191,6 +192,7 @@ impl ImageService {
         };
         Ok(match entry.source.clone() {
             Source::Debian(source) => Origin::Debian(entry, source),
+            Source::Bundle(source) => Origin::Bundle(entry, source),
             Source::Oci(source) => Origin::Registry(parse(&source.reference)?, entry.name),
         })
     }
@@ -217,6 +219,12 @@ impl ImageService {
     ) -> Result<Option<Finished>, ArtifactError> {
         let finished = match origin {
             Origin::Debian(entry, source) => Some(self.build_debian(entry, source, request, reporter).await?),
+            Origin::Bundle(entry, source) => {
+                if request.size_mib.is_some() {
+                    reporter.notice("the filesystem of a bundle has a size already: it keeps that");
+                }
+                Some(self.get_bundle(entry, source, reporter).await?)
+            }
             Origin::Registry(reference, _) => {
                 let security = if request.insecure { Security::Insecure } else { Security::Verified };
                 let size = self.size_of(request.size_mib);

@@ -7,6 +7,7 @@ use banger_host::ext4::ImageSize;
 use super::ImageError;
 use super::import::is_as_imported;
 use super::pull::familiar;
+use crate::artifact::bundle::Fetcher;
 use crate::artifact::{Archive, DebianArchive, Flights, Shelf};
 use crate::catalog::{Catalog, Entry, Kind};
 use crate::download::Downloads;
@@ -29,6 +30,7 @@ pub struct ImageService {
     pub(super) catalog: Catalog,
     pub(super) archive: Arc<dyn Archive>,
     pub(super) downloads: Downloads,
+    pub(super) fetcher: Fetcher,
     /// Of new root filesystems.
     pub(super) size: ImageSize,
 }
@@ -43,7 +45,8 @@ impl ImageService {
         let shelf = Shelf::new(paths.images());
         let size = ImageSize::Headroom { min_bytes: ROOT_MIN_BYTES };
         let (flights, downloads) = (Flights::default(), Downloads::new(&paths.cache));
-        Self { store, shelf, flights, catalog, archive, downloads, size }
+        let fetcher = Fetcher::new(paths.downloads(), Arc::new(downloads.clone()));
+        Self { store, shelf, flights, catalog, archive, downloads, fetcher, size }
     }
 
     /// Removes what a former daemon left half-made, and answers what that was. Call it before anything else.

@@ -16,6 +16,14 @@ pub enum KernelError {
     InUse { name: String, users: Vec<String> },
     #[error("kernel {name} is damaged: {} is gone", path.display())]
     Lost { name: String, path: PathBuf, users: Vec<String> },
+    #[error("a kernel cannot be called {name:?}")]
+    Name { name: String },
+    #[error("there is a kernel {name} already")]
+    NameTaken { name: String },
+    #[error("could not make a kernel of {}", from.display())]
+    Import { from: PathBuf, source: ArtifactError },
+    #[error("could not make a bundle of kernel {name}")]
+    Bundle { name: String, source: ArtifactError },
     #[error("could not get kernel {name}")]
     Get { name: String, source: ArtifactError },
     #[error("could not make the initramfs of kernel {name}")]
@@ -45,8 +53,12 @@ impl KernelError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Unknown { .. } => ErrorCode::NotFound,
-            Self::InUse { .. } | Self::Lost { .. } => ErrorCode::Refused,
-            Self::Get { source, .. } | Self::Recover(source) => source.code(),
+            Self::Name { .. } => ErrorCode::Usage,
+            Self::InUse { .. } | Self::Lost { .. } | Self::NameTaken { .. } => ErrorCode::Refused,
+            Self::Get { source, .. }
+            | Self::Import { source, .. }
+            | Self::Bundle { source, .. }
+            | Self::Recover(source) => source.code(),
             Self::Initramfs { source: InitramfsFileError::Agent(_), .. } => ErrorCode::HostNotReady,
             Self::Initramfs { .. } | Self::Store(_) => ErrorCode::Failed,
         }
@@ -57,12 +69,24 @@ impl KernelError {
         match self {
             Self::Unknown { hint, .. } => Some(hint.clone()),
             Self::InUse { users, .. } => Some(format!("banger vm delete {}", users.join(" "))),
-            Self::Lost { name, users, .. } if users.is_empty() => Some(format!("banger kernel pull {name}")),
+            Self::Lost { name, users, .. } if users.is_empty() => Some(format!(
+                "`banger kernel pull {name}` gets one of the catalog anew; delete any other, and import it again"
+            )),
             Self::Lost { users, .. } => Some(format!(
                 "put the file back, or delete the VMs that cannot start without it: banger vm delete {}",
                 users.join(" ")
             )),
-            Self::Get { source, .. } | Self::Recover(source) => source.hint(),
+            Self::Name { .. } => Some(
+                "a name is 1 to 64 letters, digits and any of . _ -, and begins with a letter or digit"
+                    .into(),
+            ),
+            Self::NameTaken { name } => {
+                Some(format!("choose another name, or `banger kernel delete {name}` first"))
+            }
+            Self::Get { source, .. }
+            | Self::Import { source, .. }
+            | Self::Bundle { source, .. }
+            | Self::Recover(source) => source.hint(),
             Self::Initramfs { source: InitramfsFileError::Agent(agent), .. } => agent.hint(),
             Self::Initramfs { .. } | Self::Store(_) => None,
         }

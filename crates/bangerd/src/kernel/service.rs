@@ -6,8 +6,10 @@ use banger_api::kernel::Kernel;
 use super::KernelError;
 use super::agent::Agent;
 use super::initramfs::InitramfsCache;
+use crate::artifact::bundle::Fetcher;
 use crate::artifact::{Archive, DebianArchive, Flights, Shelf};
 use crate::catalog::{Catalog, Entry, Kind};
+use crate::download::{Downloads, Web};
 use crate::operation::Reporter;
 use crate::paths::Paths;
 use crate::store::{KernelRow, Store};
@@ -29,6 +31,7 @@ pub struct KernelService {
     pub(super) flights: Flights,
     pub(super) catalog: Catalog,
     pub(super) archive: Arc<dyn Archive>,
+    pub(super) fetcher: Fetcher,
     initramfs: InitramfsCache,
     agent: Agent,
 }
@@ -36,14 +39,16 @@ pub struct KernelService {
 impl KernelService {
     /// `agent` is the guest agent's program, for the initramfs; see [`super::agent_path`].
     pub fn new(store: Store, paths: &Paths, catalog: Catalog, agent: PathBuf) -> Self {
-        Self::with_archive(store, paths, catalog, agent, Arc::new(DebianArchive))
+        let web = Arc::new(Downloads::new(&paths.cache));
+        Self::with_archive(store, paths, catalog, web, agent, Arc::new(DebianArchive))
     }
 
-    /// With another place to get kernels from.
+    /// With other places to get kernels from.
     pub fn with_archive(
         store: Store,
         paths: &Paths,
         catalog: Catalog,
+        web: Arc<dyn Web>,
         agent: PathBuf,
         archive: Arc<dyn Archive>,
     ) -> Self {
@@ -53,6 +58,7 @@ impl KernelService {
             flights: Flights::default(),
             catalog,
             archive,
+            fetcher: Fetcher::new(paths.downloads(), web),
             initramfs: InitramfsCache::new(paths.initramfs()),
             agent: Agent::new(agent),
         }
@@ -66,6 +72,7 @@ impl KernelService {
     pub async fn recover(&self) -> Result<Vec<PathBuf>, KernelError> {
         let known = self.store.kernels()?.into_iter().map(|row| row.id).collect();
         self.initramfs.recover(&known).await.map_err(KernelError::Recover)?;
+        self.fetcher.recover();
         self.shelf.recover(&known).await.map_err(KernelError::Recover)
     }
 
@@ -186,11 +193,13 @@ impl KernelService {
     }
 
     pub(super) fn missing_file(&self, row: &KernelRow) -> Option<PathBuf> {
+        self.files(row).into_iter().find(|path| !path.is_file())
+    }
+
+    /// All its files, in the order in which a bundle has them.
+    pub(super) fn files(&self, row: &KernelRow) -> Vec<PathBuf> {
         let dir = self.shelf.dir(&row.id);
-        [VMLINUX, MODULES_ARCHIVE, MODULES_DISK]
-            .map(|file| dir.join(file))
-            .into_iter()
-            .find(|path| !path.is_file())
+        [VMLINUX, MODULES_ARCHIVE, MODULES_DISK].map(|file| dir.join(file)).into()
     }
 
     pub(super) fn lost(&self, row: &KernelRow, path: PathBuf) -> Result<KernelError, KernelError> {
@@ -220,7 +229,7 @@ impl KernelService {
         KernelError::Unknown { name: name.into(), hint: self.catalog.hint(Kind::Kernel, name).await }
     }
 
-    async fn not_here(&self, name: &str) -> KernelError {
+    pub(super) async fn not_here(&self, name: &str) -> KernelError {
         match self.catalog.find(Kind::Kernel, name, &Reporter::unwatched()).await {
             Some(_) => KernelError::Unknown {
                 name: name.into(),

@@ -8,6 +8,7 @@ use banger_api::ErrorCode;
 use super::*;
 use crate::artifact::fake::{FakeArchive, Tar, cancelled, vm};
 use crate::catalog::Catalog;
+use crate::download::fake::FakeWeb;
 use crate::paths::Paths;
 use crate::store::{KernelRow, Store};
 
@@ -53,8 +54,14 @@ fn home() -> Home {
     let agent = dir.path().join("banger-agent");
     fs::write(&agent, "first agent").unwrap();
     let archive = Arc::new(FakeArchive::new(Tar::Whole));
-    let kernels =
-        KernelService::with_archive(store.clone(), &paths, Catalog::builtin(), agent, archive.clone());
+    let kernels = KernelService::with_archive(
+        store.clone(),
+        &paths,
+        Catalog::builtin(),
+        Arc::new(FakeWeb::default()),
+        agent,
+        archive.clone(),
+    );
     Home { dir, store, archive, kernels }
 }
 

@@ -1,5 +1,7 @@
 //! Who may talk to the daemon, and in which words.
 
+use std::path::PathBuf;
+
 use axum::Json;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
@@ -105,5 +107,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
             let refusal = ApiError::new(ErrorCode::Usage, "the request's query is not as it must be");
             Failure(refusal.because(error.body_text()))
         })
+    }
+}
+
+/// A path of the client's. The daemon has a working directory of its own.
+pub(super) fn absolute(path: String) -> Result<PathBuf, Failure> {
+    match path.starts_with('/') {
+        true => Ok(path.into()),
+        false => Err(ApiError::new(ErrorCode::Usage, format!("the path {path} is not absolute")).into()),
     }
 }

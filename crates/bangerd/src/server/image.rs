@@ -1,10 +1,11 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use banger_api::bundle::MakeBundle;
 use banger_api::image::{Image, ImportImage, ListImages, PruneImages, PrunedImages, PullImage};
 use banger_api::{ApiError, ErrorCode, Event};
 
-use super::access::{Body, Params};
+use super::access::{Body, Params, absolute};
 use super::error::{Answer, Failure, image_error};
 use super::operation::event_stream;
 use super::state::AppState;
@@ -52,11 +53,9 @@ pub(super) async fn import(
     body: Body<ImportImage>,
 ) -> Result<Response, Failure> {
     let ImportImage { name, path, in_place, size_mib, kernel } = body.0;
-    if !path.starts_with('/') {
-        return Err(ApiError::new(ErrorCode::Usage, format!("the path {path} is not absolute")).into());
-    }
+    let path = absolute(path)?;
     let what = format!("import image {name}");
-    let request = ImportRequest { name, path: path.into(), in_place, size_mib, kernel };
+    let request = ImportRequest { name, path, in_place, size_mib, kernel };
     Ok(image_operation(
         &app,
         what,
@@ -75,6 +74,27 @@ pub(super) async fn promote(
 ) -> Result<Response, Failure> {
     let what = format!("promote image {name}");
     Ok(image_operation(&app, what, |images, reporter| async move { images.promote(&name, &reporter).await }))
+}
+
+/// Writes an image into a bundle: one file, for other hosts. Answers with events; the result is the bundle.
+#[utoipa::path(
+    post, path = "/v1/images/{name}/bundle", request_body = MakeBundle,
+    responses((status = 200, body = Event, content_type = "application/x-ndjson"))
+)]
+pub(super) async fn bundle(
+    State(app): State<AppState>,
+    Path(name): Path<String>,
+    body: Body<MakeBundle>,
+) -> Result<Response, Failure> {
+    let MakeBundle { output, replace } = body.0;
+    let output = absolute(output)?;
+    let images = app.services.images.clone();
+    let operation = app.operations().spawn(format!("bundle image {name}"), |reporter| async move {
+        let written = images.bundle(&name, &output, replace, &reporter).await;
+        let bundle = written.map_err(|error| image_error(&error))?;
+        serde_json::to_value(bundle).map_err(|error| ApiError::from_error(ErrorCode::Failed, &error))
+    });
+    Ok(event_stream(operation, None))
 }
 
 /// Runs work that ends with an image, and shows that.

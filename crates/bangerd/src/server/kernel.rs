@@ -1,10 +1,11 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use banger_api::kernel::{Kernel, ListKernels, PullKernel};
+use banger_api::bundle::MakeBundle;
+use banger_api::kernel::{ImportKernel, Kernel, ListKernels, PullKernel};
 use banger_api::{ApiError, ErrorCode, Event};
 
-use super::access::{Body, Params};
+use super::access::{Body, Params, absolute};
 use super::error::{Answer, Failure, kernel_error};
 use super::operation::event_stream;
 use super::state::AppState;
@@ -41,6 +42,50 @@ pub(super) async fn pull(State(app): State<AppState>, body: Body<PullKernel>) ->
         };
         let kernel = shown.await.map_err(|error| kernel_error(&error))?;
         serde_json::to_value(kernel).map_err(|error| ApiError::from_error(ErrorCode::Failed, &error))
+    });
+    Ok(event_stream(operation, None))
+}
+
+/// Makes a kernel of a directory or a bundle of this host's. Answers with events; the result is the kernel.
+#[utoipa::path(
+    post, path = "/v1/kernels/import", request_body = ImportKernel,
+    responses((status = 200, body = Event, content_type = "application/x-ndjson"))
+)]
+pub(super) async fn import(
+    State(app): State<AppState>,
+    body: Body<ImportKernel>,
+) -> Result<Response, Failure> {
+    let ImportKernel { name, from } = body.0;
+    let from = absolute(from)?;
+    let services = app.services.clone();
+    let operation = app.operations().spawn(format!("import kernel {name}"), |reporter| async move {
+        let shown = async {
+            let row = services.kernels.import(&name, &from, &reporter).await?;
+            services.kernels.show(&row.name).await
+        };
+        let kernel = shown.await.map_err(|error| kernel_error(&error))?;
+        serde_json::to_value(kernel).map_err(|error| ApiError::from_error(ErrorCode::Failed, &error))
+    });
+    Ok(event_stream(operation, None))
+}
+
+/// Writes a kernel into a bundle: one file, for other hosts. Answers with events; the result is the bundle.
+#[utoipa::path(
+    post, path = "/v1/kernels/{name}/bundle", request_body = MakeBundle,
+    responses((status = 200, body = Event, content_type = "application/x-ndjson"))
+)]
+pub(super) async fn bundle(
+    State(app): State<AppState>,
+    Path(name): Path<String>,
+    body: Body<MakeBundle>,
+) -> Result<Response, Failure> {
+    let MakeBundle { output, replace } = body.0;
+    let output = absolute(output)?;
+    let services = app.services.clone();
+    let operation = app.operations().spawn(format!("bundle kernel {name}"), |reporter| async move {
+        let written = services.kernels.bundle(&name, &output, replace, &reporter).await;
+        let bundle = written.map_err(|error| kernel_error(&error))?;
+        serde_json::to_value(bundle).map_err(|error| ApiError::from_error(ErrorCode::Failed, &error))
     });
     Ok(event_stream(operation, None))
 }

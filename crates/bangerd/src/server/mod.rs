@@ -1,6 +1,7 @@
 //! HTTP over the Unix socket. Converts requests and answers and maps errors; decides nothing.
 
 mod access;
+mod catalog;
 mod daemon;
 mod error;
 mod exec;
@@ -56,7 +57,11 @@ fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(image::show, image::delete))
         .routes(routes!(kernel::list))
         .routes(routes!(kernel::pull))
+        .routes(routes!(image::bundle))
+        .routes(routes!(kernel::import))
+        .routes(routes!(kernel::bundle))
         .routes(routes!(kernel::show, kernel::delete))
+        .routes(routes!(catalog::list))
         .routes(routes!(operation::list))
         .routes(routes!(operation::cancel))
         .routes(routes!(operation::events))

@@ -14,6 +14,7 @@ use super::state::{AppState, Sessions};
 use super::workspace::Patches;
 use crate::catalog::Catalog;
 use crate::config::{Config, HostSize};
+use crate::download::{Downloads, Web};
 use crate::image::{ImageError, ImageService};
 use crate::kernel::{AgentError, KernelError, KernelService, agent_path};
 use crate::operation::{Operations, Reporter};
@@ -89,9 +90,10 @@ pub async fn run(paths: Paths, config: Config) -> Result<(), ServeError> {
 
 async fn assemble(paths: Paths, config: Config) -> Result<AppState, ServeError> {
     let store = Store::open(&paths.database())?;
-    let catalog = Catalog::builtin();
+    let web: Arc<dyn Web> = Arc::new(Downloads::new(&paths.cache));
+    let catalog = Catalog::with(&config.catalogs.value, &paths.catalogs(), &web);
     let images = ImageService::new(store.clone(), &paths, catalog.clone());
-    let kernels = KernelService::new(store.clone(), &paths, catalog, agent_path()?);
+    let kernels = KernelService::new(store.clone(), &paths, catalog.clone(), agent_path()?);
     images.recover().await?;
     kernels.recover().await?;
     let dir = paths.patches();
@@ -116,6 +118,7 @@ async fn assemble(paths: Paths, config: Config) -> Result<AppState, ServeError> 
     vms.recover().await?;
     Ok(AppState {
         services,
+        catalog,
         vms,
         sessions: Sessions::default(),
         patches,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::workspace::Patches;
+use crate::catalog::Catalog;
 use crate::operation::Operations;
 use crate::vm::{Services, Vms};
 
@@ -15,6 +16,7 @@ const SETTLE_LIMIT: Duration = Duration::from_millis(500);
 #[derive(Clone)]
 pub(super) struct AppState {
     pub(super) services: Arc<Services>,
+    pub(super) catalog: Catalog,
     pub(super) vms: Vms,
     pub(super) sessions: Sessions,
     pub(super) patches: Patches,

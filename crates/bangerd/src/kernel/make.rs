@@ -1,0 +1,140 @@
+//! The files of a kernel, on their way from what it was got as to its own directory.
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use banger_host::ext4::modules_to_ext4;
+use banger_host::initramfs::{Signatures, modules_archive};
+use banger_host::kernel_image::{check_elf, extract_vmlinux};
+use banger_host::modules::KernelTree;
+use banger_host::staging::{StagingDir, remove_tree};
+
+use super::service::{MODULES_ARCHIVE, MODULES_DISK, VMLINUX};
+use super::{KernelError, KernelService};
+use crate::artifact::bundle::{Details, Got};
+use crate::artifact::{ArtifactError, Shelf, Work, in_staging, sha256};
+use crate::clock::unix_ms;
+use crate::operation::Reporter;
+use crate::store::KernelRow;
+
+/// The part of the staging directory that is not published.
+const BUILD_DIR: &str = "build";
+
+/// Makes the directory for what is needed on the way only.
+pub(super) fn build_dir(staging: &Path) -> Result<PathBuf, ArtifactError> {
+    let dir = staging.join(BUILD_DIR);
+    std::fs::create_dir(&dir).map_err(ArtifactError::io("create", &dir))?;
+    Ok(dir)
+}
+
+/// What is known of the finished files.
+pub(super) struct Made {
+    pub(super) release: String,
+    /// Of the vmlinux, in hex.
+    pub(super) sha256: String,
+}
+
+/// The finished files of a kernel, and nothing else, in a staging directory.
+pub(super) struct Finished {
+    staging: StagingDir,
+    made: Made,
+    /// For people.
+    source: String,
+}
+
+impl Finished {
+    /// Tidies up the staging directory.
+    pub(super) async fn new(staging: StagingDir, made: Made, source: String) -> Result<Self, ArtifactError> {
+        remove_tree(&staging.path().join(BUILD_DIR)).await?;
+        Ok(Self { staging, made, source })
+    }
+}
+
+/// Takes what a VM needs out of a kernel's tar.
+pub(super) fn make(tar: &Path, signatures: Signatures, work: &Work<'_>) -> Result<Made, ArtifactError> {
+    let tree = KernelTree::from_tar(tar).map_err(ArtifactError::make("the list of its modules"))?;
+    let vmlinux =
+        extract_vmlinux(tree.vmlinuz()).map_err(ArtifactError::make("vmlinux of its boot image"))?;
+    write(&work.dir.join(VMLINUX), &vmlinux)?;
+    let sha256 = sha256(&vmlinux);
+    drop(vmlinux);
+
+    let modules =
+        modules_archive(&tree, signatures).map_err(ArtifactError::make("the modules of its initramfs"))?;
+    write(&work.dir.join(MODULES_ARCHIVE), &modules.bytes)?;
+    if !modules.missing.is_empty() {
+        tracing::info!(release = tree.release(), modules = ?modules.missing, "this kernel has no such modules");
+    }
+
+    let disk = work.dir.join(MODULES_DISK);
+    modules_to_ext4(tar, &disk, tree.release(), &mut |done, total| work.progress(done, total))
+        .map_err(ArtifactError::make("the filesystem of its modules"))?;
+    read_only(&disk)?;
+    Ok(Made { release: tree.release().to_owned(), sha256 })
+}
+
+/// Looks at what a bundle held.
+pub(super) async fn finish_bundle(
+    got: Got,
+    source: String,
+    reporter: &Reporter,
+) -> Result<Finished, ArtifactError> {
+    let details = got.unpacked.manifest.details();
+    let work = in_staging(got.staging, reporter, move |work| {
+        let path = work.dir.join(VMLINUX);
+        let vmlinux = std::fs::read(&path).map_err(ArtifactError::io("read", &path))?;
+        check_elf(&vmlinux).map_err(ArtifactError::make("a kernel of the bundle's vmlinux"))?;
+        let Details::Kernel { release } = details else {
+            return Err(ArtifactError::Unsuitable {
+                what: "a kernel",
+                source_text: "an image's bundle".into(),
+            });
+        };
+        Ok(Made { release, sha256: sha256(&vmlinux) })
+    });
+    let (staging, made) = work.await?;
+    Finished::new(staging, made, source).await
+}
+
+impl KernelService {
+    /// Gives the finished files their place, and then the kernel its name.
+    pub(super) async fn publish(&self, name: &str, finished: Finished) -> Result<KernelRow, KernelError> {
+        let id = Shelf::new_id();
+        let Finished { staging, made, source } = finished;
+        let dest = self.shelf.dir(&id);
+        let moved = tokio::task::spawn_blocking(move || staging.publish(&dest)).await;
+        moved
+            .map_err(ArtifactError::from)
+            .and_then(|moved| Ok(moved?))
+            .map_err(|source| KernelError::Get { name: name.into(), source })?;
+        let row = KernelRow {
+            id,
+            name: name.into(),
+            source,
+            release: made.release,
+            sha256: made.sha256,
+            created_at_unix_ms: unix_ms(),
+        };
+        match self.store.insert_kernel(&row) {
+            Ok(()) => Ok(row),
+            Err(error) => {
+                self.shelf.remove(&row.id).await;
+                Err(match error.is_taken() {
+                    true => KernelError::NameTaken { name: row.name },
+                    false => error.into(),
+                })
+            }
+        }
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), ArtifactError> {
+    std::fs::write(path, bytes).map_err(ArtifactError::io("write", path))?;
+    read_only(path)
+}
+
+fn read_only(path: &Path) -> Result<(), ArtifactError> {
+    std::fs::set_permissions(path, Permissions::from_mode(0o444))
+        .map_err(ArtifactError::io("set the mode of", path))
+}
