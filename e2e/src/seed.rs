@@ -28,11 +28,12 @@ const RECIPES: &[&str] = &[
     "crates/banger-host/src/debian",
     "crates/banger-host/src/ext4.rs",
     "crates/banger-host/src/kernel_image.rs",
+    "crates/banger-host/src/initramfs.rs",
     "crates/banger-host/src/modules.rs",
     "crates/banger-host/src/tar_source.rs",
-    "crates/bangerd/src/catalog",
+    "crates/bangerd/src/catalog/catalog.json",
     "crates/bangerd/src/image/pull.rs",
-    "crates/bangerd/src/kernel/pull.rs",
+    "crates/bangerd/src/kernel/make.rs",
     "crates/bangerd/src/store/mod.rs",
 ];
 

@@ -12,6 +12,7 @@ mod file_sync;
 mod foreign_images;
 mod image_config;
 mod images;
+mod kernels;
 mod leases;
 mod lifecycle;
 mod listing;
