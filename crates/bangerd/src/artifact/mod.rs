@@ -24,7 +24,7 @@ pub use error::ArtifactError;
 pub(crate) use checksum::{is_sha256, sha256, sha256_file};
 pub(crate) use flights::Flights;
 pub(crate) use shelf::Shelf;
-pub(crate) use staged::{Work, fetch_tar, in_staging};
+pub(crate) use staged::{Work, build_dir, fetch_tar, in_staging, remove_build_dir};
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

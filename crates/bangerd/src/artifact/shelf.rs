@@ -33,6 +33,14 @@ impl Shelf {
         Ok(StagingDir::new(&self.0)?)
     }
 
+    /// Gives finished files a directory of their own; answers its id.
+    pub(crate) async fn publish(&self, staging: StagingDir) -> Result<String, ArtifactError> {
+        let id = Self::new_id();
+        let dest = self.dir(&id);
+        tokio::task::spawn_blocking(move || staging.publish(&dest)).await??;
+        Ok(id)
+    }
+
     /// # Errors
     ///
     /// When less than `needed_mib` are free.

@@ -2,7 +2,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use banger_api::operation::{ProgressUnit, Stage};
-use banger_host::staging::StagingDir;
+use banger_host::staging::{StagingDir, remove_tree};
 use tokio_util::sync::CancellationToken;
 
 use super::{Archive, ArtifactError};
@@ -65,4 +65,18 @@ pub(crate) async fn in_staging<T: Send + 'static>(
         Ok((staging, made))
     };
     tokio::task::spawn_blocking(run).await?
+}
+
+/// The part of a staging directory that is not published.
+const BUILD_DIR: &str = "build";
+
+/// Makes a directory in `staging` for what is needed on the way only.
+pub(crate) fn build_dir(staging: &Path) -> Result<PathBuf, ArtifactError> {
+    let dir = staging.join(BUILD_DIR);
+    std::fs::create_dir(&dir).map_err(ArtifactError::io("create", &dir))?;
+    Ok(dir)
+}
+
+pub(crate) async fn remove_build_dir(staging: &Path) -> Result<(), ArtifactError> {
+    Ok(remove_tree(&staging.join(BUILD_DIR)).await?)
 }

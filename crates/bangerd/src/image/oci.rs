@@ -19,8 +19,8 @@ use banger_registry::{
 
 use super::ImageService;
 use super::publish::Finished;
-use super::rootfs::{build_dir, make_of_layers, remove_build_dir};
-use crate::artifact::{ArtifactError, Work, in_staging};
+use super::rootfs::make_of_layers;
+use crate::artifact::{ArtifactError, Work, build_dir, in_staging, remove_build_dir};
 use crate::operation::Reporter;
 use crate::store::{ImageDetails, ImageRow};
 

@@ -8,7 +8,7 @@ use banger_host::staging::StagingDir;
 
 use super::service::FILE;
 use super::{ImageError, ImageService};
-use crate::artifact::{ArtifactError, Shelf};
+use crate::artifact::ArtifactError;
 use crate::clock::unix_ms;
 use crate::store::{ImageDetails, ImageRow};
 
@@ -37,13 +37,7 @@ impl ImageService {
         old: Option<&ImageRow>,
     ) -> Result<ImageRow, ImageError> {
         let Finished { staging, source, size_bytes, sha256, details } = finished;
-        let id = Shelf::new_id();
-        let dest = self.shelf.dir(&id);
-        let moved = tokio::task::spawn_blocking(move || staging.publish(&dest)).await;
-        moved
-            .map_err(ArtifactError::from)
-            .and_then(|moved| Ok(moved?))
-            .map_err(|source| ImageError::Get { name: name.into(), source })?;
+        let id = self.shelf.publish(staging).await.map_err(|source| self.got(name, source))?;
         let created_at_unix_ms = unix_ms();
         let row = ImageRow { id, name: name.into(), source, size_bytes, sha256, created_at_unix_ms, details };
         match self.record(&row, old) {

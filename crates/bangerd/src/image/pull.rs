@@ -5,9 +5,9 @@ use banger_registry::{Reference, Security};
 
 use super::oci::OciPull;
 use super::publish::Finished;
-use super::rootfs::{build_dir, make, remove_build_dir, sha256_of};
+use super::rootfs::{make, sha256_of};
 use super::{ImageError, ImageService, name};
-use crate::artifact::{ArtifactError, fetch_tar, in_staging};
+use crate::artifact::{ArtifactError, build_dir, fetch_tar, in_staging, remove_build_dir};
 use crate::catalog::{BundleSource, DebianSource, Entry, Kind, Source};
 use crate::operation::Reporter;
 use crate::spelling::nearest;

@@ -8,28 +8,13 @@ use banger_host::ext4::{
     Ext4Error, Ext4Options, Ext4Summary, ImageSize, Progress, layers_to_ext4, tar_to_ext4,
 };
 use banger_host::layer::{Compression, LayerBlob, unpack_layer};
-use banger_host::staging::remove_tree;
 
 use super::publish::{Finished, protect, staged_file};
 use super::{ImageError, ImageService};
-use crate::artifact::{ArtifactError, Work, in_staging, sha256_file};
+use crate::artifact::{ArtifactError, Work, build_dir, in_staging, remove_build_dir, sha256_file};
 use crate::identity::fill_random;
 use crate::operation::Reporter;
 use crate::store::ImageDetails;
-
-/// The part of the staging directory that is not published.
-const BUILD_DIR: &str = "build";
-
-/// Makes the directory for what is needed on the way only.
-pub(super) fn build_dir(staging: &Path) -> Result<PathBuf, ArtifactError> {
-    let dir = staging.join(BUILD_DIR);
-    std::fs::create_dir(&dir).map_err(ArtifactError::io("create", &dir))?;
-    Ok(dir)
-}
-
-pub(super) async fn remove_build_dir(staging: &Path) -> Result<(), ArtifactError> {
-    Ok(remove_tree(&staging.join(BUILD_DIR)).await?)
-}
 
 /// A tarball of the user's.
 #[derive(Clone, Debug)]

@@ -7,9 +7,9 @@ use banger_api::operation::Stage;
 use banger_host::initramfs::Signatures;
 use banger_host::kernel_directory::FoundKernel;
 
-use super::make::{Finished, build_dir, finish_bundle, make};
+use super::make::{Finished, finish_bundle, make};
 use super::{KernelError, KernelService};
-use crate::artifact::{ArtifactError, BundleError, bundle, in_staging};
+use crate::artifact::{ArtifactError, BundleError, build_dir, bundle, in_staging};
 use crate::catalog::{Catalog, Kind};
 use crate::operation::Reporter;
 use crate::store::KernelRow;

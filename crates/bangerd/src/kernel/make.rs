@@ -2,31 +2,21 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use banger_host::ext4::modules_to_ext4;
 use banger_host::initramfs::{Signatures, modules_archive};
 use banger_host::kernel_image::{check_elf, extract_vmlinux};
 use banger_host::modules::KernelTree;
-use banger_host::staging::{StagingDir, remove_tree};
+use banger_host::staging::StagingDir;
 
 use super::service::{MODULES_ARCHIVE, MODULES_DISK, VMLINUX};
 use super::{KernelError, KernelService};
 use crate::artifact::bundle::{Details, Got};
-use crate::artifact::{ArtifactError, Shelf, Work, in_staging, sha256};
+use crate::artifact::{ArtifactError, Work, in_staging, remove_build_dir, sha256};
 use crate::clock::unix_ms;
 use crate::operation::Reporter;
 use crate::store::KernelRow;
-
-/// The part of the staging directory that is not published.
-const BUILD_DIR: &str = "build";
-
-/// Makes the directory for what is needed on the way only.
-pub(super) fn build_dir(staging: &Path) -> Result<PathBuf, ArtifactError> {
-    let dir = staging.join(BUILD_DIR);
-    std::fs::create_dir(&dir).map_err(ArtifactError::io("create", &dir))?;
-    Ok(dir)
-}
 
 /// What is known of the finished files.
 pub(super) struct Made {
@@ -46,7 +36,7 @@ pub(super) struct Finished {
 impl Finished {
     /// Tidies up the staging directory.
     pub(super) async fn new(staging: StagingDir, made: Made, source: String) -> Result<Self, ArtifactError> {
-        remove_tree(&staging.path().join(BUILD_DIR)).await?;
+        remove_build_dir(staging.path()).await?;
         Ok(Self { staging, made, source })
     }
 }
@@ -100,14 +90,9 @@ pub(super) async fn finish_bundle(
 impl KernelService {
     /// Gives the finished files their place, and then the kernel its name.
     pub(super) async fn publish(&self, name: &str, finished: Finished) -> Result<KernelRow, KernelError> {
-        let id = Shelf::new_id();
         let Finished { staging, made, source } = finished;
-        let dest = self.shelf.dir(&id);
-        let moved = tokio::task::spawn_blocking(move || staging.publish(&dest)).await;
-        moved
-            .map_err(ArtifactError::from)
-            .and_then(|moved| Ok(moved?))
-            .map_err(|source| KernelError::Get { name: name.into(), source })?;
+        let id = self.shelf.publish(staging).await;
+        let id = id.map_err(|source| KernelError::Get { name: name.into(), source })?;
         let row = KernelRow {
             id,
             name: name.into(),

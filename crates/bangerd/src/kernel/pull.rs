@@ -5,7 +5,7 @@ use banger_host::initramfs::Signatures;
 
 use super::make::{Finished, finish_bundle, make};
 use super::{KernelError, KernelService};
-use crate::artifact::{ArtifactError, bundle, fetch_tar, in_staging};
+use crate::artifact::{ArtifactError, build_dir, bundle, fetch_tar, in_staging};
 use crate::catalog::{BundleSource, DebianSource, Entry, Kind, Source};
 use crate::operation::Reporter;
 use crate::store::KernelRow;
@@ -69,7 +69,7 @@ impl KernelService {
         self.archive.check(source)?;
         self.shelf.require_space(entry.build_space_mib)?;
         let staging = self.shelf.staging()?;
-        let build_dir = super::make::build_dir(staging.path())?;
+        let build_dir = build_dir(staging.path())?;
 
         reporter.stage(Stage::Kernel, format!("getting {} from Debian's archive", entry.name));
         let tar = fetch_tar(self.archive.as_ref(), source, &build_dir, reporter).await?;
