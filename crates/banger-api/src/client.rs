@@ -14,6 +14,7 @@ use tokio::net::UnixStream;
 
 use crate::bundle::MakeBundle;
 use crate::daemon::{DaemonStatus, StopDaemon};
+use crate::environment::{ENVIRONMENT_HEADER, to_header};
 use crate::files::{FileAt, FileStat, Unpack, Unpacked};
 use crate::image::{Image, ImportImage, ListImages, PruneImages, PrunedImages, PullImage};
 use crate::operation::Operation;
@@ -305,6 +306,8 @@ impl Client {
         let headers = message.headers_mut();
         headers.insert(header::HOST, http::HeaderValue::from_static("banger"));
         headers.insert(BUILD_HEADER, build.parse().map_err(ClientError::broken)?);
+        let environment = to_header(|name| std::env::var(name).ok());
+        headers.insert(ENVIRONMENT_HEADER, environment.parse().map_err(ClientError::broken)?);
         let response = sender.send_request(message).await.map_err(ClientError::broken)?;
         let status = response.status();
         if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS {

@@ -2,6 +2,7 @@
 //!
 //! HTTP/1.1 with JSON bodies over a Unix socket ([`socket_path`]). Every request carries the caller's [`Build`] in the header
 //! [`BUILD_HEADER`]; the daemon refuses another build's with [`ErrorCode::VersionMismatch`].
+//! With [`environment::ENVIRONMENT_HEADER`] it tells its proxies and the like.
 //!
 //! Anything that takes time answers with a stream of [`Event`]s, one JSON object a line (see [`operation`]). Commands in
 //! a VM run over an HTTP Upgrade that carries the frames of [`stream`].
@@ -13,6 +14,7 @@ mod client;
 pub mod config;
 pub mod daemon;
 pub mod doctor;
+pub mod environment;
 mod error;
 pub mod files;
 pub mod image;

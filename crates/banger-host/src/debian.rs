@@ -144,12 +144,19 @@ impl Recipe {
 pub struct DebianBuild {
     suite: String,
     recipe: Recipe,
+    environment: Vec<(&'static str, Option<String>)>,
 }
 
 impl DebianBuild {
     /// `suite` is a release's code name: `trixie`.
     pub fn new(suite: impl Into<String>, recipe: Recipe) -> Self {
-        Self { suite: suite.into(), recipe }
+        Self { suite: suite.into(), recipe, environment: Vec::new() }
+    }
+
+    /// Variables to set, or to unset: proxies, say.
+    #[must_use]
+    pub fn environment(self, environment: Vec<(&'static str, Option<String>)>) -> Self {
+        Self { environment, ..self }
     }
 
     /// Looks whether a build can work here, as far as one can tell without the network.
@@ -221,6 +228,12 @@ impl DebianBuild {
 
     fn command(&self, work: &Path, tar: &Path) -> Command {
         let mut command = Command::new("unshare");
+        for (name, value) in &self.environment {
+            command = match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
         if !is_root() {
             command = command.args(["--user", "--map-root-user", "--map-auto"]);
         }

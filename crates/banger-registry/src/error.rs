@@ -84,6 +84,11 @@ impl fmt::Display for Size {
     }
 }
 
+/// What was wrong with a connection, in the words of whoever found it: the system, the TLS library, or the HTTP library.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Cause(pub(crate) String);
+
 /// Why a pull or a download did not come to its end. The text never repeats its source.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -95,13 +100,13 @@ pub enum RegistryError {
     #[error("{host} offers plain http only, where everybody on the way can read and change what is sent")]
     PlainHttp { host: String },
     #[error("could not reach {asked}{}", via(.proxy))]
-    Unreachable { asked: Asked, proxy: Option<String>, source: reqwest::Error },
+    Unreachable { asked: Asked, proxy: Option<String>, source: Cause },
     #[error("could not prove that it is {} that answered: its TLS certificate is not valid here", .asked.host)]
-    Untrusted { asked: Asked, source: reqwest::Error },
+    Untrusted { asked: Asked, source: Cause },
     #[error("asked {asked}, and next to nothing came for {} s", .after.as_secs_f32())]
     Stalled { asked: Asked, after: Duration },
     #[error("asked {asked}, and the connection broke off")]
-    Interrupted { asked: Asked, source: reqwest::Error },
+    Interrupted { asked: Asked, source: Cause },
     #[error("asked {asked} and was sent on in a way that is not followed: {problem}")]
     Redirect { asked: Asked, problem: String },
     #[error("asked {asked}, and access was denied ({answer})")]
@@ -156,10 +161,9 @@ impl RegistryError {
             Self::PlainHttp { host } => {
                 format!("use https, or allow plain http for {host} with --insecure")
             }
-            Self::Unreachable { asked, proxy: None, .. } => format!(
-                "check the name {} and the network; behind a proxy, set HTTPS_PROXY in bangerd's environment",
-                asked.host
-            ),
+            Self::Unreachable { asked, proxy: None, .. } => {
+                format!("check the name {} and the network; behind a proxy, set HTTPS_PROXY", asked.host)
+            }
             Self::Unreachable { proxy: Some(_), .. } => {
                 "check the proxy, or name the host in NO_PROXY if it is to be reached directly".to_owned()
             }

@@ -27,7 +27,7 @@ mod transport;
 pub use auth::{CredentialHelper, HelperFuture, HelperOutput, Keychain, KeychainError};
 pub use client::{Client, FileRequest, Progress};
 pub use digest::{Digest, DigestError};
-pub use error::{RegistryError, Size};
+pub use error::{Cause, RegistryError, Size};
 pub use image::{Compression, ExposedPort, ImageConfig, ImageError, Layer, Protocol, Resolved};
 pub use reference::{Reference, ReferenceError};
 pub use settings::{Certificates, Lookup, Proxies, Retries, Roots, Security, Settings, Timeouts};

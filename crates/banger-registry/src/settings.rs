@@ -20,7 +20,9 @@ impl Settings {
     /// What a program started in this environment should use.
     #[must_use]
     pub fn from_environment(lookup: Lookup<'_>) -> Self {
-        Self { proxies: Proxies::from_environment(lookup), ..Self::default() }
+        let proxies = Proxies::from_environment(lookup);
+        let certificates = Certificates { roots: Roots::from_environment(lookup), ..Certificates::default() };
+        Self { proxies, certificates, ..Self::default() }
     }
 }
 
@@ -88,10 +90,21 @@ impl Default for Certificates {
 /// Where the certificate authorities for all hosts come from.
 #[derive(Clone, Debug)]
 pub enum Roots {
-    /// The system's, or what `SSL_CERT_FILE` and `SSL_CERT_DIR` name instead.
+    /// The system's.
     System,
-    /// Only those in these PEM files.
-    Files(Vec<PathBuf>),
+    /// Only those in this PEM file and those in the files of this directory.
+    Named { file: Option<PathBuf>, dir: Option<PathBuf> },
+}
+
+impl Roots {
+    /// What `SSL_CERT_FILE` and `SSL_CERT_DIR` name instead of the system's.
+    fn from_environment(lookup: Lookup<'_>) -> Self {
+        let path = |name| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        match (path("SSL_CERT_FILE"), path("SSL_CERT_DIR")) {
+            (None, None) => Self::System,
+            (file, dir) => Self::Named { file, dir },
+        }
+    }
 }
 
 /// How long to wait for what.

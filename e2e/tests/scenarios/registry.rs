@@ -133,9 +133,38 @@ fn a_certificate_must_be_vouched_for() {
 
     home.banger("image pull").args([reference.as_str()]).fails_with(1).says("certificate");
     home.banger("image pull --insecure --name insecure").args([reference.as_str()]).ok();
-    home.banger("daemon stop").ok();
     let pull = home.banger("image pull").args([reference.as_str()]);
     pull.env("SSL_CERT_FILE", registry.authority()).ok();
+}
+
+#[test]
+fn the_network_is_that_of_the_shell_and_not_of_the_daemons() {
+    let home = Home::new();
+    let layout = layout(&home);
+    let registry = Registry::start(home.root().join("registry"), Access::User);
+    layout.tag("x", &layout.image(&[busybox(&layout, Packing::Gzip)], json!({}), "amd64"));
+    registry.push(&layout, "x", "x:1");
+    home.banger("daemon start").ok();
+    let daemon = home.daemon().pid;
+
+    // Nobody listens there.
+    let pull = || home.banger("image pull registry.invalid/x");
+    pull().env("HTTPS_PROXY", "http://127.0.0.1:1").fails_with(1).says("through the proxy 127.0.0.1:1");
+    let direct = pull().fails_with(1);
+    assert!(!direct.to_string().contains("the proxy 127"), "{direct}");
+    pull().env("https_proxy", "ftp://x").fails_with(5).says("the proxy in `https_proxy` cannot be used");
+
+    let pull = || home.banger("image pull").args([registry.reference("x:1")]);
+    pull().fails_with(1).says("docker login");
+    let elsewhere = home.root().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::write(elsewhere.join("config.json"), registry.docker_config()).unwrap();
+    pull().env("DOCKER_CONFIG", &elsewhere).ok();
+    // A VM's image comes the same way.
+    home.banger("image delete").args([registry.reference("x:1")]).ok();
+    let run = home.banger("run --rm --image").args([registry.reference("x:1")]);
+    run.args(["--", "busybox", "true"]).env("DOCKER_CONFIG", &elsewhere).ok();
+    assert_eq!(home.daemon().pid, daemon);
 }
 
 #[test]

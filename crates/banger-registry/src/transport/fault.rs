@@ -4,20 +4,19 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use crate::error::{Asked, RegistryError};
+use crate::error::{Asked, Cause, RegistryError};
 
 /// What made a request fail before there was an answer.
-pub(super) fn of_request(asked: Asked, proxy: Option<String>, source: reqwest::Error) -> RegistryError {
-    // The address may hold a signature that is as good as a password.
-    let source = source.without_url();
-    match tls_error(&source) {
+pub(super) fn of_request(asked: Asked, proxy: Option<String>, error: reqwest::Error) -> RegistryError {
+    let (source, error) = (cause(&error), error);
+    match tls_error(&error) {
         Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
             return RegistryError::Untrusted { asked, source };
         }
         Some(rustls::Error::InvalidMessage(_)) => return RegistryError::PlainHttp { host: asked.host },
         _ => {}
     }
-    if source.is_connect() || source.is_timeout() {
+    if error.is_connect() || error.is_timeout() {
         RegistryError::Unreachable { asked, proxy, source }
     } else {
         RegistryError::Interrupted { asked, source }
@@ -25,12 +24,22 @@ pub(super) fn of_request(asked: Asked, proxy: Option<String>, source: reqwest::E
 }
 
 /// What made an answer end before its end.
-pub(super) fn of_body(asked: Asked, source: reqwest::Error) -> RegistryError {
-    RegistryError::Interrupted { asked, source: source.without_url() }
+pub(super) fn of_body(asked: Asked, error: reqwest::Error) -> RegistryError {
+    RegistryError::Interrupted { asked, source: cause(&error) }
 }
 
 pub(super) fn stalled(asked: Asked, after: Duration) -> RegistryError {
     RegistryError::Stalled { asked, after }
+}
+
+/// The innermost error: those around it say "error sending request" and the like. None of them has the address, which may hold a
+/// signature that is as good as a password.
+fn cause(error: &reqwest::Error) -> Cause {
+    let mut innermost: Option<&dyn Error> = error.source();
+    while let Some(next) = innermost.and_then(Error::source) {
+        innermost = Some(next);
+    }
+    Cause(innermost.map_or_else(|| "the connection failed".to_owned(), ToString::to_string))
 }
 
 /// The TLS library's own error: it travels inside an `io::Error`, whose `source` skips it.

@@ -22,7 +22,10 @@ pub(super) fn load(roots: &Roots) -> RootCertStore {
         Roots::System => {
             store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
-        Roots::Files(files) => add_files(&mut store, files.iter().map(PathBuf::as_path)),
+        Roots::Named { file, dir } => {
+            let loaded = rustls_native_certs::load_certs_from_paths(file.as_deref(), dir.as_deref());
+            store.add_parsable_certificates(loaded.certs);
+        }
     }
     store
 }

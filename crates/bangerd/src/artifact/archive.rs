@@ -6,6 +6,7 @@ use banger_host::debian::DebianError;
 use futures_util::future::BoxFuture;
 
 use crate::catalog::DebianSource;
+use crate::download::Environment;
 
 /// Why a tar could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -50,11 +51,13 @@ pub trait Archive: Send + Sync {
     /// Something to install or to permit.
     fn check(&self, source: &DebianSource) -> Result<(), ArchiveError>;
 
-    /// Makes a tar somewhere in the directory `into` and answers its path. Dropping the future calls it off.
+    /// Makes a tar somewhere in the directory `into` and answers its path; `environment` has the proxies. Dropping the future calls
+    /// it off.
     fn fetch<'a>(
         &'a self,
         source: &'a DebianSource,
         into: &'a Path,
+        environment: &'a Environment,
         on_line: &'a mut (dyn FnMut(&str) + Send),
     ) -> BoxFuture<'a, Result<PathBuf, ArchiveError>>;
 }
@@ -72,8 +75,11 @@ impl Archive for DebianArchive {
         &'a self,
         source: &'a DebianSource,
         into: &'a Path,
+        environment: &'a Environment,
         on_line: &'a mut (dyn FnMut(&str) + Send),
     ) -> BoxFuture<'a, Result<PathBuf, ArchiveError>> {
-        Box::pin(async move { Ok(source.build().run(into, on_line).await?) })
+        Box::pin(async move {
+            Ok(source.build().environment(environment.differences()).run(into, on_line).await?)
+        })
     }
 }

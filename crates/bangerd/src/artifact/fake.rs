@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::{Archive, ArchiveError, sha256};
 use crate::catalog::DebianSource;
+use crate::download::Environment;
 use crate::identity::{VmId, VmName};
 use crate::operation::{Operations, Reporter};
 use crate::store::{StoredSpec, VmPhase, VmRow};
@@ -71,6 +72,7 @@ impl Archive for FakeArchive {
         &'a self,
         _source: &'a DebianSource,
         into: &'a Path,
+        _environment: &'a Environment,
         on_line: &'a mut (dyn FnMut(&str) + Send),
     ) -> BoxFuture<'a, Result<PathBuf, ArchiveError>> {
         Box::pin(async move {

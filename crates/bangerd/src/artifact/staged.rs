@@ -20,7 +20,7 @@ pub(crate) async fn fetch_tar(
     let fetched = tokio::select! {
         biased;
         () = reporter.cancelled().cancelled() => return Err(ArtifactError::Cancelled),
-        fetched = archive.fetch(source, into, &mut on_line) => fetched,
+        fetched = archive.fetch(source, into, reporter.environment(), &mut on_line) => fetched,
     };
     fetched.map_err(|error| ArtifactError::from(error).or_disk_full(into))
 }

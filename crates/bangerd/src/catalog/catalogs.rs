@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::document::Document;
 use super::extra::{CatalogPlace, Extra};
 use super::{Entry, Kind};
-use crate::download::Web;
+use crate::download::{Environment, Web};
 use crate::operation::Reporter;
 use crate::spelling::nearest;
 
@@ -51,7 +51,7 @@ impl Catalog {
             if found.is_some() && !extra.is_file() {
                 break;
             }
-            let loaded = extra.load().await;
+            let loaded = extra.load(reporter.environment()).await;
             if let Some(problem) = loaded.problem {
                 reporter.notice(problem);
             }
@@ -72,7 +72,7 @@ impl Catalog {
     pub async fn entries(&self, kind: Kind, reporter: &Reporter) -> Vec<Entry> {
         let mut entries = self.builtin.entries(kind).to_vec();
         for extra in self.extras.iter() {
-            let loaded = extra.load().await;
+            let loaded = extra.load(reporter.environment()).await;
             if let Some(problem) = loaded.problem {
                 reporter.notice(problem);
             }
@@ -86,12 +86,12 @@ impl Catalog {
     }
 
     /// The user's catalogs, in the order in which they are asked.
-    pub async fn states(&self) -> Vec<CatalogState> {
+    pub async fn states(&self, environment: &Environment) -> Vec<CatalogState> {
         let kinds = [Kind::Image, Kind::Kernel];
         let mut states = Vec::new();
         let mut earlier = vec![self.builtin.clone()];
         for extra in self.extras.iter() {
-            let loaded = extra.load().await;
+            let loaded = extra.load(environment).await;
             let is_known =
                 |kind, name: &str| earlier.iter().any(|document| document.find(kind, name).is_some());
             let mut shadowed = Vec::new();
@@ -114,13 +114,15 @@ impl Catalog {
 
     /// What to say to somebody who asked for a `name` that is neither here nor in the catalog.
     pub async fn hint(&self, kind: Kind, name: &str) -> String {
-        let entries = self.entries(kind, &Reporter::unwatched()).await;
+        let reporter = Reporter::unwatched();
+        let entries = self.entries(kind, &reporter).await;
         let names = || entries.iter().map(|entry| entry.name.as_str());
         let mut hint = match nearest(name, names()) {
             Some(meant) => format!("did you mean {meant}?"),
             None => format!("these can be had: {}", names().collect::<Vec<_>>().join(", ")),
         };
-        for problem in self.states().await.into_iter().filter_map(|state| state.problem) {
+        for problem in self.states(reporter.environment()).await.into_iter().filter_map(|state| state.problem)
+        {
             hint.push_str(&format!(" ({problem})"));
         }
         hint

@@ -5,6 +5,7 @@ use banger_api::Event;
 
 use super::*;
 use crate::artifact::fake::reported;
+use crate::download::Environment;
 use crate::download::fake::FakeWeb;
 
 const URL: &str = "https://h.example/catalog.json?token=secret";
@@ -87,7 +88,8 @@ async fn the_first_one_that_has_a_name_wins_and_the_others_are_told() {
     let entries = catalog.entries(Kind::Kernel, &Reporter::unwatched()).await;
     let names: Vec<_> = entries.iter().map(|entry| entry.name.as_str()).collect();
     assert_eq!(names, ["debian-6.12", "debian-6.1", "mine"]);
-    let shadowed: Vec<_> = catalog.states().await.into_iter().flat_map(|state| state.shadowed).collect();
+    let shadowed: Vec<_> =
+        catalog.states(&Environment::default()).await.into_iter().flat_map(|state| state.shadowed).collect();
     assert_eq!(shadowed, ["kernel mine", "kernel debian-6.12", "kernel mine"]);
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use banger_api::{ApiError, ErrorCode};
 use banger_host::files::write_atomic;
 use banger_registry::RegistryError;
 use tokio::sync::Mutex;
@@ -13,7 +14,7 @@ use tokio::sync::Mutex;
 use super::document::{Document, Mistake};
 use super::{Entry, Source};
 use crate::artifact::sha256;
-use crate::download::Web;
+use crate::download::{Environment, Web};
 
 /// Longest catalog accepted, in bytes.
 const MAX_LEN: u64 = 4 << 20;
@@ -70,13 +71,20 @@ pub(super) struct Loaded {
     pub(super) problem: Option<String>,
 }
 
+/// What an address answered, to whom, and when.
+struct Answer {
+    asked: Instant,
+    environment: Environment,
+    loaded: Loaded,
+}
+
 /// A catalog of the user's.
 pub(super) struct Extra {
     pub(super) place: CatalogPlace,
     /// For the last good copy of what an address answered.
     cache: PathBuf,
     web: Arc<dyn Web>,
-    answer: Mutex<Option<(Instant, Loaded)>>,
+    answer: Mutex<Option<Answer>>,
 }
 
 impl Extra {
@@ -93,7 +101,7 @@ impl Extra {
     }
 
     /// What it has now; an address is asked once a minute at most.
-    pub(super) async fn load(&self) -> Loaded {
+    pub(super) async fn load(&self, environment: &Environment) -> Loaded {
         let loaded = match &self.place {
             CatalogPlace::File(path) => match read_file(path).and_then(|text| self.parse(&text)) {
                 Ok(document) => Loaded { document: Arc::new(document), problem: None },
@@ -101,12 +109,16 @@ impl Extra {
             },
             CatalogPlace::Url(url) => {
                 let mut answer = self.answer.lock().await;
-                match &*answer {
-                    Some((when, loaded)) if when.elapsed() < GOOD_FOR => return loaded.clone(),
-                    _ => {}
+                // Whoever has set another proxy since then wants to see what comes of it.
+                let good = |answer: &&Answer| {
+                    answer.asked.elapsed() < GOOD_FOR && answer.environment == *environment
+                };
+                if let Some(answer) = answer.as_ref().filter(good) {
+                    return answer.loaded.clone();
                 }
-                let loaded = self.ask(url).await;
-                *answer = Some((Instant::now(), loaded.clone()));
+                let loaded = self.ask(url, environment).await;
+                let environment = environment.clone();
+                *answer = Some(Answer { asked: Instant::now(), environment, loaded: loaded.clone() });
                 loaded
             }
         };
@@ -116,9 +128,10 @@ impl Extra {
         loaded
     }
 
-    async fn ask(&self, url: &str) -> Loaded {
+    async fn ask(&self, url: &str, environment: &Environment) -> Loaded {
         let place = || self.place.to_string();
-        let answered = match tokio::time::timeout(ANSWER_LIMIT, self.web.text(url, MAX_LEN)).await {
+        let text = self.web.text(url, MAX_LEN, environment);
+        let answered = match tokio::time::timeout(ANSWER_LIMIT, text).await {
             Ok(Ok(text)) => self.parse(&text).map(|document| (document, text)),
             Ok(Err(source)) => Err(CatalogError::Web { place: place(), source: source.into() }),
             Err(_) => Err(CatalogError::Slow { place: place() }),
@@ -185,14 +198,8 @@ fn read_file(path: &Path) -> Result<String, CatalogError> {
 
 /// An error and its causes on one line.
 fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
+    let ApiError { message, causes, .. } = ApiError::from_error(ErrorCode::Failed, error);
+    [vec![message], causes].concat().join(": ")
 }
 
 /// How old a file is, in words.

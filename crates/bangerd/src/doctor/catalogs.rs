@@ -2,12 +2,13 @@ use banger_api::doctor::Check;
 
 use super::{ok, warn};
 use crate::catalog::Catalog;
+use crate::download::Environment;
 
 const NAME: &str = "catalogs";
 
 /// Can the user's catalogs be read?
 pub(super) async fn check(catalog: &Catalog) -> Check {
-    let states = catalog.states().await;
+    let states = catalog.states(&Environment::default()).await;
     let problems: Vec<_> = states.iter().filter_map(|state| state.problem.as_deref()).collect();
     if !problems.is_empty() {
         let fix = "correct it, or take it out of [[catalog]] in the configuration file";

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use banger_registry::{FileRequest, Progress, RegistryError};
 use futures_util::future::BoxFuture;
 
-use super::{OnProgress, Web};
+use super::{Environment, OnProgress, Web};
 
 /// Has what was put there, and nothing else.
 #[derive(Default)]
@@ -36,7 +36,12 @@ impl FakeWeb {
 }
 
 impl Web for FakeWeb {
-    fn text<'a>(&'a self, url: &'a str, _limit_bytes: u64) -> BoxFuture<'a, Result<String, RegistryError>> {
+    fn text<'a>(
+        &'a self,
+        url: &'a str,
+        _limit_bytes: u64,
+        _environment: &'a Environment,
+    ) -> BoxFuture<'a, Result<String, RegistryError>> {
         Box::pin(async move { Ok(String::from_utf8(self.get(url)?).unwrap()) })
     }
 
@@ -45,6 +50,7 @@ impl Web for FakeWeb {
         &'a self,
         request: &'a FileRequest,
         staged: &'a Path,
+        _environment: &'a Environment,
         on_progress: OnProgress<'a>,
     ) -> BoxFuture<'a, Result<(), RegistryError>> {
         Box::pin(async move {

@@ -1,5 +1,6 @@
 //! How the daemon reaches registries and web servers, and what it keeps of what it gets there.
 
+mod environment;
 #[cfg(test)]
 pub(crate) mod fake;
 mod web;
@@ -12,6 +13,7 @@ use banger_registry::{
     BlobStore, Client, CredentialHelper, HelperFuture, HelperOutput, Keychain, RegistryError, Settings,
 };
 
+pub use environment::Environment;
 pub use web::{OnProgress, Web};
 
 /// The client, and the layers it has brought.
@@ -41,13 +43,13 @@ impl Downloads {
         Ok(self.blobs.get_or_init(|| opened))
     }
 
-    /// A client as the environment wants it now: proxies, certificates, credentials.
+    /// A client as `environment` wants it: proxies, certificates, credentials.
     ///
     /// # Errors
     ///
     /// When the environment names a proxy that is none.
-    pub fn client(&self) -> Result<Client, RegistryError> {
-        let lookup = |name: &str| std::env::var(name).ok();
+    pub fn client(&self, environment: &Environment) -> Result<Client, RegistryError> {
+        let lookup = |name: &str| environment.get(name);
         let keychain = Keychain::from_environment(&lookup, Some(Arc::new(Helpers)));
         Client::new(&Settings::from_environment(&lookup), keychain)
     }

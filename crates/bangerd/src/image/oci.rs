@@ -44,7 +44,7 @@ impl ImageService {
         reporter: &Reporter,
     ) -> Result<Option<Finished>, ArtifactError> {
         let reference = pull.reference;
-        let client = self.downloads.client()?;
+        let client = self.downloads.client(reporter.environment())?;
         let blobs = self.downloads.blobs()?;
         reporter.stage(Stage::Image, format!("asking {} for {}", reference.registry(), reference.familiar()));
         let resolving = client.resolve(blobs, reference, pull.security);

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::unix_ms;
+use crate::download::Environment;
 
 /// How many ended operations are remembered, for those who look a little late.
 const REMEMBERED: usize = 64;
@@ -32,6 +33,7 @@ pub struct Operation {
     pub id: String,
     pub title: String,
     pub started_at_unix_ms: u64,
+    environment: Environment,
     cancel: CancellationToken,
     history: Mutex<Vec<Event>>,
     length: watch::Sender<usize>,
@@ -43,6 +45,7 @@ impl Operation {
             id,
             title,
             started_at_unix_ms: unix_ms(),
+            environment: Environment::of_caller(),
             cancel: CancellationToken::new(),
             history: Mutex::default(),
             length: watch::Sender::new(0),
@@ -148,7 +151,7 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// For work that nobody asked for and nobody watches.
+    /// For work that nobody watches.
     pub fn unwatched() -> Self {
         Self {
             operation: Arc::new(Operation::new(String::new(), String::new())),
@@ -187,6 +190,11 @@ impl Reporter {
 
     pub fn cancelled(&self) -> &CancellationToken {
         &self.operation.cancel
+    }
+
+    /// How to reach the network, as whoever asked for the work wants it.
+    pub fn environment(&self) -> &Environment {
+        &self.operation.environment
     }
 
     fn due(&self) -> bool {

@@ -8,12 +8,14 @@ use axum::http::request::Parts;
 use axum::http::{Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use banger_api::environment::{ENVIRONMENT_HEADER, from_header};
 use banger_api::{ApiError, BUILD_HEADER, Build, ErrorCode};
 use serde::de::DeserializeOwned;
 use tokio::net::unix::SocketAddr;
 use tokio::net::{UnixListener, UnixStream};
 
 use super::error::Failure;
+use crate::download::Environment;
 
 /// Accepts connections of the daemon's own user only. The socket's directory keeps others out already; this holds even
 /// where somebody changed its mode.
@@ -59,6 +61,18 @@ pub(super) async fn same_build(request: Request, next: Next) -> Response {
             .because(format!("the client is of build {}", caller.unwrap_or("unknown")))
             .with_hint("`banger daemon stop`; the next command starts the daemon that belongs to it");
     Failure(error).into_response()
+}
+
+/// Answers a request in its client's environment, as far as the network is concerned.
+pub(super) async fn as_the_caller(request: Request, next: Next) -> Response {
+    let Some(sent) = request.headers().get(ENVIRONMENT_HEADER) else { return next.run(request).await };
+    match sent.to_str().ok().and_then(from_header) {
+        Some(variables) => Environment::of_client(variables).scope(next.run(request)).await,
+        None => {
+            let message = format!("the request's header {ENVIRONMENT_HEADER} is not as it must be");
+            Failure(ApiError::new(ErrorCode::Usage, message)).into_response()
+        }
+    }
 }
 
 /// The answer to a path that leads nowhere.

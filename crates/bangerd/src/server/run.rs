@@ -8,7 +8,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::access::{OwnUserListener, not_done_there, nothing_there, same_build};
+use super::access::{OwnUserListener, as_the_caller, not_done_there, nothing_there, same_build};
 use super::router;
 use super::state::{AppState, Sessions};
 use super::workspace::Patches;
@@ -68,6 +68,7 @@ pub async fn run(paths: Paths, config: Config) -> Result<(), ServeError> {
         .0
         .fallback(nothing_there)
         .method_not_allowed_fallback(not_done_there)
+        .layer(axum::middleware::from_fn(as_the_caller))
         .layer(axum::middleware::from_fn(same_build))
         .with_state(app.clone());
     let (stopping, stopped) = (app.stopping.clone(), app.stopping.clone());

@@ -72,7 +72,7 @@ impl Fetcher {
         tokio::select! {
             biased;
             () = reporter.cancelled().cancelled() => return Err(ArtifactError::Cancelled),
-            got = self.web.file(&request, &staged, &on_progress) => got?,
+            got = self.web.file(&request, &staged, reporter.environment(), &on_progress) => got?,
         }
         Ok(staged)
     }

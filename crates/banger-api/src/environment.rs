@@ -1,0 +1,65 @@
+//! What a client tells the daemon about the network: the daemon may have been started in another shell, with other proxies.
+
+use std::collections::BTreeMap;
+
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+/// The request header that holds them: `NAME=VALUE`, percent-encoded, separated by `&`.
+pub const ENVIRONMENT_HEADER: &str = "banger-environment";
+
+/// The variables that are sent: proxies, credentials' places, certificates.
+pub const VARIABLES: [&str; 12] = [
+    "http_proxy",
+    "HTTP_PROXY",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+    "DOCKER_CONFIG",
+    "REGISTRY_AUTH_FILE",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+
+/// The header's value for variables. What is not UTF-8 is left out.
+pub fn to_header(lookup: impl Fn(&str) -> Option<String>) -> String {
+    let set = VARIABLES.iter().filter_map(|name| {
+        lookup(name).map(|value| format!("{name}={}", utf8_percent_encode(&value, NON_ALPHANUMERIC)))
+    });
+    set.collect::<Vec<_>>().join("&")
+}
+
+/// The variables of a header's value. None when it is none.
+pub fn from_header(value: &str) -> Option<BTreeMap<String, String>> {
+    let pairs = value.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        Some((name.to_owned(), percent_decode_str(value).decode_utf8().ok()?.into_owned()))
+    });
+    pairs.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sent_arrives() {
+        let lookup = |name: &str| match name {
+            "http_proxy" => Some("http://ü:p&=%w@[::1]:3128/\n".to_owned()),
+            "NO_PROXY" => Some(String::new()),
+            "SECRET" => Some("x".to_owned()),
+            _ => None,
+        };
+        let header = to_header(lookup);
+        assert!(header.bytes().all(|byte| byte.is_ascii_graphic()), "{header}");
+        let arrived = from_header(&header).unwrap();
+        assert_eq!(arrived.len(), 2);
+        assert_eq!(arrived["http_proxy"], "http://ü:p&=%w@[::1]:3128/\n");
+        assert_eq!(arrived["NO_PROXY"], "");
+        assert_eq!(from_header(""), Some(BTreeMap::new()));
+        assert_eq!(from_header("x"), None);
+        assert_eq!(from_header("x=%ff"), None);
+    }
+}
