@@ -38,6 +38,18 @@ fn a_parent_may_come_late_or_never() {
 }
 
 #[test]
+fn a_directory_made_on_the_way_takes_the_group_along_as_mkdir_does() {
+    let mut tree = FileTree::new();
+    let attributes = Attributes { mode: 0o2750, uid: 7, gid: 8, ..Attributes::default() };
+    tree.insert(0, TarEntry { path: b"srv".into(), attributes, kind: TarKind::Directory }).unwrap();
+    add(&mut tree, "srv/a/b/file", 0o644, file()).unwrap();
+    for path in ["srv/a", "srv/a/b"] {
+        let node = &tree.arena.nodes[find(&tree, path).unwrap().index()];
+        assert_eq!((node.mode, node.uid, node.gid), (0o2755, 0, 8), "{path}");
+    }
+}
+
+#[test]
 fn the_last_entry_wins_but_a_hard_link_keeps_the_first() {
     let mut tree = FileTree::new();
     add(&mut tree, "f", 0o600, file()).unwrap();

@@ -107,6 +107,8 @@ fn apply(model: &mut Model, layer: &[(Vec<usize>, Change)], inode: &mut usize) -
         }
     }
     let mut pending = Vec::new();
+    // Directories count from there on; files must not be taken for one of them, nor for one another.
+    let mut next = *inode + 500_000;
     let mut put = |model: &mut Model, path: &[usize], what: (usize, char, u16)| {
         for len in 1..path.len() {
             *inode += 1;
@@ -125,13 +127,12 @@ fn apply(model: &mut Model, layer: &[(Vec<usize>, Change)], inode: &mut usize) -
         model.insert(path.to_vec(), (own, what.1, what.2));
         Some(())
     };
-    let mut next = 1_000_000 + model.len() * 1000 + layer.len();
     for (path, change) in layer {
         next += 1;
         match change {
             Change::Directory(mode) => put(model, path, (0, 'd', *mode))?,
-            Change::File(mode) => put(model, path, (next * 7919 + path.len(), 'f', *mode))?,
-            Change::Symlink => put(model, path, (next * 7919 + path.len(), 'l', 0))?,
+            Change::File(mode) => put(model, path, (next, 'f', *mode))?,
+            Change::Symlink => put(model, path, (next, 'l', 0))?,
             Change::Link(target) => match model.get(target).copied().filter(|found| found.1 != 'd') {
                 Some(found) => put(model, path, found)?,
                 None => pending.push((path, target)),

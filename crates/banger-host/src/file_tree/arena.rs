@@ -72,6 +72,15 @@ impl Node {
     pub(super) fn implied_directory() -> Self {
         Self::plain(0o755)
     }
+
+    /// The same for one in this directory: as `mkdir` has it, it takes the group along where that is asked for.
+    pub(super) fn implied_subdirectory(&self) -> Self {
+        const SET_GROUP_ID: u16 = 0o2000;
+        match self.mode & SET_GROUP_ID {
+            0 => Self::implied_directory(),
+            _ => Self { gid: self.gid, ..Self::plain(0o755 | SET_GROUP_ID) },
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! Paths resolved inside a tree.
 
-use super::arena::{Arena, Node, NodeId, NodeKind, ROOT};
+use super::arena::{Arena, NodeId, NodeKind, ROOT};
 use crate::tar_source::{TarError, shown};
 
 /// How many symbolic links a path may lead through, as in Linux.
@@ -28,7 +28,7 @@ impl Arena {
         let way = self.walk(path).ok_or_else(not_directory)?;
         let mut here = way.trail.last().copied().ok_or_else(not_directory)?;
         for part in &way.missing {
-            let id = self.add(Node::implied_directory(), name)?;
+            let id = self.add(self.nodes[here.index()].implied_subdirectory(), name)?;
             self.set_child(here, part, id, name)?;
             here = id;
         }

@@ -26,7 +26,9 @@ pub(crate) fn shown(name: &[u8]) -> String {
 
 /// An entry's name: without `.` and doubled slashes; `..` is refused.
 pub(super) fn path(raw: &[u8], absolute: AbsoluteNames) -> Result<Vec<u8>, TarError> {
-    if raw.starts_with(b"/") && absolute == AbsoluteNames::Refused {
+    // The root itself has no other name; `umoci insert` writes that.
+    let is_root = raw.iter().all(|byte| *byte == b'/');
+    if raw.starts_with(b"/") && !is_root && absolute == AbsoluteNames::Refused {
         return Err(TarError::Absolute { name: shown(raw) });
     }
     normalise(raw, raw)?.ok_or_else(|| TarError::Escape { name: shown(raw) })

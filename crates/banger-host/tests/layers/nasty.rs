@@ -110,6 +110,8 @@ fn names() -> Layer {
 /// Removes and replaces what is below.
 fn changes() -> Layer {
     let mut layer = Layer::new();
+    // As `umoci insert` writes the root.
+    layer.dir("/", &Meta::mode(0o711).owner(0, 4).mtime("1234567891"));
     layer.dir("opt", &dir_meta()).dir("opt/app", &Meta::mode(0o700).owner(7, 7).mtime("1650000000.1"));
     // In both orders: the removal does not touch what the same layer brings.
     layer.without("opt/app/a").file("opt/app/a", &Meta::mode(0o600), b"a again");

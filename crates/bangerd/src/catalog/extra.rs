@@ -23,7 +23,7 @@ const MAX_LEN: u64 = 4 << 20;
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long an answer is good for: one command asks several times.
-const GOOD_FOR: Duration = Duration::from_secs(60);
+const GOOD_FOR: Duration = Duration::from_secs(10);
 
 /// Where a catalog of the user's is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -100,7 +100,7 @@ impl Extra {
         matches!(self.place, CatalogPlace::File(_))
     }
 
-    /// What it has now; an address is asked once a minute at most.
+    /// What it has now; an address is not asked again for some seconds.
     pub(super) async fn load(&self, environment: &Environment) -> Loaded {
         let loaded = match &self.place {
             CatalogPlace::File(path) => match read_file(path).and_then(|text| self.parse(&text)) {
