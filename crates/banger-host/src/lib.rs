@@ -29,6 +29,7 @@ pub mod kernel_version;
 pub mod kvm;
 pub mod layer;
 mod layer_merge;
+mod module_index;
 mod module_signature;
 pub mod modules;
 pub mod output_file;

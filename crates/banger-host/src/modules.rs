@@ -1,4 +1,4 @@
-//! Kernel modules in a distribution's kernel tarball: which ones are needed, in which order, and their contents.
+//! Kernel modules in a distribution's kernel tarball, and their contents.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::decompress::Compression;
 use crate::kernel_version::compare_releases;
+pub use crate::module_index::{Module, ModuleIndex, WantedModule};
 
 /// Largest module accepted, decompressed, in bytes.
 const MODULE_MAX_LEN: usize = 64 << 20;
@@ -32,116 +33,6 @@ pub enum ModuleError {
     Decompress { path: String, source: io::Error },
     #[error("{path} is {len} bytes long, more than the {max} that are accepted")]
     TooLarge { path: String, len: u64, max: u64 },
-}
-
-/// A module that is asked for, by name (`-` and `_` mean the same).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WantedModule<'a> {
-    pub name: &'a str,
-    /// Do without it where the kernel has none.
-    pub optional: bool,
-}
-
-impl<'a> WantedModule<'a> {
-    pub fn required(name: &'a str) -> Self {
-        Self { name, optional: false }
-    }
-
-    pub fn optional(name: &'a str) -> Self {
-        Self { name, optional: true }
-    }
-}
-
-/// A module to load.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Module {
-    /// As in modules.dep: relative to the release's directory, maybe compressed.
-    pub path: String,
-    /// Whether only optional modules need it.
-    pub optional: bool,
-}
-
-impl Module {
-    /// The plain file name: `dm-mod.ko`.
-    pub fn file_name(&self) -> &str {
-        let name = self.path.rsplit('/').next().unwrap_or(&self.path);
-        name.find(".ko").map_or(name, |at| &name[..at + 3])
-    }
-}
-
-/// What `modules.dep` and `modules.builtin` say.
-#[derive(Clone, Debug, Default)]
-pub struct ModuleIndex {
-    /// By normalised name: the path, and the paths of all it needs, the deepest last.
-    loadable: BTreeMap<String, (String, Vec<String>)>,
-    built_in: BTreeSet<String>,
-}
-
-impl ModuleIndex {
-    /// Lines that are not of the expected form are skipped: they cannot name a module.
-    pub fn parse(dep: &str, builtin: &str) -> Self {
-        let loadable = dep.lines().filter_map(|line| {
-            let (path, needs) = line.split_once(':')?;
-            let needs = needs.split_whitespace().map(str::to_owned).collect();
-            Some((module_name(path)?, (path.trim().to_owned(), needs)))
-        });
-        let built_in = builtin.lines().filter_map(module_name);
-        Self { loadable: loadable.collect(), built_in: built_in.collect() }
-    }
-
-    /// The modules to load for `wanted`, in order; those in `loaded` are taken as there, and what is chosen is added to it.
-    /// Also answers the optional ones that do not exist.
-    ///
-    /// # Errors
-    ///
-    /// The names of the required modules that do not exist.
-    pub fn load_order(
-        &self,
-        wanted: &[WantedModule<'_>],
-        loaded: &mut BTreeSet<String>,
-    ) -> Result<(Vec<Module>, Vec<String>), Vec<String>> {
-        let (mut order, mut missing): (Vec<Module>, Vec<String>) = (Vec::new(), Vec::new());
-        // The required ones first: what both kinds need is then required.
-        let (optional, required): (Vec<WantedModule<'_>>, Vec<_>) =
-            wanted.iter().partition(|module| module.optional);
-        let lacking: Vec<String> =
-            required.iter().map(|module| normalise(module.name)).filter(|name| !self.has(name)).collect();
-        if !lacking.is_empty() {
-            return Err(lacking);
-        }
-        for module in required.into_iter().chain(optional) {
-            let name = normalise(module.name);
-            if self.built_in.contains(&name) {
-                continue;
-            }
-            let Some((path, needs)) = self.loadable.get(&name) else {
-                missing.push(name);
-                continue;
-            };
-            for path in needs.iter().rev().chain([path]) {
-                if loaded.insert(path.clone()) {
-                    order.push(Module { path: path.clone(), optional: module.optional });
-                }
-            }
-        }
-        Ok((order, missing))
-    }
-
-    /// Is there a module of that normalised name?
-    fn has(&self, name: &str) -> bool {
-        self.built_in.contains(name) || self.loadable.contains_key(name)
-    }
-}
-
-/// `kernel/fs/ext4/ext4.ko.xz` -> `ext4`.
-fn module_name(path: &str) -> Option<String> {
-    let name = path.trim().rsplit('/').next()?;
-    let stem = &name[..name.find(".ko")?];
-    (!stem.is_empty()).then(|| normalise(stem))
-}
-
-fn normalise(name: &str) -> String {
-    name.replace('-', "_")
 }
 
 /// A kernel tarball that has been looked through.
@@ -182,10 +73,12 @@ impl KernelTree {
             let place = files.get(name).ok_or_else(|| missing(&format!("{dir}{name}")))?;
             Ok(String::from_utf8_lossy(&read_at(tar, name, *place)?).into_owned())
         };
-        let index = ModuleIndex::parse(&text("modules.dep")?, &text("modules.builtin")?);
+        let mut index = ModuleIndex::parse(&text("modules.dep")?, &text("modules.builtin")?);
+        if files.contains_key("modules.softdep") && files.contains_key("modules.alias") {
+            index.add_soft_dependencies(&text("modules.softdep")?, &text("modules.alias")?);
+        }
         // A depmod that cannot decompress modules lists them all, without a word and without their needs.
-        let independent = index.loadable.values().all(|(_, needs)| needs.is_empty());
-        if independent && index.loadable.len() > INDEPENDENT_MAX {
+        if index.is_independent() && index.len() > INDEPENDENT_MAX {
             return Err(missing(&format!("any dependency in {dir}modules.dep")));
         }
         Ok(Self { tar: tar.to_owned(), release, vmlinuz, index, files })
@@ -260,61 +153,4 @@ fn read_at(tar: &Path, name: &str, (offset, len): (u64, u64)) -> Result<Vec<u8>,
         if bytes.len() as u64 == len { Ok(bytes) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     };
     read().map_err(|source| ModuleError::Read { path: tar.to_owned(), source })
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const DEP: &str = "kernel/drivers/md/dm-mod.ko.xz:\n\
-        kernel/drivers/md/dm-bufio.ko.xz: kernel/drivers/md/dm-mod.ko.xz\n\
-        kernel/drivers/md/dm-snapshot.ko.xz: kernel/drivers/md/dm-bufio.ko.xz kernel/drivers/md/dm-mod.ko.xz\n\
-        kernel/lib/crc32c-intel.ko.xz: kernel/drivers/md/dm-mod.ko.xz kernel/lib/only.ko.xz\n\
-        kernel/lib/only.ko.xz:\n";
-
-    fn names(order: &[Module]) -> Vec<(&str, bool)> {
-        order.iter().map(|module| (module.file_name(), module.optional)).collect()
-    }
-
-    #[test]
-    fn dependencies_come_first_and_once() {
-        let index = ModuleIndex::parse(DEP, "kernel/fs/ext4/ext4.ko\n");
-        let wanted = [
-            WantedModule::optional("crc32c-intel"),
-            WantedModule::required("ext4"),
-            WantedModule::required("dm_snapshot"),
-            WantedModule::optional("virtio-rng"),
-        ];
-        let mut loaded = BTreeSet::new();
-        let (order, missing) = index.load_order(&wanted, &mut loaded).unwrap();
-        let expected = [
-            ("dm-mod.ko", false),
-            ("dm-bufio.ko", false),
-            ("dm-snapshot.ko", false),
-            ("only.ko", true),
-            ("crc32c-intel.ko", true),
-        ];
-        assert_eq!(names(&order), expected);
-        assert_eq!(missing, ["virtio_rng"]);
-        // What an earlier list has loaded is not loaded again.
-        assert!(index.load_order(&wanted, &mut loaded).unwrap().0.is_empty());
-    }
-
-    #[test]
-    fn every_required_module_that_does_not_exist_is_named() {
-        let index = ModuleIndex::parse(DEP, "");
-        let wanted = ["ext4", "dm-mod", "virtio-blk"].map(WantedModule::required);
-        let lacking = index.load_order(&wanted, &mut BTreeSet::new()).unwrap_err();
-        assert_eq!(lacking, ["ext4", "virtio_blk"]);
-    }
-
-    proptest! {
-        #[test]
-        fn any_index_is_parsed(dep: String, builtin: String, name: String) {
-            let index = ModuleIndex::parse(&dep, &builtin);
-            let _ = index.load_order(&[WantedModule::required(&name)], &mut BTreeSet::new());
-        }
-    }
 }
