@@ -61,8 +61,9 @@ fn show(plan: &PrunedImages, json: bool, outcome: &str) -> Result<(), CommandErr
         ui::line(format_args!("image {} ({})", image.name, ui::bytes(image.disk_used_bytes)))?;
     }
     if plan.blobs > 0 {
-        let layers = if plan.blobs == 1 { "layer" } else { "layers" };
-        ui::line(format_args!("{} downloaded {layers} ({})", plan.blobs, ui::bytes(plan.blob_bytes)))?;
+        // Layers, and the documents that name them.
+        let blobs = if plan.blobs == 1 { "blob" } else { "blobs" };
+        ui::line(format_args!("{} downloaded {blobs} ({})", plan.blobs, ui::bytes(plan.blob_bytes)))?;
     }
     for path in &plan.leftovers {
         ui::line(format_args!("left behind: {path}"))?;
