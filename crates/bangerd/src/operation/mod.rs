@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use banger_api::operation::{FileCount, ProgressUnit, Stage};
-use banger_api::{ApiError, Event};
+use banger_api::{ApiError, ErrorCode, Event};
+use serde::Serialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -93,11 +94,12 @@ fn ended(history: &[Event]) -> bool {
 }
 
 impl Operations {
-    /// Runs `work` to its end, whether anybody watches or not.
-    pub fn spawn<F, W>(&self, title: impl Into<String>, work: W) -> Arc<Operation>
+    /// Runs `work` to its end, whether anybody watches or not; those who do see its result as JSON.
+    pub fn spawn<T, F, W>(&self, title: impl Into<String>, work: W) -> Arc<Operation>
     where
         W: FnOnce(Reporter) -> F,
-        F: Future<Output = Result<serde_json::Value, ApiError>> + Send + 'static,
+        F: Future<Output = Result<T, ApiError>> + Send + 'static,
+        T: Serialize,
     {
         let id = format!("op{}", self.next_id.fetch_add(1, Ordering::Relaxed) + 1);
         let operation = Arc::new(Operation::new(id, title.into()));
@@ -107,7 +109,10 @@ impl Operations {
         let work = work(reporter);
         let ended = operation.clone();
         tokio::spawn(async move {
-            let last = match work.await {
+            let as_json = |result| {
+                serde_json::to_value(result).map_err(|error| ApiError::from_error(ErrorCode::Failed, &error))
+            };
+            let last = match work.await.and_then(as_json) {
                 Ok(result) => Event::Succeeded { result },
                 Err(error) => {
                     tracing::warn!(operation = ended.title, error = error.message, causes = ?error.causes, "failed");

@@ -3,7 +3,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use banger_api::bundle::MakeBundle;
 use banger_api::image::{Image, ImportImage, ListImages, PruneImages, PrunedImages, PullImage};
-use banger_api::{ApiError, ErrorCode, Event};
+use banger_api::{ApiError, Event};
 
 use super::access::{Body, Params, absolute};
 use super::error::{Answer, Failure, image_error};
@@ -91,8 +91,7 @@ pub(super) async fn bundle(
     let images = app.services.images.clone();
     let operation = app.operations().spawn(format!("bundle image {name}"), |reporter| async move {
         let written = images.bundle(&name, &output, replace, &reporter).await;
-        let bundle = written.map_err(|error| image_error(&error))?;
-        serde_json::to_value(bundle).map_err(|error| ApiError::from_error(ErrorCode::Failed, &error))
+        written.map_err(|error| image_error(&error))
     });
     Ok(event_stream(operation, None))
 }
@@ -109,8 +108,7 @@ where
     let images = app.services.images.clone();
     let operation = app.operations().spawn(what, |reporter| async move {
         let shown = async { images.show(&work(images.clone(), reporter).await?.name).await };
-        let image = shown.await.map_err(|error| image_error(&error))?;
-        serde_json::to_value(image).map_err(|error| ApiError::from_error(ErrorCode::Failed, &error))
+        shown.await.map_err(|error| image_error(&error))
     });
     event_stream(operation, None)
 }

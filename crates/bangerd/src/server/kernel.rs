@@ -3,7 +3,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use banger_api::bundle::MakeBundle;
 use banger_api::kernel::{ImportKernel, Kernel, ListKernels, PullKernel};
-use banger_api::{ApiError, ErrorCode, Event};
+use banger_api::{ApiError, Event};
 
 use super::access::{Body, Params, absolute};
 use super::error::{Answer, Failure, kernel_error};
@@ -36,12 +36,9 @@ pub(super) async fn show(State(app): State<AppState>, Path(name): Path<String>) 
 pub(super) async fn pull(State(app): State<AppState>, body: Body<PullKernel>) -> Result<Response, Failure> {
     let (services, name) = (app.services.clone(), body.0.name);
     let operation = app.operations().spawn(format!("pull kernel {name}"), |reporter| async move {
-        let shown = async {
-            let row = services.kernels.pull(&name, &reporter).await?;
-            services.kernels.show(&row.name).await
-        };
-        let kernel = shown.await.map_err(|error| kernel_error(&error))?;
-        serde_json::to_value(kernel).map_err(|error| ApiError::from_error(ErrorCode::Failed, &error))
+        let kernels = &services.kernels;
+        let shown = async { kernels.show(&kernels.pull(&name, &reporter).await?.name).await };
+        shown.await.map_err(|error| kernel_error(&error))
     });
     Ok(event_stream(operation, None))
 }
@@ -59,12 +56,9 @@ pub(super) async fn import(
     let from = absolute(from)?;
     let services = app.services.clone();
     let operation = app.operations().spawn(format!("import kernel {name}"), |reporter| async move {
-        let shown = async {
-            let row = services.kernels.import(&name, &from, &reporter).await?;
-            services.kernels.show(&row.name).await
-        };
-        let kernel = shown.await.map_err(|error| kernel_error(&error))?;
-        serde_json::to_value(kernel).map_err(|error| ApiError::from_error(ErrorCode::Failed, &error))
+        let kernels = &services.kernels;
+        let shown = async { kernels.show(&kernels.import(&name, &from, &reporter).await?.name).await };
+        shown.await.map_err(|error| kernel_error(&error))
     });
     Ok(event_stream(operation, None))
 }
@@ -84,8 +78,7 @@ pub(super) async fn bundle(
     let services = app.services.clone();
     let operation = app.operations().spawn(format!("bundle kernel {name}"), |reporter| async move {
         let written = services.kernels.bundle(&name, &output, replace, &reporter).await;
-        let bundle = written.map_err(|error| kernel_error(&error))?;
-        serde_json::to_value(bundle).map_err(|error| ApiError::from_error(ErrorCode::Failed, &error))
+        written.map_err(|error| kernel_error(&error))
     });
     Ok(event_stream(operation, None))
 }

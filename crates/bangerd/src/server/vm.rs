@@ -210,9 +210,6 @@ pub(super) fn running(view: &VmView) -> Result<Guest, VmError> {
 }
 
 /// An operation's end in the API's words.
-pub(super) fn answer<T: serde::Serialize>(
-    outcome: Result<T, Arc<VmError>>,
-) -> Result<serde_json::Value, ApiError> {
-    let value = outcome.map_err(|error| vm_error(&error))?;
-    serde_json::to_value(value).map_err(|error| ApiError::from_error(ErrorCode::Failed, &error))
+pub(super) fn answer<T>(outcome: Result<T, Arc<VmError>>) -> Result<T, ApiError> {
+    outcome.map_err(|error| vm_error(&error))
 }
