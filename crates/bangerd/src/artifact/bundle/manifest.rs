@@ -133,7 +133,9 @@ impl Manifest {
         let known = files_of(self.kind);
         if !self.files.iter().map(|file| file.name.as_str()).eq(known.iter().map(|(name, _)| *name)) {
             let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
-            return wrong(&format!("its files must be {}, in this order", names.join(", ")));
+            let named: Vec<_> = self.files.iter().map(|file| printable(&file.name)).collect();
+            let kind = self.kind;
+            return wrong(&format!("it names the files {named:?}, and {kind} has {names:?}, nothing else"));
         }
         for (file, (name, max)) in self.files.iter().zip(known) {
             if file.size_bytes > *max || file.data_bytes > file.size_bytes {
