@@ -103,7 +103,7 @@ fn table(images: &[Image]) -> ui::Table {
         };
         table.row([
             image.name.clone(),
-            image.source.clone(),
+            source(image).into(),
             size(image.size_bytes),
             size(image.disk_used_bytes),
             created,
@@ -111,6 +111,14 @@ fn table(images: &[Image]) -> ui::Table {
         ]);
     }
     table
+}
+
+/// Where it is from; an image that is called by its reference need not say that twice.
+fn source(image: &Image) -> &str {
+    match image.source.strip_prefix("oci ") {
+        Some(reference) if reference == image.name => "oci",
+        _ => &image.source,
+    }
 }
 
 async fn show(name: &str, json: bool) -> Outcome {
