@@ -1,6 +1,7 @@
 //! What a client tells the daemon about the network: the daemon may have been started in another shell, with other proxies.
 
 use std::collections::BTreeMap;
+use std::env::{join_paths, split_paths};
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
@@ -26,9 +27,24 @@ pub const VARIABLES: [&str; 12] = [
 /// The header's value for variables. What is not UTF-8 is left out.
 pub fn to_header(lookup: impl Fn(&str) -> Option<String>) -> String {
     let set = VARIABLES.iter().filter_map(|name| {
-        lookup(name).map(|value| format!("{name}={}", utf8_percent_encode(&value, NON_ALPHANUMERIC)))
+        let value = from_anywhere(name, lookup(name)?);
+        Some(format!("{name}={}", utf8_percent_encode(&value, NON_ALPHANUMERIC)))
     });
     set.collect::<Vec<_>>().join("&")
+}
+
+/// The value as it is understood in another working directory: the daemon's.
+fn from_anywhere(name: &str, value: String) -> String {
+    let absolute = |path: &str| std::path::absolute(path).ok()?.into_os_string().into_string().ok();
+    match name {
+        "DOCKER_CONFIG" | "REGISTRY_AUTH_FILE" | "SSL_CERT_FILE" => absolute(&value).unwrap_or(value),
+        "SSL_CERT_DIR" => {
+            let dirs = split_paths(&value).map(|dir| std::path::absolute(&dir).unwrap_or(dir));
+            let joined = join_paths(dirs).ok().and_then(|dirs| dirs.into_string().ok());
+            joined.unwrap_or(value)
+        }
+        _ => value,
+    }
 }
 
 /// The variables of a header's value. None when it is none.
@@ -45,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_sent_arrives() {
+    fn what_is_sent_arrives_and_means_the_same() {
         let lookup = |name: &str| match name {
             "http_proxy" => Some("http://ü:p&=%w@[::1]:3128/\n".to_owned()),
             "NO_PROXY" => Some(String::new()),
@@ -59,6 +75,15 @@ mod tests {
         assert_eq!(arrived["http_proxy"], "http://ü:p&=%w@[::1]:3128/\n");
         assert_eq!(arrived["NO_PROXY"], "");
         assert_eq!(from_header(""), Some(BTreeMap::new()));
+        let here = std::env::current_dir().unwrap().display().to_string();
+        let relative = |name: &str| match name {
+            "SSL_CERT_DIR" => Some("certs:/etc/ssl/certs".to_owned()),
+            "DOCKER_CONFIG" | "http_proxy" => Some("x".to_owned()),
+            _ => None,
+        };
+        let arrived = from_header(&to_header(relative)).unwrap();
+        assert_eq!(arrived["SSL_CERT_DIR"], format!("{here}/certs:/etc/ssl/certs"));
+        assert_eq!((&*arrived["DOCKER_CONFIG"], &*arrived["http_proxy"]), (&*format!("{here}/x"), "x"));
         assert_eq!(from_header("x"), None);
         assert_eq!(from_header("x=%ff"), None);
     }

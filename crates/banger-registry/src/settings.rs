@@ -92,17 +92,20 @@ impl Default for Certificates {
 pub enum Roots {
     /// The system's.
     System,
-    /// Only those in this PEM file and those in the files of this directory.
-    Named { file: Option<PathBuf>, dir: Option<PathBuf> },
+    /// Only those in this PEM file and those in the files of these directories.
+    Named { file: Option<PathBuf>, dirs: Vec<PathBuf> },
 }
 
 impl Roots {
     /// What `SSL_CERT_FILE` and `SSL_CERT_DIR` name instead of the system's.
     fn from_environment(lookup: Lookup<'_>) -> Self {
-        let path = |name| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        match (path("SSL_CERT_FILE"), path("SSL_CERT_DIR")) {
+        let set = |name| lookup(name).filter(|value| !value.is_empty());
+        match (set("SSL_CERT_FILE"), set("SSL_CERT_DIR")) {
             (None, None) => Self::System,
-            (file, dir) => Self::Named { file, dir },
+            (file, dirs) => Self::Named {
+                file: file.map(PathBuf::from),
+                dirs: dirs.iter().flat_map(std::env::split_paths).collect(),
+            },
         }
     }
 }
@@ -177,6 +180,17 @@ mod tests {
         assert_eq!(settings.proxies.all, None);
         assert_eq!(settings.proxies.no_proxy.as_deref(), Some("a,b"));
         assert!(!format!("{settings:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn named_certificates_count_instead_of_the_systems() {
+        let none = Settings::from_environment(&|_| None);
+        assert!(matches!(none.certificates.roots, Roots::System));
+        let dirs = |name: &str| (name == "SSL_CERT_DIR").then(|| "/a:/b".to_owned());
+        let Roots::Named { file: None, dirs } = Settings::from_environment(&dirs).certificates.roots else {
+            panic!("the system's");
+        };
+        assert_eq!(dirs, ["/a", "/b"].map(PathBuf::from));
     }
 
     #[test]

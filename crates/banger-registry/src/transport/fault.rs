@@ -8,7 +8,7 @@ use crate::error::{Asked, Cause, RegistryError};
 
 /// What made a request fail before there was an answer.
 pub(super) fn of_request(asked: Asked, proxy: Option<String>, error: reqwest::Error) -> RegistryError {
-    let (source, error) = (cause(&error), error);
+    let source = cause(&error);
     match tls_error(&error) {
         Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
             return RegistryError::Untrusted { asked, source };

@@ -22,9 +22,13 @@ pub(super) fn load(roots: &Roots) -> RootCertStore {
         Roots::System => {
             store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
-        Roots::Named { file, dir } => {
-            let loaded = rustls_native_certs::load_certs_from_paths(file.as_deref(), dir.as_deref());
-            store.add_parsable_certificates(loaded.certs);
+        Roots::Named { file, dirs } => {
+            let files = file.iter().map(|file| (Some(file.as_path()), None));
+            let dirs = dirs.iter().map(|dir| (None, Some(dir.as_path())));
+            for (file, dir) in files.chain(dirs) {
+                let loaded = rustls_native_certs::load_certs_from_paths(file, dir);
+                store.add_parsable_certificates(loaded.certs);
+            }
         }
     }
     store

@@ -13,7 +13,10 @@ use crate::server::Server;
 pub(crate) fn settings() -> Settings {
     Settings {
         proxies: Proxies::default(),
-        certificates: Certificates { roots: Roots::Named { file: None, dir: None }, host_dirs: Vec::new() },
+        certificates: Certificates {
+            roots: Roots::Named { file: None, dirs: Vec::new() },
+            host_dirs: Vec::new(),
+        },
         timeouts: Timeouts { connect: Duration::from_secs(5), stall: Duration::from_millis(600) },
         retries: Retries {
             attempts: 4,

@@ -86,14 +86,14 @@ async fn a_registry_with_a_certificate_of_its_own() {
     let file = registry.push_two_architectures();
     let ca = registry.certificate();
 
-    let roots = Roots::Named { file: Some(ca.clone()), dir: None };
+    let roots = Roots::Named { file: Some(ca.clone()), dirs: Vec::new() };
     pull(&trusting(Certificates { roots, host_dirs: Vec::new() }), &registry, &file).await;
 
     let host_dirs = vec![registry.dir.path().join("certs.d")];
     let own = host_dirs[0].join(&registry.address);
     fs::create_dir_all(&own).unwrap();
     fs::copy(&ca, own.join("ca.crt")).unwrap();
-    let certificates = Certificates { roots: Roots::Named { file: None, dir: None }, host_dirs };
+    let certificates = Certificates { roots: Roots::Named { file: None, dirs: Vec::new() }, host_dirs };
     pull(&trusting(certificates), &registry, &file).await;
 
     let bench = Bench::new();
