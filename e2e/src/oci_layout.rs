@@ -95,10 +95,16 @@ impl OciLayout {
         });
         let config = self.blob(CONFIG, config.to_string().as_bytes());
         let layers: Vec<&Value> = layers.iter().map(|layer| &layer.descriptor).collect();
+        let zstd = format!("{LAYER}+zstd");
+        let has_zstd = layers.iter().any(|layer| layer["mediaType"] == zstd.as_str());
         let manifest =
             json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers });
         let mut descriptor = self.blob(MANIFEST, manifest.to_string().as_bytes());
         descriptor["platform"] = json!({ "architecture": architecture, "os": "linux" });
+        if has_zstd {
+            // Newer skopeos add it to an index that lacks it, which then is another index.
+            descriptor["annotations"] = json!({ "io.github.containers.compression.zstd": "true" });
+        }
         descriptor
     }
 
