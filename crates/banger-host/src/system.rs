@@ -24,6 +24,21 @@ pub fn total_memory_mib() -> u64 {
     (total * u64::from(info.mem_unit)) >> 20
 }
 
+/// Has the C library give large blocks back to the system as soon as they are freed, from now on.
+///
+/// glibc raises the size from which a block is a mapping of its own to that of the largest it has seen freed; the next
+/// ones come from the heap of the thread, and [`release_free_memory`] does not reach the end of a thread's heap.
+#[cfg(target_env = "gnu")]
+pub fn return_large_blocks() {
+    // glibc's own first value; what matters is that one that is set stays.
+    const MMAP_THRESHOLD_BYTES: libc::c_int = 128 << 10;
+    // SAFETY: it sets a number, under malloc's own lock.
+    #[allow(unsafe_code, reason = "the standard library has no such call")]
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES);
+    }
+}
+
 /// Gives memory that is free back to the system: glibc keeps what large work has used, in case there is more of it.
 #[cfg(target_env = "gnu")]
 pub fn release_free_memory() {
@@ -33,6 +48,10 @@ pub fn release_free_memory() {
         libc::malloc_trim(0);
     }
 }
+
+/// Other C libraries give it back by themselves.
+#[cfg(not(target_env = "gnu"))]
+pub fn return_large_blocks() {}
 
 /// Other C libraries give it back by themselves.
 #[cfg(not(target_env = "gnu"))]

@@ -49,6 +49,7 @@ fn main() -> ExitCode {
 }
 
 fn serve() -> Result<(), ApiError> {
+    banger_host::system::return_large_blocks();
     let paths = paths()?;
     let config = config(&paths)?;
     paths.create().map_err(|error| ApiError::from_error(ErrorCode::HostNotReady, &error))?;
