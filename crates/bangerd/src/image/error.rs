@@ -76,7 +76,7 @@ impl ImageError {
             Self::NameTaken { name } => {
                 Some(format!("choose another name, or `banger image delete {name}` first"))
             }
-            Self::Import { source, .. } => source.hint().map(Into::into),
+            Self::Import { source, .. } => source.hint(),
             Self::Managed { .. } | Self::Store(_) => None,
         }
     }

@@ -9,7 +9,6 @@ use banger_api::ErrorCode;
 use banger_api::operation::Stage;
 use banger_host::image_format::{ImageFormat, ImageFormatError, recognise};
 use banger_host::sparse_copy::{Piece, read_sparse, write_piece};
-use banger_host::staging::StagingDir;
 use sha2::{Digest as _, Sha256};
 
 use super::publish::{Finished, protect, staged_file};
@@ -50,6 +49,8 @@ pub enum ImportError {
     SizeOfExt4,
     #[error("it was changed while it was read")]
     Changed,
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
 }
 
 impl ImportError {
@@ -59,11 +60,13 @@ impl ImportError {
             Self::File { .. } | Self::Changed => ErrorCode::Failed,
             Self::TarInPlace | Self::SizeOfExt4 => ErrorCode::Usage,
             Self::NoFile { .. } | Self::Format(_) => ErrorCode::Refused,
+            Self::Artifact(error) => error.code(),
         }
     }
 
-    pub(super) fn hint(&self) -> Option<&'static str> {
-        Some(match self {
+    pub(super) fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Artifact(error) => return error.hint(),
             Self::Format(ImageFormatError::Other { fix, .. }) => fix,
             Self::Format(ImageFormatError::Unknown) => {
                 "`docker export` and `tar -C DIR -c .` make tarballs of a root filesystem, `mke2fs -d` an ext4 filesystem"
@@ -73,7 +76,8 @@ impl ImportError {
             Self::SizeOfExt4 => "import it without --size; `resize2fs FILE SIZE` changes its size",
             Self::Changed => "wait until nobody writes to it, then import it again",
             _ => return None,
-        })
+        };
+        Some(hint.into())
     }
 }
 
@@ -100,6 +104,10 @@ impl Version {
 }
 
 impl Opened {
+    async fn in_background(path: PathBuf) -> Result<Self, ImportError> {
+        tokio::task::spawn_blocking(move || Self::new(&path)).await.map_err(ArtifactError::from)?
+    }
+
     fn new(path: &Path) -> Result<Self, ImportError> {
         let failed = |action| move |source| ImportError::File { action, source };
         // Opening a FIFO would wait for a writer.
@@ -153,11 +161,9 @@ impl ImageService {
             .map_err(|source| ImageError::Name { name: request.name.clone(), source })?;
         let failed = |source| ImageError::Import { path: request.path.clone(), source };
         let unreadable = |source| ImportError::File { action: "read", source };
-        let path = request.path.clone();
-        let opened = tokio::task::spawn_blocking(move || Opened::new(&path)).await;
-        let opened = opened.map_err(|error| self.broken(&request.name, error))?.map_err(failed)?;
-        let _turn =
-            self.flights.turn(&request.name, reporter).await.map_err(|e| self.got(&request.name, e))?;
+        let opened = Opened::in_background(request.path.clone()).await.map_err(failed)?;
+        let turn = self.flights.turn(&request.name, reporter).await;
+        let _turn = turn.map_err(ImportError::from).map_err(failed)?;
         if self.store.image(&request.name)?.is_some() {
             return Err(ImageError::NameTaken { name: request.name.clone() });
         }
@@ -166,7 +172,7 @@ impl ImageService {
             ImageFormat::Ext4 { .. } if request.in_place => self.register(request, &opened),
             ImageFormat::Ext4 { size_bytes } => {
                 reporter.stage(Stage::Image, format!("copying {}", opened.path.display()));
-                let finished = self.copy(&request.name, opened, size_bytes, reporter).await?;
+                let finished = self.copy(opened, size_bytes, reporter).await.map_err(failed)?;
                 self.publish(&request.name, with_kernel(finished, request), None).await
             }
             ImageFormat::Tar(_) if request.in_place => Err(failed(ImportError::TarInPlace)),
@@ -175,12 +181,13 @@ impl ImageService {
                     return Err(failed(ImportError::SizeOfExt4));
                 }
                 let unpacked = self.unpack_bundle(&opened.path, reporter).await;
-                let finished = unpacked.map_err(|error| self.got(&request.name, error))?;
+                let finished = unpacked.map_err(ImportError::from).map_err(failed)?;
                 self.publish(&request.name, with_kernel(finished, request), None).await
             }
             ImageFormat::Tar(compression) => {
                 let tarball = Tarball { path: opened.path.clone(), compression };
-                let finished = self.convert(&request.name, tarball, request.size_mib, reporter).await?;
+                let converted = self.convert(&request.name, tarball, request.size_mib, reporter).await;
+                let finished = converted.map_err(ImportError::from).map_err(failed)?;
                 opened.unchanged().map_err(failed)?;
                 self.publish(&request.name, with_kernel(finished, request), None).await
             }
@@ -222,12 +229,10 @@ impl ImageService {
             return Err(self.lost(&row)?);
         }
         let failed = |source| ImageError::Import { path: in_place.path.clone(), source };
-        let path = in_place.path.clone();
-        let opened = tokio::task::spawn_blocking(move || Opened::new(&path)).await;
-        let opened = opened.map_err(|error| self.broken(name, error))?.map_err(failed)?;
+        let opened = Opened::in_background(in_place.path.clone()).await.map_err(failed)?;
         reporter.stage(Stage::Image, format!("copying {}", in_place.path.display()));
         let size_bytes = opened.version.len;
-        let finished = self.copy(name, opened, size_bytes, reporter).await?;
+        let finished = self.copy(opened, size_bytes, reporter).await.map_err(failed)?;
         let mut managed = row.clone();
         managed.sha256 = finished.sha256;
         managed.details.in_place = None;
@@ -245,32 +250,24 @@ impl ImageService {
     /// Copies the first `size_bytes` of a file, with its holes.
     async fn copy(
         &self,
-        name: &str,
         opened: Opened,
         size_bytes: u64,
         reporter: &Reporter,
-    ) -> Result<Finished, ImageError> {
-        let got = |source| self.got(name, source);
+    ) -> Result<Finished, ImportError> {
         let held_bytes = opened.file.metadata().map_or(size_bytes, |meta| meta.blocks() * 512);
-        self.shelf.require_space(held_bytes.min(size_bytes) >> 20).map_err(got)?;
-        let staging: StagingDir = self.shelf.staging().map_err(got)?;
+        self.shelf.require_space(held_bytes.min(size_bytes) >> 20)?;
+        let staging = self.shelf.staging()?;
         let source = opened.path.display().to_string();
-        let path = opened.path.clone();
         let copied = in_staging(staging, reporter, move |work| {
             let sha256 = copy(&opened.file, size_bytes, work)?;
             Ok(opened.unchanged().map(|()| sha256))
         });
-        let (staging, sha256) = copied.await.map_err(got)?;
-        let sha256 = sha256.map_err(|source| ImageError::Import { path, source })?;
-        Ok(Finished { staging, source, size_bytes, sha256, details: ImageDetails::default() })
+        let (staging, sha256) = copied.await?;
+        Ok(Finished { staging, source, size_bytes, sha256: sha256?, details: ImageDetails::default() })
     }
 
     pub(super) fn got(&self, name: &str, source: ArtifactError) -> ImageError {
         ImageError::Get { name: name.into(), source }
-    }
-
-    fn broken(&self, name: &str, error: tokio::task::JoinError) -> ImageError {
-        self.got(name, error.into())
     }
 }
 

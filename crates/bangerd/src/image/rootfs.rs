@@ -9,8 +9,8 @@ use banger_host::ext4::{
 };
 use banger_host::layer::{Compression, LayerBlob, unpack_layer};
 
+use super::ImageService;
 use super::publish::{Finished, protect, staged_file};
-use super::{ImageError, ImageService};
 use crate::artifact::{ArtifactError, Work, build_dir, in_staging, remove_build_dir, sha256_file};
 use crate::identity::fill_random;
 use crate::operation::Reporter;
@@ -31,24 +31,21 @@ impl ImageService {
         tarball: Tarball,
         size_mib: Option<u64>,
         reporter: &Reporter,
-    ) -> Result<Finished, ImageError> {
-        let converted = async {
-            let staging = self.shelf.staging()?;
-            reporter.stage(Stage::Image, format!("reading {}", tarball.path.display()));
-            let source = tarball.path.display().to_string();
-            let size = self.size_of(size_mib);
-            let name = name.to_owned();
-            let made = in_staging(staging, reporter, move |work| {
-                let sha256 = sha256_of(&tarball.path)?;
-                let tar = unpacked(tarball, work)?;
-                work.stage(Stage::Image, format!("making the filesystem of {name}"));
-                Ok((make(&tar, size, work)?, sha256))
-            });
-            let (staging, (size_bytes, sha256)) = made.await?;
-            remove_build_dir(staging.path()).await?;
-            Ok(Finished { staging, source, size_bytes, sha256, details: ImageDetails::default() })
-        };
-        converted.await.map_err(|source| self.got(name, source))
+    ) -> Result<Finished, ArtifactError> {
+        let staging = self.shelf.staging()?;
+        reporter.stage(Stage::Image, format!("reading {}", tarball.path.display()));
+        let source = tarball.path.display().to_string();
+        let size = self.size_of(size_mib);
+        let name = name.to_owned();
+        let made = in_staging(staging, reporter, move |work| {
+            let sha256 = sha256_of(&tarball.path)?;
+            let tar = unpacked(tarball, work)?;
+            work.stage(Stage::Image, format!("making the filesystem of {name}"));
+            Ok((make(&tar, size, work)?, sha256))
+        });
+        let (staging, (size_bytes, sha256)) = made.await?;
+        remove_build_dir(staging.path()).await?;
+        Ok(Finished { staging, source, size_bytes, sha256, details: ImageDetails::default() })
     }
 
     /// How large a new filesystem becomes.
