@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+/// How many soft dependencies are followed in a row: far more than any kernel has, and nothing that fills a stack.
+const SOFT_DEPTH_MAX: usize = 16;
+
 /// A module that is asked for, by name (`-` and `_` mean the same).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WantedModule<'a> {
@@ -131,22 +134,29 @@ impl ModuleIndex {
                 continue;
             }
             match self.loadable.contains_key(&name) {
-                true => self.add(&name, module.optional, loaded, &mut order),
+                true => self.add((&name, SOFT_DEPTH_MAX), module.optional, loaded, &mut order),
                 false => missing.push(name),
             }
         }
         Ok((order, missing))
     }
 
-    /// Adds a loadable module behind all that comes before it.
-    fn add(&self, name: &str, optional: bool, loaded: &mut BTreeSet<String>, order: &mut Vec<Module>) {
+    /// Adds a loadable module behind all that comes before it, through at most so many soft dependencies.
+    fn add(
+        &self,
+        (name, soft_depth): (&str, usize),
+        optional: bool,
+        loaded: &mut BTreeSet<String>,
+        order: &mut Vec<Module>,
+    ) {
         let Some((path, needs)) = self.loadable.get(name) else { return };
         // First of all: soft dependencies may go round in circles.
         let paths: Vec<&String> =
             needs.iter().rev().chain([path]).filter(|path| loaded.insert((*path).clone())).collect();
         for path in paths {
-            for before in module_name(path).and_then(|name| self.before.get(&name)).into_iter().flatten() {
-                self.add(before, true, loaded, order);
+            let before = module_name(path).and_then(|name| self.before.get(&name)).into_iter().flatten();
+            for name in before.take_while(|_| soft_depth > 0) {
+                self.add((name, soft_depth - 1), true, loaded, order);
             }
             order.push(Module { path: path.clone(), optional });
         }
@@ -229,6 +239,16 @@ mod tests {
             ("ext4.ko", false),
         ];
         assert_eq!(names(&order), expected);
+    }
+
+    #[test]
+    fn a_kernel_of_soft_dependencies_without_end_is_no_danger() {
+        let dep: String = (0..100_000).map(|n| format!("m{n}.ko:\n")).collect();
+        let softdep: String = (0..100_000).map(|n| format!("softdep m{n} pre: m{}\n", n + 1)).collect();
+        let mut index = ModuleIndex::parse(&dep, "");
+        index.add_soft_dependencies(&softdep, "");
+        let (order, _) = index.load_order(&[WantedModule::required("m0")], &mut BTreeSet::new()).unwrap();
+        assert_eq!((order.len(), order[0].file_name()), (SOFT_DEPTH_MAX + 1, "m16.ko"));
     }
 
     #[test]

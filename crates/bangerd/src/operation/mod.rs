@@ -108,7 +108,7 @@ impl Operations {
         let reporter = Reporter { operation: operation.clone(), last_progress: Arc::default() };
         let work = work(reporter);
         let ended = operation.clone();
-        tokio::spawn(async move {
+        let run = async move {
             let as_json = |result| {
                 serde_json::to_value(result).map_err(|error| ApiError::from_error(ErrorCode::Failed, &error))
             };
@@ -122,7 +122,9 @@ impl Operations {
             ended.push(last);
             // The next one may be hours away.
             banger_host::system::release_free_memory();
-        });
+        };
+        // What it does by the way, like looking for names that somebody may have meant, is the caller's doing, too.
+        tokio::spawn(operation.environment.clone().scope(run));
         operation
     }
 
@@ -215,6 +217,21 @@ impl Reporter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn all_work_is_done_in_the_callers_environment() {
+        let caller = Environment::of_client([("no_proxy".into(), "x".into())].into());
+        let operations = Operations::default();
+        let start = async {
+            operations.spawn("test", |reporter| async move {
+                assert_eq!(*Reporter::unwatched().environment(), *reporter.environment());
+                Ok(reporter.environment().get("no_proxy"))
+            })
+        };
+        let operation = caller.scope(start).await;
+        let expected = Event::Succeeded { result: serde_json::json!("x") };
+        assert_eq!(operation.event(1).await, Some(expected));
+    }
 
     #[tokio::test]
     async fn every_watcher_sees_everything() {

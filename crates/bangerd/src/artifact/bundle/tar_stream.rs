@@ -95,7 +95,7 @@ impl<R: Read> TarStream<R> {
                 let sparse_name = pax.sparse_name.ok_or_else(|| problem("is sparse, and has no name"))?;
                 let (map_len, runs) = self.map(&sparse_name, len, size_bytes)?;
                 let stored: u64 = runs.iter().map(|run| run.len).sum();
-                if map_len + stored != len {
+                if map_len.checked_add(stored) != Some(len) {
                     return Err(problem("has another length than its map of data"));
                 }
                 (sparse_name, size_bytes, runs, true)
