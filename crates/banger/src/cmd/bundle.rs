@@ -7,7 +7,7 @@ use banger_api::{Client, ClientError, EventStream};
 use clap::Args;
 
 use super::Outcome;
-use super::image::get::absolute;
+use super::host_path::absolute;
 use super::operation::{ProgressArgs, result};
 use crate::{daemon, ui};
 

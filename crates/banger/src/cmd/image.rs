@@ -1,4 +1,4 @@
-pub(super) mod get;
+mod get;
 mod prune;
 
 use banger_api::image::{Image, ImageConfig, ListImages};

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use banger_api::kernel::{ImportKernel, Kernel, ListKernels, PullKernel};
 use clap::{Args, Subcommand};
 
-use super::image::get::absolute;
+use super::host_path::absolute;
 use super::many::{each, first_of_each};
 use super::operation::{ProgressArgs, result};
 use super::{Outcome, block_on, bundle};

@@ -5,6 +5,7 @@ pub(crate) mod completion;
 pub(crate) mod config;
 pub(crate) mod daemon;
 pub(crate) mod doctor;
+mod host_path;
 pub(crate) mod image;
 pub(crate) mod kernel;
 mod many;

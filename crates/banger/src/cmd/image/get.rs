@@ -1,14 +1,14 @@
 //! The ways to an image: `pull`, `import`, `promote`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use banger_api::image::{Image, ImportImage, PullImage};
 use banger_api::{Client, EventStream};
 use clap::Args;
 
 use crate::cmd::Outcome;
-use crate::cmd::operation::{Followed, ProgressArgs, catch_signals, follow};
-use crate::error::CommandError;
+use crate::cmd::host_path::absolute;
+use crate::cmd::operation::{ProgressArgs, result};
 use crate::{daemon, ui};
 
 #[derive(Debug, Args)]
@@ -84,20 +84,7 @@ pub(super) async fn promote(name: &str, progress: ProgressArgs) -> Outcome {
 }
 
 /// Follows what makes an image, and prints its name.
-async fn finish(client: &Client, mut stream: EventStream, progress: ProgressArgs) -> Outcome {
-    let mut signals = catch_signals()?;
-    match follow::<Image>(client, &mut stream, progress.verbosity(), &mut signals).await? {
-        Followed::Done(image) => ui::line(&image.name).map(|()| 0),
-        Followed::Interrupted { by, .. } => Err(CommandError::Quiet { exit_code: by.exit_code() }),
-    }
-}
-
-/// The path as the daemon can find it, which has a working directory of its own.
-pub(crate) fn absolute(path: &Path) -> Result<String, CommandError> {
-    let absolute = std::path::absolute(path)
-        .map_err(|error| CommandError::io(format!("could not tell where {} is", path.display()), error))?;
-    absolute.into_os_string().into_string().map_err(|path| {
-        CommandError::usage(format!("the path {} is not UTF-8", path.display()))
-            .with_hint("rename the file, or import it from a link to it")
-    })
+async fn finish(client: &Client, stream: EventStream, progress: ProgressArgs) -> Outcome {
+    let image: Image = result(client, stream, progress).await?;
+    ui::line(&image.name).map(|()| 0)
 }
