@@ -112,20 +112,35 @@ impl Catalog {
         states
     }
 
-    /// What to say to somebody who asked for a `name` that is neither here nor in the catalog.
-    pub async fn hint(&self, kind: Kind, name: &str) -> String {
+    /// What to say to somebody who asked for a `name` that is neither in the catalog nor among those `here`.
+    pub async fn hint(&self, kind: Kind, name: &str, here: Vec<String>) -> String {
         let reporter = Reporter::unwatched();
-        let entries = self.entries(kind, &reporter).await;
-        let names = || entries.iter().map(|entry| entry.name.as_str());
-        let mut hint = match nearest(name, names()) {
+        let mut names = here;
+        for entry in self.entries(kind, &reporter).await {
+            if !names.contains(&entry.name) {
+                names.push(entry.name);
+            }
+        }
+        let mut hint = match nearest(name, names.iter().map(String::as_str)) {
             Some(meant) => format!("did you mean {meant}?"),
-            None => format!("these can be had: {}", names().collect::<Vec<_>>().join(", ")),
+            None => format!("these can be had: {}", names.join(", ")),
         };
         for problem in self.states(reporter.environment()).await.into_iter().filter_map(|state| state.problem)
         {
             hint.push_str(&format!(" ({problem})"));
         }
         hint
+    }
+
+    /// What to say to somebody who asked for something on this host by a `name` that none of those `here` has.
+    pub async fn hint_here(&self, kind: Kind, name: &str, here: Vec<String>) -> String {
+        if self.find(kind, name, &Reporter::unwatched()).await.is_some() {
+            return "it is in the catalog, but not on this host".into();
+        }
+        match nearest(name, here.iter().map(String::as_str)) {
+            Some(meant) => format!("did you mean {meant}?"),
+            None => format!("`banger {} list` shows those on this host", kind.word()),
+        }
     }
 }
 

@@ -57,11 +57,21 @@ async fn find(catalog: &Catalog, name: &'static str) -> (Option<String>, Vec<Str
 #[tokio::test]
 async fn hints_name_the_nearest_or_all_and_what_is_wrong() {
     let catalog = Catalog::builtin();
-    assert_eq!(catalog.hint(Kind::Image, "debian-trixi").await, "did you mean debian-trixie?");
-    assert_eq!(catalog.hint(Kind::Kernel, "linux").await, "these can be had: debian-6.12, debian-6.1");
+    let here = || vec!["debian-6.1".to_owned(), "mine".to_owned()];
+    assert_eq!(catalog.hint(Kind::Image, "debian-trixi", vec![]).await, "did you mean debian-trixie?");
+    assert_eq!(catalog.hint(Kind::Kernel, "mien", here()).await, "did you mean mine?");
+    let hint = catalog.hint(Kind::Kernel, "linux", here()).await;
+    assert_eq!(hint, "these can be had: debian-6.1, mine, debian-6.12");
+    for (name, expected) in [
+        ("mien", "did you mean mine?"),
+        ("debian-6.12", "it is in the catalog, but not on this host"),
+        ("linux", "`banger kernel list` shows those on this host"),
+    ] {
+        assert_eq!(catalog.hint_here(Kind::Kernel, name, here()).await, expected);
+    }
     let home = Home::new();
     let catalog = home.catalog(&[CatalogPlace::File("/nonexistent/c.json".into())]);
-    let hint = catalog.hint(Kind::Kernel, "debian-6.2").await;
+    let hint = catalog.hint(Kind::Kernel, "debian-6.2", vec![]).await;
     assert!(hint.starts_with("did you mean debian-6.1") && hint.contains("/nonexistent/c.json"), "{hint}");
 }
 

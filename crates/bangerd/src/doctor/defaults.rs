@@ -1,7 +1,8 @@
 use banger_api::doctor::Check;
 
 use super::{Host, chain, fail, human_bytes, ok};
-use crate::catalog::Kind;
+use crate::catalog::{Entry, Kind, Source};
+use crate::image::{ImageError, how_to_get};
 use crate::operation::Reporter;
 
 const IMAGE: &str = "default image";
@@ -16,7 +17,7 @@ pub(super) struct Default {
 /// Is the default image here, or can it be had?
 pub(super) async fn image(host: &Host) -> Default {
     let name = &host.config.default_image.value;
-    let Some(images) = host.images() else { return obtainable(IMAGE, name, host, Kind::Image).await };
+    let Some(images) = host.images() else { return image_to_get(name, host).await };
     match images.show(name).await {
         Ok(image) if image.local => {
             let size =
@@ -24,7 +25,7 @@ pub(super) async fn image(host: &Host) -> Default {
             Default { check: ok(IMAGE, format!("{name} is on this host{size}")), local: true }
         }
         Ok(image) if !image.used_by.is_empty() => damaged(IMAGE, name, &image.used_by),
-        Ok(_) => obtainable(IMAGE, name, host, Kind::Image).await,
+        Ok(_) | Err(ImageError::Unknown { .. }) => image_to_get(name, host).await,
         Err(error) => Default { check: fail(IMAGE, chain(&error), error.hint()), local: false },
     }
 }
@@ -32,30 +33,46 @@ pub(super) async fn image(host: &Host) -> Default {
 /// Is the default kernel here, or can it be had?
 pub(super) async fn kernel(host: &Host) -> Default {
     let name = &host.config.default_kernel.value;
-    let Some(kernels) = host.kernels() else { return obtainable(KERNEL, name, host, Kind::Kernel).await };
+    let Some(kernels) = host.kernels() else { return kernel_to_get(name, host).await };
     match kernels.show(name).await {
         Ok(kernel) if kernel.local => {
             let release = kernel.release.map(|release| format!(", Linux {release}")).unwrap_or_default();
             Default { check: ok(KERNEL, format!("{name} is on this host{release}")), local: true }
         }
         Ok(kernel) if !kernel.used_by.is_empty() => damaged(KERNEL, name, &kernel.used_by),
-        Ok(_) => obtainable(KERNEL, name, host, Kind::Kernel).await,
+        Ok(_) => kernel_to_get(name, host).await,
         Err(error) => Default { check: fail(KERNEL, chain(&error), error.hint()), local: false },
     }
 }
 
-async fn obtainable(check: &str, name: &str, host: &Host, kind: Kind) -> Default {
-    let check = match host.catalog.find(kind, name, &Reporter::unwatched()).await {
-        Some(entry) => {
-            ok(check, format!("{name} is not here yet; the first VM builds it ({})", entry.source))
-        }
-        None => fail(
-            check,
-            format!("{name} is neither on this host nor in the catalog"),
-            Some(format!("correct it in the configuration file: {}", host.catalog.hint(kind, name).await)),
-        ),
+async fn image_to_get(name: &str, host: &Host) -> Default {
+    let here = host.store().and_then(|store| store.images().ok()).unwrap_or_default();
+    let here = here.into_iter().map(|row| row.name).collect();
+    let check = match how_to_get(name, &host.catalog, here).await {
+        Ok(way) => ok(IMAGE, format!("{name} is not here yet; the first VM {way}")),
+        Err(error) => fail(IMAGE, chain(&error), correct_it(error.hint())),
     };
     Default { check, local: false }
+}
+
+async fn kernel_to_get(name: &str, host: &Host) -> Default {
+    let check = match host.catalog.find(Kind::Kernel, name, &Reporter::unwatched()).await {
+        Some(Entry { source: Source::Debian(source), .. }) => {
+            ok(KERNEL, format!("{name} is not here yet; the first VM builds it ({source})"))
+        }
+        Some(entry) => {
+            ok(KERNEL, format!("{name} is not here yet; the first VM downloads it ({})", entry.source))
+        }
+        None => {
+            let hint = host.catalog.hint(Kind::Kernel, name, vec![]).await;
+            fail(KERNEL, format!("{name} is neither on this host nor in the catalog"), correct_it(Some(hint)))
+        }
+    };
+    Default { check, local: false }
+}
+
+fn correct_it(hint: Option<String>) -> Option<String> {
+    Some(format!("correct it in the configuration file: {}", hint?))
 }
 
 fn damaged(check: &str, name: &str, users: &[String]) -> Default {

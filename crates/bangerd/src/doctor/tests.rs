@@ -63,7 +63,43 @@ async fn a_broken_store_and_unknown_defaults_fail() {
     assert_eq!(find(&report, "leftovers").verdict, Verdict::Warn);
     let image = find(&report, "default image");
     assert_eq!(image.verdict, Verdict::Fail);
-    assert!(image.fix.as_ref().unwrap().ends_with("did you mean debian-trixie?"));
+    assert!(image.fix.as_ref().unwrap().contains("did you mean debian-trixie?"));
+}
+
+#[tokio::test]
+async fn a_default_image_may_be_a_registrys() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = paths(dir.path());
+    for has_store in [false, true] {
+        if has_store {
+            std::fs::create_dir(&paths.state).unwrap();
+            drop(Store::open(&paths.database()).unwrap());
+        }
+        for (name, verdict, seen) in [
+            (
+                "alpine",
+                Verdict::Ok,
+                "alpine is not here yet; the first VM pulls it (docker.io/library/alpine:latest)",
+            ),
+            (
+                "ghcr.io/o/app:2",
+                Verdict::Ok,
+                "ghcr.io/o/app:2 is not here yet; the first VM pulls it (ghcr.io/o/app:2)",
+            ),
+            (
+                "debian-bookworm",
+                Verdict::Ok,
+                "debian-bookworm is not here yet; the first VM builds it (debian bookworm)",
+            ),
+            ("debian-trixi", Verdict::Fail, "there is no image \"debian-trixi\""),
+        ] {
+            std::fs::write(&paths.config_file, format!("default_image = {name:?}\n")).unwrap();
+            let report = run(&paths).await;
+            let image = find(&report, "default image");
+            assert_eq!(image.verdict, verdict, "{image:?}");
+            assert!(image.seen.starts_with(seen), "{image:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -22,4 +22,5 @@ pub use error::ImageError;
 pub use import::{ImportError, ImportRequest};
 pub use name::ImageNameError;
 pub use pull::PullRequest;
+pub(crate) use pull::how_to_get;
 pub use service::ImageService;

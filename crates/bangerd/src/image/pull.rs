@@ -8,7 +8,7 @@ use super::publish::Finished;
 use super::rootfs::{make, sha256_of};
 use super::{ImageError, ImageService, name};
 use crate::artifact::{ArtifactError, build_dir, fetch_tar, in_staging, remove_build_dir};
-use crate::catalog::{BundleSource, DebianSource, Entry, Kind, Source};
+use crate::catalog::{BundleSource, Catalog, DebianSource, Entry, Kind, Source};
 use crate::operation::Reporter;
 use crate::spelling::nearest;
 use crate::store::{ImageDetails, ImageRow};
@@ -45,6 +45,29 @@ enum Origin {
 }
 
 impl Origin {
+    /// Where an image of that name would come from. It is none of those `here`.
+    async fn of(
+        name: &str,
+        catalog: &Catalog,
+        here: Vec<String>,
+        reporter: &Reporter,
+    ) -> Result<Self, ImageError> {
+        let parse = |text: &str| -> Result<Reference, ImageError> {
+            text.parse().map_err(|source| ImageError::Reference { name: name.into(), source })
+        };
+        let Some(entry) = catalog.find(Kind::Image, name, reporter).await else {
+            refuse_slip(name, catalog, here, reporter).await?;
+            let reference = parse(name)?;
+            let name = reference.familiar();
+            return Ok(Self::Registry(reference, name));
+        };
+        Ok(match entry.source.clone() {
+            Source::Debian(source) => Self::Debian(entry, source),
+            Source::Bundle(source) => Self::Bundle(entry, source),
+            Source::Oci(source) => Self::Registry(parse(&source.reference)?, entry.name),
+        })
+    }
+
     /// What it is called here, unless somebody says otherwise.
     fn name(&self) -> &str {
         match self {
@@ -60,6 +83,40 @@ impl Origin {
             Self::Registry(reference, _) => row.details.reference.as_ref() == Some(&reference.to_string()),
         }
     }
+}
+
+/// A slip of the pen must not become a question to a registry where everybody may publish what he likes.
+async fn refuse_slip(
+    name: &str,
+    catalog: &Catalog,
+    here: Vec<String>,
+    reporter: &Reporter,
+) -> Result<(), ImageError> {
+    if name.contains(['/', ':', '@', '.']) {
+        return Ok(());
+    }
+    let mut known = here;
+    known.extend(catalog.entries(Kind::Image, reporter).await.into_iter().map(|entry| entry.name));
+    let Some(meant) = nearest(name, known.iter().map(String::as_str)) else { return Ok(()) };
+    let hint = format!("did you mean {meant}? For the image in Docker's registry, say {name}:latest");
+    Err(ImageError::Unknown { name: name.into(), hint })
+}
+
+/// What the first VM with an image that is none of those `here` would have to do, for people. Asks nobody but the catalogs.
+///
+/// # Errors
+///
+/// When there is no such image, as far as can be told.
+pub(crate) async fn how_to_get(
+    name: &str,
+    catalog: &Catalog,
+    here: Vec<String>,
+) -> Result<String, ImageError> {
+    Ok(match Origin::of(name, catalog, here, &Reporter::unwatched()).await? {
+        Origin::Debian(entry, _) => format!("builds it ({})", entry.source),
+        Origin::Bundle(entry, _) => format!("downloads it ({})", entry.source),
+        Origin::Registry(reference, _) => format!("pulls it ({reference})"),
+    })
 }
 
 /// What to do about an image that is here.
@@ -179,34 +236,8 @@ impl ImageService {
         Ok(origin.is_of(row) && matches!(origin, Origin::Registry(..)))
     }
 
-    /// Where an image of that name would come from.
     async fn origin(&self, name: &str, reporter: &Reporter) -> Result<Origin, ImageError> {
-        let parse = |text: &str| -> Result<Reference, ImageError> {
-            text.parse().map_err(|source| ImageError::Reference { name: name.into(), source })
-        };
-        let Some(entry) = self.catalog.find(Kind::Image, name, reporter).await else {
-            self.refuse_slip(name, reporter).await?;
-            let reference = parse(name)?;
-            let name = reference.familiar();
-            return Ok(Origin::Registry(reference, name));
-        };
-        Ok(match entry.source.clone() {
-            Source::Debian(source) => Origin::Debian(entry, source),
-            Source::Bundle(source) => Origin::Bundle(entry, source),
-            Source::Oci(source) => Origin::Registry(parse(&source.reference)?, entry.name),
-        })
-    }
-
-    /// A slip of the pen must not become a question to a registry where everybody may publish what he likes.
-    async fn refuse_slip(&self, name: &str, reporter: &Reporter) -> Result<(), ImageError> {
-        if name.contains(['/', ':', '@', '.']) {
-            return Ok(());
-        }
-        let mut known: Vec<String> = self.store.images()?.into_iter().map(|row| row.name).collect();
-        known.extend(self.catalog.entries(Kind::Image, reporter).await.into_iter().map(|entry| entry.name));
-        let Some(meant) = nearest(name, known.iter().map(String::as_str)) else { return Ok(()) };
-        let hint = format!("did you mean {meant}? For the image in Docker's registry, say {name}:latest");
-        Err(ImageError::Unknown { name: name.into(), hint })
+        Origin::of(name, &self.catalog, self.names(), reporter).await
     }
 
     /// Makes the image's file; none when `old` is what the registry has.

@@ -180,17 +180,18 @@ impl ImageService {
     }
 
     pub(super) async fn unknown(&self, name: &str) -> ImageError {
-        ImageError::Unknown { name: name.into(), hint: self.catalog.hint(Kind::Image, name).await }
+        let hint = self.catalog.hint(Kind::Image, name, self.names()).await;
+        ImageError::Unknown { name: name.into(), hint }
     }
 
     pub(super) async fn not_here(&self, name: &str) -> ImageError {
-        match self.catalog.find(Kind::Image, name, &Reporter::unwatched()).await {
-            Some(_) => ImageError::Unknown {
-                name: name.into(),
-                hint: "it is in the catalog, but not on this host".into(),
-            },
-            None => self.unknown(name).await,
-        }
+        let hint = self.catalog.hint_here(Kind::Image, name, self.names()).await;
+        ImageError::Unknown { name: name.into(), hint }
+    }
+
+    /// What is on this host, for hints: none are better than another error.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.store.images().unwrap_or_default().into_iter().map(|row| row.name).collect()
     }
 }
 

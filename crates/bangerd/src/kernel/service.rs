@@ -226,17 +226,18 @@ impl KernelService {
     }
 
     pub(super) async fn unknown(&self, name: &str) -> KernelError {
-        KernelError::Unknown { name: name.into(), hint: self.catalog.hint(Kind::Kernel, name).await }
+        let hint = self.catalog.hint(Kind::Kernel, name, self.names()).await;
+        KernelError::Unknown { name: name.into(), hint }
     }
 
     pub(super) async fn not_here(&self, name: &str) -> KernelError {
-        match self.catalog.find(Kind::Kernel, name, &Reporter::unwatched()).await {
-            Some(_) => KernelError::Unknown {
-                name: name.into(),
-                hint: "it is in the catalog, but not on this host".into(),
-            },
-            None => self.unknown(name).await,
-        }
+        let hint = self.catalog.hint_here(Kind::Kernel, name, self.names()).await;
+        KernelError::Unknown { name: name.into(), hint }
+    }
+
+    /// What is on this host, for hints: none are better than another error.
+    fn names(&self) -> Vec<String> {
+        self.store.kernels().unwrap_or_default().into_iter().map(|row| row.name).collect()
     }
 }
 
