@@ -46,10 +46,13 @@ pub(super) async fn kernel(host: &Host) -> Default {
 }
 
 async fn image_to_get(name: &str, host: &Host) -> Default {
-    let here = host.store().and_then(|store| store.images().ok()).unwrap_or_default();
-    let here = here.into_iter().map(|row| row.name).collect();
-    let check = match how_to_get(name, &host.catalog, here).await {
+    let way = match host.images() {
+        Some(images) => images.how_to_get(name).await,
+        None => how_to_get(name, &host.catalog).await,
+    };
+    let check = match way {
         Ok(way) => ok(IMAGE, format!("{name} is not here yet; the first VM {way}")),
+        Err(error @ ImageError::Lost { .. }) => fail(IMAGE, chain(&error), error.hint()),
         Err(error) => fail(IMAGE, chain(&error), correct_it(error.hint())),
     };
     Default { check, local: false }

@@ -60,7 +60,9 @@ impl ImageError {
         match self {
             Self::Unknown { hint, .. } => Some(hint.clone()),
             Self::InUse { users, .. } => Some(format!("banger vm delete {}", users.join(" "))),
-            Self::Lost { name, users, .. } if users.is_empty() => Some(format!("banger image pull {name}")),
+            Self::Lost { name, users, .. } if users.is_empty() => Some(format!(
+                "`banger image pull {name}` gets one of the catalog or of a registry anew; delete any other, and import it again"
+            )),
             Self::Lost { users, .. } => Some(format!(
                 "put the file back, or delete the VMs that cannot start without it: banger vm delete {}",
                 users.join(" ")

@@ -5,11 +5,11 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use banger_api::ErrorCode;
+use banger_api::{ErrorCode, Event};
 use banger_host::files::allocated_bytes;
 
 use super::tests::{Home, home};
-use super::{ImageError, ImportRequest};
+use super::{ImageError, ImportRequest, PullRequest};
 use crate::artifact::fake::{Tar, reported, vm};
 use crate::store::ImageRow;
 
@@ -105,6 +105,41 @@ async fn a_promotion_that_was_cut_off_is_cleaned_up() {
     assert_eq!(home.images.recover().await.unwrap(), [copy]);
     assert_eq!(home.images.usable_file(&row).unwrap(), path.canonicalize().unwrap());
     promote(&home, "mine").await.unwrap();
+}
+
+/// Nobody asks a registry, where everybody may publish what he likes, for the name of an image of his own.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_name_of_an_imported_image_brings_no_other() {
+    let home = home(Tar::Whole);
+    let path = ext4(home.dir.path());
+    for name in ["mine", "my.ext4", "alpine:latest", "debian-trixie"] {
+        let row = import(&home, request(name, &path, false)).await.unwrap();
+        let pull = async |keep: bool| {
+            let images = home.images.clone();
+            let pull = move |reporter| async move {
+                match keep {
+                    true => images.ensure(name, &reporter).await,
+                    false => images.pull(&PullRequest::of(name), &reporter).await,
+                }
+            };
+            reported(pull).await
+        };
+        let (pulled, events) = pull(false).await;
+        assert_eq!(pulled.unwrap().id, row.id);
+        let told = events
+            .iter()
+            .any(|event| matches!(event, Event::Notice { text } if text.contains("delete it first")));
+        assert!(told, "{name}: {events:?}");
+
+        fs::remove_file(home.images.file(&row)).unwrap();
+        for keep in [true, false] {
+            let lost = pull(keep).await.0.unwrap_err();
+            assert!(matches!(lost, ImageError::Lost { .. }), "{name}: {lost:?}");
+            assert!(lost.hint().unwrap().ends_with("import it again"), "{lost:?}");
+        }
+        assert!(matches!(home.images.how_to_get(name).await, Err(ImageError::Lost { .. })), "{name}");
+        home.images.delete(name).await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

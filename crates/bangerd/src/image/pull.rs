@@ -76,6 +76,15 @@ impl Origin {
         }
     }
 
+    /// What a VM does that needs it.
+    fn in_words(&self) -> String {
+        match self {
+            Self::Debian(entry, _) => format!("builds it ({})", entry.source),
+            Self::Bundle(entry, _) => format!("downloads it ({})", entry.source),
+            Self::Registry(reference, _) => format!("pulls it ({reference})"),
+        }
+    }
+
     /// Was this image got from here?
     fn is_of(&self, row: &ImageRow) -> bool {
         match self {
@@ -102,21 +111,13 @@ async fn refuse_slip(
     Err(ImageError::Unknown { name: name.into(), hint })
 }
 
-/// What the first VM with an image that is none of those `here` would have to do, for people. Asks nobody but the catalogs.
+/// What the first VM with an image that is not here would do, where none is. For people; asks nobody but the catalogs.
 ///
 /// # Errors
 ///
 /// When there is no such image, as far as can be told.
-pub(crate) async fn how_to_get(
-    name: &str,
-    catalog: &Catalog,
-    here: Vec<String>,
-) -> Result<String, ImageError> {
-    Ok(match Origin::of(name, catalog, here, &Reporter::unwatched()).await? {
-        Origin::Debian(entry, _) => format!("builds it ({})", entry.source),
-        Origin::Bundle(entry, _) => format!("downloads it ({})", entry.source),
-        Origin::Registry(reference, _) => format!("pulls it ({reference})"),
-    })
+pub(crate) async fn how_to_get(name: &str, catalog: &Catalog) -> Result<String, ImageError> {
+    Ok(Origin::of(name, catalog, Vec::new(), &Reporter::unwatched()).await?.in_words())
 }
 
 /// What to do about an image that is here.
@@ -168,6 +169,24 @@ impl ImageService {
         }
     }
 
+    /// What the first VM with an image that is not here, or not whole, would do. For people; asks nobody but the catalogs.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such image, as far as can be told, or it was imported.
+    pub(crate) async fn how_to_get(&self, name: &str) -> Result<String, ImageError> {
+        let origin = self.origin(name, &Reporter::unwatched()).await;
+        match self.other(name, &origin)? {
+            Some(row) => Err(self.lost(&row)?),
+            None => Ok(origin?.in_words()),
+        }
+    }
+
+    /// What has that name here and is not from there.
+    fn other(&self, name: &str, origin: &Result<Origin, ImageError>) -> Result<Option<ImageRow>, ImageError> {
+        Ok(self.find(name)?.filter(|row| !origin.as_ref().is_ok_and(|origin| origin.is_of(row))))
+    }
+
     /// Makes an image, or waits for somebody else who does.
     async fn get(
         &self,
@@ -175,13 +194,19 @@ impl ImageService {
         present: Present,
         reporter: &Reporter,
     ) -> Result<ImageRow, ImageError> {
-        let origin = match self.origin(&request.name, reporter).await {
-            // It was imported, say, and its file is gone.
-            Err(unknown) => {
-                return Err(self.find(&request.name)?.map_or(Ok(unknown), |row| self.lost(&row))?);
+        let origin = self.origin(&request.name, reporter).await;
+        // The name of an image of the user's own is no question to a registry.
+        if let (None, Some(row)) = (&request.save_as, self.other(&request.name, &origin)?) {
+            if !self.is_whole(&row) {
+                return Err(self.lost(&row)?);
             }
-            Ok(origin) => origin,
-        };
+            reporter.notice(format!(
+                "image {} is on this host already ({}); delete it first to pull another",
+                row.name, row.source
+            ));
+            return Ok(row);
+        }
+        let origin = origin?;
         let name = request.save_as.as_deref().unwrap_or(origin.name());
         name::check(name).map_err(|source| ImageError::Name { name: name.into(), source })?;
         let _turn = self.flights.turn(name, reporter).await.map_err(|error| self.got(name, error))?;

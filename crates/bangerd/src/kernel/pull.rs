@@ -23,7 +23,10 @@ impl KernelService {
             return Ok(row);
         }
         let damaged = self.store.kernel(name)?;
-        let Some(entry) = entry else {
+        // One that was imported under this name is not the catalog's to replace.
+        let its_own =
+            |entry: &Entry| damaged.as_ref().is_none_or(|row| row.source == entry.source.to_string());
+        let Some(entry) = entry.filter(its_own) else {
             return Err(match damaged {
                 Some(row) => self.lost(&row, self.vmlinux(&row))?,
                 None => self.unknown(name).await,

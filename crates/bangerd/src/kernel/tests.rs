@@ -6,7 +6,7 @@ use std::sync::Arc;
 use banger_api::ErrorCode;
 
 use super::*;
-use crate::artifact::fake::{FakeArchive, Tar, cancelled, vm};
+use crate::artifact::fake::{FakeArchive, Tar, cancelled, reported, vm};
 use crate::catalog::Catalog;
 use crate::download::fake::FakeWeb;
 use crate::paths::Paths;
@@ -146,6 +146,18 @@ async fn a_missing_agent_and_a_missing_file_say_where_they_belong() {
     assert!(error.to_string().ends_with(&format!("kernels/{ID}/modules.ext4 is gone")), "{error}");
     assert!(!home.kernels.show(&row(ID).name).await.unwrap().local);
     assert!(home.kernels.show(&row(OTHER_ID).name).await.unwrap().local);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_imported_kernel_with_a_name_of_the_catalogs_is_not_replaced() {
+    let home = home();
+    home.store.insert_kernel(&KernelRow { name: "debian-6.1".into(), ..row("cccccccccccc") }).unwrap();
+    let kernels = home.kernels.clone();
+    let (result, _) =
+        reported(move |reporter| async move { kernels.ensure("debian-6.1", &reporter).await }).await;
+    let lost = result.unwrap_err();
+    assert!(matches!(lost, KernelError::Lost { .. }), "{lost:?}");
+    assert_eq!(home.store.kernels().unwrap().len(), 3);
 }
 
 #[tokio::test]
