@@ -7,11 +7,14 @@ const USAGE: &str = "usage: bench [SUBJECT] [--rounds N] [--count N] [--load N] 
   throughput  100 MB through `exec -- cat`
   workspace   a repository of 20,000 files through `vm workspace prepare`, and through tar and `exec`; alternating
   pull        an image of 20,000 files by `image pull`, and by skopeo, umoci and mke2fs; alternating, as root
+  soak        8 clients at once for some minutes, on 12 VMs; no request may hang, and store, disk and API agree at the end
   memory      what the daemon takes when it has nothing to do
   (none)      boot, throughput and memory
 
   --rounds N   how often to measure (boot, throughput, workspace, pull) [5]
   --count N    how many boots (boots) [50]
+  --minutes N  how long (soak) [5]
+  --kill       SIGKILL the daemon every few seconds meanwhile (soak)
   --load N     how many busy threads beside them (boots) [one per CPU]
   --image NAME image to boot [debian-trixie-minimal]";
 
@@ -22,6 +25,7 @@ pub(crate) enum Subject {
     Throughput,
     Workspace,
     Pull,
+    Soak,
     Memory,
     All,
 }
@@ -32,6 +36,8 @@ pub(crate) struct Args {
     pub(crate) rounds: usize,
     pub(crate) count: usize,
     pub(crate) load: usize,
+    pub(crate) minutes: u64,
+    pub(crate) kill: bool,
     pub(crate) image: String,
 }
 
@@ -42,7 +48,8 @@ impl Args {
     pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Self, String> {
         let load = std::thread::available_parallelism().map_or(2, usize::from);
         let image = "debian-trixie-minimal".to_owned();
-        let mut args = Self { subject: Subject::All, rounds: 5, count: 50, load, image };
+        let mut args =
+            Self { subject: Subject::All, rounds: 5, count: 50, load, minutes: 5, kill: false, image };
         let mut words = words;
         while let Some(word) = words.next() {
             match word.as_str() {
@@ -51,9 +58,12 @@ impl Args {
                 "throughput" => args.subject = Subject::Throughput,
                 "workspace" => args.subject = Subject::Workspace,
                 "pull" => args.subject = Subject::Pull,
+                "soak" => args.subject = Subject::Soak,
                 "memory" => args.subject = Subject::Memory,
                 "--rounds" => args.rounds = value(&word, words.next())?,
                 "--count" => args.count = value(&word, words.next())?,
+                "--minutes" => args.minutes = value(&word, words.next())?,
+                "--kill" => args.kill = true,
                 "--load" => args.load = value(&word, words.next())?,
                 "--image" => args.image = value(&word, words.next())?,
                 "--help" | "-h" => return Err(USAGE.into()),

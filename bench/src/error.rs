@@ -20,6 +20,8 @@ pub(crate) enum BenchError {
     Answer { line: String, source: serde_json::Error },
     #[error("could not use the state store")]
     Store(#[from] rusqlite::Error),
+    #[error("the soak found {0} faults")]
+    Soak(usize),
     #[error("the VM has no process")]
     NoProcess,
     #[error("this must be run as root: {what}")]

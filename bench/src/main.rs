@@ -19,6 +19,7 @@ mod memory;
 mod noise;
 mod numbers;
 mod pull;
+mod soak;
 mod store;
 mod throughput;
 mod workspace;
@@ -59,6 +60,7 @@ fn run(args: &Args) -> Result<(), BenchError> {
         Subject::Throughput => throughput::measure(&home, args.rounds),
         Subject::Pull => pull::measure(&home, args.rounds),
         Subject::Workspace => workspace::measure(&home, args.rounds),
+        Subject::Soak => soak::measure(&home, args.minutes, args.kill),
         Subject::Memory => memory::measure(&home),
         Subject::All => {
             boot::measure(&home, args.rounds)?;

@@ -29,14 +29,27 @@ impl Home {
         Ok(())
     }
 
-    /// Takes out every row of a bench, also of one that was killed; the daemon must not run. When it starts again, it removes
-    /// what is left of VMs without a row.
+    /// Takes out every VM of a bench, also of one that was killed; the daemon must not run.
     pub(crate) fn forget_rows(&self) -> Result<(), BenchError> {
         let path = self.state().join("banger.db");
-        if path.is_file() {
-            let forget = "DELETE FROM vms WHERE name LIKE 'bench-%'";
-            // A store without that table is one that no daemon has used yet.
-            let _ = Connection::open(path)?.execute(forget, []);
+        if !path.is_file() {
+            return Ok(());
+        }
+        let store = Connection::open(path)?;
+        // A store without that table is one that no daemon has used yet.
+        let Ok(mut find) = store.prepare("SELECT id FROM vms WHERE name LIKE 'bench-%'") else {
+            return Ok(());
+        };
+        let ids: Vec<String> = find.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        for id in ids {
+            let dir = self.state().join("vms").join(&id);
+            // A directory without a row would be taken in again, as it says whose it is.
+            match std::fs::remove_dir_all(&dir) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(BenchError::file("remove", dir)(error));
+                }
+                _ => store.execute("DELETE FROM vms WHERE id = ?1", [&id])?,
+            };
         }
         Ok(())
     }

@@ -53,7 +53,9 @@ impl Home {
         let mut half_made = Vec::new();
         for (dir, list) in [("images", "image list -q"), ("kernels", "kernel list -q")] {
             let finished = self.banger(list).ok().text().lines().count();
-            let found = entries(&self.state().join(dir));
+            // Beside the directories lie the records of images that are used in place.
+            let mut found = entries(&self.state().join(dir));
+            found.retain(|path| path.is_dir());
             if found.len() != finished {
                 half_made.push(format!("{finished} finished {dir}, and these files: {found:?}"));
             }

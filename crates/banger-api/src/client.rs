@@ -24,6 +24,7 @@ use crate::workspace::{ExportWorkspace, PrepareWorkspace, Staleness, WorkspaceCo
 use crate::{ApiError, BUILD_HEADER, Build, ErrorCode, UPGRADE_TOKEN};
 
 mod kernels;
+mod lost_found;
 mod streams;
 
 pub use streams::{ByteStream, EventStream, ExecStream};

@@ -29,3 +29,17 @@ pub struct Check {
 pub struct Report {
     pub checks: Vec<Check>,
 }
+
+/// What `bangerd doctor --repair --json` has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repaired {
+    /// Where the state store lies now that could not be used.
+    pub set_aside: Option<String>,
+    /// Names of the VMs that are known again.
+    pub vms: Vec<String>,
+    /// How many images and kernels are known again.
+    pub images: usize,
+    pub kernels: usize,
+    /// How many things went to lost+found.
+    pub lost: usize,
+}

@@ -19,6 +19,7 @@ mod error;
 pub mod files;
 pub mod image;
 pub mod kernel;
+pub mod lost_found;
 pub mod operation;
 mod socket;
 pub mod vm;

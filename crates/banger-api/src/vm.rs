@@ -16,6 +16,8 @@ pub enum VmState {
     Running,
     Stopping,
     Deleting,
+    /// Something of it is missing or cannot be read; `last_error` says what.
+    Broken,
 }
 
 impl std::fmt::Display for VmState {
@@ -27,6 +29,7 @@ impl std::fmt::Display for VmState {
             Self::Running => "running",
             Self::Stopping => "stopping",
             Self::Deleting => "deleting",
+            Self::Broken => "broken",
         })
     }
 }

@@ -121,6 +121,24 @@ fn lock_dead(path: &Path) -> Option<File> {
     }
 }
 
+/// Removes a finished directory: it loses its name first, so that what is left when this is cut off is known for what it is, and
+/// removed by [`remove_stale`]. One that is not there is fine.
+///
+/// # Errors
+///
+/// When something of it cannot be removed; it has lost its name then, and can be discarded again.
+pub async fn discard(path: &Path) -> Result<(), FileError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let nameless = path.with_file_name(format!("{STAGING_PREFIX}gone-{name}"));
+    // Of an attempt that failed.
+    remove_tree(&nameless).await?;
+    match std::fs::rename(path, &nameless) {
+        Ok(()) => remove_tree(&nameless).await,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(cannot("remove", path)(error)),
+    }
+}
+
 /// Removes a file or tree; one that is not there is fine. An ordinary user gets rid of files of its sub-uids as well, which an
 /// image build that was cut off leaves behind.
 ///
@@ -186,6 +204,19 @@ mod tests {
         assert!(StagingDir::new(parent.path()).unwrap().publish(&dest).is_err());
         assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 1);
         assert!(dest.join("old").exists());
+    }
+
+    #[tokio::test]
+    async fn what_is_discarded_is_gone_and_half_of_it_is_known_for_that() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("image");
+        discard(&dir).await.unwrap();
+        std::fs::create_dir_all(parent.path().join(".staging-gone-image/left")).unwrap();
+        std::fs::create_dir_all(dir.join("tree")).unwrap();
+        discard(&dir).await.unwrap();
+        assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
+        std::fs::create_dir_all(parent.path().join(".staging-gone-image/left")).unwrap();
+        assert_eq!(remove_stale(parent.path()).await.unwrap().len(), 1);
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::cmd::{completion, config, daemon, doctor, image, kernel, version, vm};
+use crate::cmd::{completion, config, daemon, doctor, image, kernel, lost_found, version, vm};
 use crate::error::SESSION_FAILED;
 
 /// Disposable Linux microVMs.
@@ -37,6 +37,9 @@ pub(crate) enum Command {
     /// The daemon that owns the VMs; other commands start it when they need it
     #[command(subcommand)]
     Daemon(daemon::DaemonCommand),
+    /// What lay among banger's files and nothing explains
+    #[command(subcommand)]
+    LostFound(lost_found::LostFoundCommand),
     /// Check whether this host has what VMs need
     Doctor(doctor::DoctorArgs),
     /// Configuration

@@ -20,6 +20,9 @@ pub(crate) enum Command {
         /// Print JSON
         #[arg(long)]
         json: bool,
+        /// Set a state store aside that cannot be used, and make a new one of what lies beside the disks
+        #[arg(long)]
+        repair: bool,
     },
     /// Show every configuration value in force and where it comes from
     Config {

@@ -15,6 +15,8 @@ use banger_api::{ApiError, Build, ErrorCode};
 use banger_host::kvm;
 use bangerd::config::{Config, ConfigError, HostSize, vm_defaults};
 use bangerd::paths::Paths;
+use bangerd::repair::RepairError;
+use bangerd::store::StoreError;
 use bangerd::{doctor, logging, server};
 use clap::Parser as _;
 use serde::Serialize;
@@ -31,7 +33,8 @@ const PROBE_LIMIT: Duration = Duration::from_secs(2);
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve => serve(),
-        Command::Doctor { json } => diagnose(json),
+        Command::Doctor { repair: true, .. } => repair(),
+        Command::Doctor { json, .. } => diagnose(json),
         Command::Config { json } => show_config(json),
         Command::Openapi => print_json(&server::openapi()),
         Command::Version => print(&format!("bangerd {}\n", Build::current())),
@@ -81,6 +84,22 @@ fn diagnose(json: bool) -> Result<(), ApiError> {
         _ if json => Ok(()),
         count => Err(ApiError::new(ErrorCode::HostNotReady, format!("{count} of the checks failed"))),
     }
+}
+
+fn repair() -> Result<(), ApiError> {
+    let paths = paths()?;
+    let repaired = small_runtime()?.block_on(bangerd::repair::repair(&paths));
+    let repaired = repaired.map_err(|error| {
+        let told = |code| ApiError::from_error(code, &error);
+        match error {
+            RepairError::Running { .. } => told(ErrorCode::Refused).with_hint("banger daemon stop"),
+            RepairError::Store(StoreError::Newer { .. }) => {
+                told(ErrorCode::Refused).with_hint("install the newer banger again; its state store is fine")
+            }
+            _ => told(ErrorCode::Failed),
+        }
+    })?;
+    print_json(&repaired)
 }
 
 fn show_config(json: bool) -> Result<(), ApiError> {

@@ -4,6 +4,7 @@ use banger_host::files::{FileError, private_dir};
 use etcetera::BaseStrategy as _;
 
 use crate::identity::VmId;
+use crate::lost_found::LostFound;
 
 /// The home directory of whom the daemon runs as.
 ///
@@ -19,9 +20,11 @@ pub fn home() -> Result<PathBuf, PathsError> {
 /// ```text
 /// $XDG_CONFIG_HOME/banger/config.toml
 /// $XDG_STATE_HOME/banger/           banger.db  bangerd.log  bangerd.lock
-///     images/<id>/                  rootfs.ext4
-///     kernels/<id>/                 vmlinux  modules.cpio  modules.ext4
-///     vms/<id>/                     cow.img  work.ext4  console.log  vmm.log  handles.json  *.sock
+///     backups/                      banger-<ms>.db, the last three
+///     images/<id>/                  rootfs.ext4  image.json
+///     kernels/<id>/                 vmlinux  modules.cpio  modules.ext4  kernel.json
+///     lost+found/<name>/            what nothing explains
+///     vms/<id>/                     vm.json  cow.img  work.ext4  console.log  vmm.log  handles.json  *.sock
 /// $XDG_CACHE_HOME/banger/           initramfs/<key>.cpio  catalogs/  downloads/
 /// $XDG_RUNTIME_DIR/banger/          bangerd.sock
 /// ```
@@ -88,6 +91,16 @@ impl Paths {
         self.state.join("banger.db")
     }
 
+    /// Copies of the store, the last few.
+    pub fn backups(&self) -> PathBuf {
+        self.state.join("backups")
+    }
+
+    /// What cannot be explained.
+    pub fn lost_found(&self) -> LostFound {
+        LostFound::new(self.state.join("lost+found"))
+    }
+
     pub fn log(&self) -> PathBuf {
         self.state.join("bangerd.log")
     }
@@ -143,8 +156,15 @@ impl VmDir {
     pub const WORK: &str = "work.ext4";
     pub const CONSOLE_LOG: &str = "console.log";
     pub const VMM_LOG: &str = "vmm.log";
+    /// What the VM is.
+    pub const RECORD: &str = "vm.json";
     pub const HANDLES: &str = "handles.json";
     pub const AGENT_SOCKET: &str = "agent.sock";
+
+    /// A directory that is to become a VM's.
+    pub fn at(path: &Path) -> Self {
+        Self(path.into())
+    }
 
     pub fn path(&self) -> &Path {
         &self.0

@@ -21,6 +21,7 @@ mod network;
 mod ordinary_user;
 mod recovery;
 mod registry;
+mod state_loss;
 mod streams;
 mod systemd;
 mod terminals;

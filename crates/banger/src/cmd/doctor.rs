@@ -1,4 +1,4 @@
-use banger_api::doctor::{Check, Report, Verdict};
+use banger_api::doctor::{Check, Repaired, Report, Verdict};
 use banger_api::{Build, Client, ClientError};
 use clap::Args;
 
@@ -13,9 +13,15 @@ pub(crate) struct DoctorArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Set a state store aside that cannot be used, and make a new one of what lies beside the disks; removes nothing
+    #[arg(long)]
+    repair: bool,
 }
 
 pub(crate) fn run(args: &DoctorArgs) -> Outcome {
+    if args.repair {
+        return repair(args.json);
+    }
     let mut report: Report = daemon::ask(&["doctor", "--json"])?;
     // Only the running daemon and this program can tell whether they are of one build.
     report.checks.push(block_on(async { Ok(daemon_check().await) })?);
@@ -26,6 +32,27 @@ pub(crate) fn run(args: &DoctorArgs) -> Outcome {
     }
     let failed = report.checks.iter().any(|check| check.verdict == Verdict::Fail);
     Ok(if failed { NOT_READY } else { 0 })
+}
+
+fn repair(json: bool) -> Outcome {
+    let repaired: Repaired = daemon::ask(&["doctor", "--repair"])?;
+    if json {
+        ui::json(&repaired)?;
+        return Ok(0);
+    }
+    match &repaired.set_aside {
+        Some(path) => ui::line(format_args!("set the state store aside: {path}"))?,
+        None => ui::line("the state store is fine")?,
+    }
+    let Repaired { vms, images, kernels, lost, .. } = &repaired;
+    if !vms.is_empty() || images + kernels > 0 {
+        let vms = if vms.is_empty() { "no VMs".into() } else { vms.join(", ") };
+        ui::line(format_args!("known again: {vms}; {images} images, {kernels} kernels"))?;
+    }
+    if *lost > 0 {
+        ui::line(format_args!("moved to lost+found: {lost} (banger lost-found list)"))?;
+    }
+    Ok(0)
 }
 
 async fn daemon_check() -> Check {

@@ -8,6 +8,7 @@ pub(crate) mod doctor;
 mod host_path;
 pub(crate) mod image;
 pub(crate) mod kernel;
+pub(crate) mod lost_found;
 mod many;
 mod operation;
 pub(crate) mod version;
@@ -28,6 +29,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Cp(args) => vm::cp::run(&args),
         Command::Image(command) => image::run(command),
         Command::Kernel(command) => kernel::run(command),
+        Command::LostFound(command) => lost_found::run(command),
         Command::Daemon(command) => daemon::run(command),
         Command::Doctor(args) => doctor::run(&args),
         Command::Config(command) => config::run(&command),

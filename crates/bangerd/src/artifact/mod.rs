@@ -4,8 +4,9 @@
 //! catalog entry --Archive--> tar --service--> staging directory --rename--> <shelf>/<id>/ --> row in the store
 //! ```
 //!
-//! The row is written last and removed first. So a crash leaves a directory without a row at worst, and
-//! [`Shelf::recover`] removes those when the daemon starts.
+//! Each directory carries a record of what it is ([`crate::record`]). The row is written last and removed first; a directory
+//! loses its name before it is removed. So a crash leaves a whole directory without a row at worst, and the next daemon
+//! writes the row anew ([`Shelf::reclaim`]). Nothing is removed because a row is missing.
 
 mod archive;
 pub(crate) mod bundle;

@@ -1,11 +1,14 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use banger_host::staging::{StagingDir, remove_stale, remove_tree};
+use banger_host::staging::{StagingDir, discard, remove_stale};
 use banger_host::system::free_disk_bytes;
+use serde::de::DeserializeOwned;
 
 use super::{ArtifactError, hex};
 use crate::identity::fill_random;
+use crate::lost_found::{LostFound, LostKind};
+use crate::record;
 
 const ID_LEN: usize = 12;
 
@@ -33,12 +36,10 @@ impl Shelf {
         Ok(StagingDir::new(&self.0)?)
     }
 
-    /// Gives finished files a directory of their own; answers its id.
-    pub(crate) async fn publish(&self, staging: StagingDir) -> Result<String, ArtifactError> {
-        let id = Self::new_id();
-        let dest = self.dir(&id);
-        tokio::task::spawn_blocking(move || staging.publish(&dest)).await??;
-        Ok(id)
+    /// Gives finished files, with the record of what they are among them, the directory of `id`.
+    pub(crate) async fn publish(&self, staging: StagingDir, id: &str) -> Result<(), ArtifactError> {
+        let dest = self.dir(id);
+        Ok(tokio::task::spawn_blocking(move || staging.publish(&dest)).await??)
     }
 
     /// # Errors
@@ -52,17 +53,33 @@ impl Shelf {
         Err(ArtifactError::NoSpace { path: self.0.clone(), needed_mib, free_mib })
     }
 
-    /// Removes what a former daemon left half-made, and the directories that are not of a `known` id. Answers what it
-    /// removed. Only for the start of the daemon: what is being published has no row yet.
-    pub(crate) async fn recover(&self, known: &HashSet<String>) -> Result<Vec<PathBuf>, ArtifactError> {
-        let mut removed = remove_stale(&self.0).await?;
+    /// Removes what a former daemon left half-made or half removed, known by the names of such directories. Answers their
+    /// paths.
+    pub(crate) async fn sweep_stale(&self) -> Result<Vec<PathBuf>, ArtifactError> {
+        Ok(remove_stale(&self.0).await?)
+    }
+
+    /// Makes the directories known again whose id is not `known`: `adopt` gets the record in each, and says why it is of no
+    /// use. What cannot be explained is moved to lost+found, nothing is removed. Only for the start of the daemon: what is
+    /// being published has no row yet.
+    pub(crate) fn reclaim<R: DeserializeOwned>(
+        &self,
+        known: &HashSet<String>,
+        (record_name, kind): (&str, LostKind),
+        lost_found: &LostFound,
+        mut adopt: impl FnMut(&str, R) -> Result<(), String>,
+    ) -> Result<(), ArtifactError> {
         for (id, path) in self.stored()? {
-            if !known.contains(&id) {
-                remove_tree(&path).await?;
-                removed.push(path);
+            if known.contains(&id) {
+                continue;
+            }
+            let adopted = record::read(&path.join(record_name)).map_err(|error| error.to_string());
+            match adopted.and_then(|record| adopt(&id, record)) {
+                Ok(()) => tracing::warn!(path = %path.display(), "the store did not know of it; it does now"),
+                Err(why) => drop(lost_found.take(&path, kind, &why)?),
             }
         }
-        Ok(removed)
+        Ok(())
     }
 
     /// All that is published: id and directory. What has no id for a name is none of ours.
@@ -82,11 +99,20 @@ impl Shelf {
         Ok(stored)
     }
 
+    /// Files beside the directories whose names end with `.<extension>`.
+    pub(crate) fn files_with(&self, extension: &str) -> Result<Vec<PathBuf>, ArtifactError> {
+        let entries = std::fs::read_dir(&self.0).map_err(ArtifactError::io("read", &self.0))?;
+        let paths =
+            entries.map(|entry| entry.map(|entry| entry.path()).map_err(ArtifactError::io("read", &self.0)));
+        let wanted = |path: &PathBuf| path.extension().is_some_and(|found| found == extension);
+        Ok(paths.collect::<Result<Vec<_>, _>>()?.into_iter().filter(wanted).collect())
+    }
+
     /// Removes the directory of an id whose row is gone already. What cannot be removed now is when the daemon starts
     /// next.
     pub(crate) async fn remove(&self, id: &str) {
         let path = self.dir(id);
-        if let Err(error) = remove_tree(&path).await {
+        if let Err(error) = discard(&path).await {
             tracing::warn!(path = %path.display(), %error, "left for the next start");
         }
     }

@@ -31,7 +31,7 @@ pub(crate) async fn make_work(path: &Path, size_mib: u64) -> Result<(), DiskErro
 
 /// Room for every chunk of the image and its metadata, so that the snapshot can never overflow (an overflowing one
 /// becomes invalid and takes the VM's root with it).
-fn cow_bytes(base_bytes: u64) -> u64 {
+pub(crate) fn cow_bytes(base_bytes: u64) -> u64 {
     let chunks = base_bytes.div_ceil(CHUNK_BYTES);
     let metadata_chunks = (chunks * METADATA_BYTES_PER_CHUNK).div_ceil(CHUNK_BYTES);
     // One chunk for the header, one metadata area that is always begun.

@@ -6,13 +6,14 @@ use banger_host::process::find_by_cwd_and_arg;
 
 use super::{Host, ok, warn};
 use crate::identity::VmId;
+use crate::store::{UnreadableVm, VmRow};
 
 const NAME: &str = "leftovers";
 
 /// What every VMM's command line contains.
 const VMM_MARK: &str = "qemu";
 
-/// Is there anything of VMs, images or kernels that are no more?
+/// Is there anything of VMs, images or kernels that the store does not know?
 pub(super) fn check(host: &Host) -> Check {
     let Ok(store) = &host.store else {
         return warn(NAME, "not looked for: the state store cannot be read", None);
@@ -29,14 +30,35 @@ pub(super) fn check(host: &Host) -> Check {
         .collect();
     found.extend(unknown_processes(&paths.vms(), &known));
     if found.is_empty() {
-        return ok(NAME, "none");
+        return lost(host);
     }
     let fix = "banger daemon stop; banger daemon start";
-    warn(NAME, found.join(", "), Some(format!("{fix}   # the daemon cleans up when it starts")))
+    warn(
+        NAME,
+        found.join(", "),
+        Some(format!("{fix}   # the daemon takes in what says what it is, and moves the rest to lost+found")),
+    )
+}
+
+/// What an earlier start could not explain.
+fn lost(host: &Host) -> Check {
+    let entries = host.paths.lost_found().list();
+    if entries.is_empty() {
+        return ok(NAME, "none");
+    }
+    let told = entries.iter().map(|(name, lost)| match lost {
+        Ok(lost) => format!("{name} (from {}: {})", lost.from.display(), lost.why),
+        Err(_) => name.clone(),
+    });
+    let seen =
+        format!("in {}: {}", host.paths.lost_found().path().display(), told.collect::<Vec<_>>().join("; "));
+    warn(NAME, seen, Some("banger lost-found restore NAME, or banger lost-found delete NAME".into()))
 }
 
 fn known_ids(store: &crate::store::Store) -> Result<HashSet<String>, crate::store::StoreError> {
-    let vms = store.vms()?.into_iter().map(|row| row.id.to_string());
+    let id =
+        |row: Result<VmRow, UnreadableVm>| row.map_or_else(|damaged| damaged.id, |row| row.id.to_string());
+    let vms = store.vms()?.into_iter().map(id);
     let images = store.images()?.into_iter().map(|row| row.id);
     let kernels = store.kernels()?.into_iter().map(|row| row.id);
     Ok(vms.chain(images).chain(kernels).collect())

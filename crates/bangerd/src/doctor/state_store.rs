@@ -1,21 +1,46 @@
 use banger_api::doctor::Check;
 
 use super::{Host, chain, fail, ok};
+use crate::store::{StoreError, copies};
 
 const NAME: &str = "state store";
 
 /// Can the state store be read, and does it hang together?
 pub(super) fn check(host: &Host) -> Check {
     let path = host.paths.database();
-    match &host.store {
-        Ok(Some(_)) => ok(NAME, path.display().to_string()),
-        Ok(None) => ok(NAME, "none yet; the daemon makes it when it starts"),
+    let error = match &host.store {
+        Ok(Some(_)) => return writable(host),
+        Ok(None) => return ok(NAME, "none yet; the daemon makes it when it starts"),
+        Err(error) => error,
+    };
+    if let StoreError::Newer { .. } = error {
+        let fix = "install the newer banger again; this one leaves the store alone";
+        return fail(NAME, chain(error), Some(fix.into()));
+    }
+    let unreadable = std::fs::File::open(&path).err();
+    if let Some(error) = unreadable {
+        let fix = format!("make {} readable and writable for you", path.display());
+        return fail(NAME, format!("{} cannot be read: {error}", path.display()), Some(fix));
+    }
+    let fix = "banger daemon stop; banger doctor --repair   # sets it aside, and makes a new one of what lies beside the disks";
+    let copy = copies(&host.paths.backups()).pop();
+    let seen = match copy {
+        Some(copy) => format!("{}; the last good copy is {}", chain(error), copy.display()),
+        None => chain(error),
+    };
+    fail(NAME, seen, Some(fix.into()))
+}
+
+/// A store that can be read is of no use where it cannot be written.
+fn writable(host: &Host) -> Check {
+    let path = host.paths.database();
+    let opened = std::fs::OpenOptions::new().write(true).open(&path);
+    let in_dir = rustix::fs::access(&host.paths.state, rustix::fs::Access::WRITE_OK);
+    match opened.map(drop).and(in_dir.map_err(std::io::Error::from)) {
+        Ok(()) => ok(NAME, path.display().to_string()),
         Err(error) => {
-            let fix = format!(
-                "banger daemon stop; mv {0} {0}.broken   # VMs, images and kernels are forgotten",
-                path.display()
-            );
-            fail(NAME, chain(error), Some(fix))
+            let fix = format!("make {} and what is in it writable for you", host.paths.state.display());
+            fail(NAME, format!("{} cannot be written: {error}", path.display()), Some(fix))
         }
     }
 }

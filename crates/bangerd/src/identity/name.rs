@@ -42,7 +42,12 @@ impl VmName {
         petname::petname(2, "-")
             .and_then(|name| Self::parse(&name).ok())
             // The word lists are plain ASCII words; an id is a valid label should they ever not be.
-            .unwrap_or_else(|| Self(format!("vm-{}", super::VmId::random())))
+            .unwrap_or_else(|| Self::of_id(&super::VmId::random()))
+    }
+
+    /// For a VM whose own name is not known: an id with letters before it is a DNS label.
+    pub fn of_id(id: &super::VmId) -> Self {
+        Self(format!("vm-{id}"))
     }
 
     pub fn as_str(&self) -> &str {

@@ -12,12 +12,14 @@ use banger_host::sparse_copy::{Piece, read_sparse, write_piece};
 use sha2::{Digest as _, Sha256};
 
 use super::publish::{Finished, protect, staged_file};
+use super::recover::RECORD;
 use super::rootfs::Tarball;
 use super::{ImageError, ImageService, name};
 use crate::artifact::bundle::is_bundle;
 use crate::artifact::{ArtifactError, Shelf, Work, hex, in_staging};
 use crate::clock::unix_ms;
 use crate::operation::Reporter;
+use crate::record;
 use crate::store::{ImageDetails, ImageRow, InPlace};
 
 /// What to import.
@@ -210,7 +212,12 @@ impl ImageService {
                 ..ImageDetails::default()
             },
         };
-        self.record(&row, None)?;
+        let noted = record::write(&self.in_place_record(&row.id), &row);
+        noted.map_err(|source| self.got(&row.name, source.into()))?;
+        if let Err(error) = self.record(&row, None) {
+            self.forget_in_place(&row.id);
+            return Err(error);
+        }
         Ok(row)
     }
 
@@ -237,13 +244,16 @@ impl ImageService {
         managed.sha256 = finished.sha256;
         managed.details.in_place = None;
         let (staging, dest) = (finished.staging, self.shelf.dir(&row.id));
+        let recorded = record::write(&staging.path().join(RECORD), &managed);
+        recorded.map_err(|source| self.got(name, source.into()))?;
         let moved = tokio::task::spawn_blocking(move || staging.publish(&dest)).await;
         moved.map_err(ArtifactError::from).and_then(|moved| Ok(moved?)).map_err(|e| self.got(name, e))?;
         // From here on the copy counts; before, nobody looks at it.
         if self.store.update_image(&managed)? {
+            self.forget_in_place(&row.id);
             return Ok(managed);
         }
-        self.shelf.remove(&row.id).await;
+        self.remove_files(&row.id).await;
         Err(self.not_here(name).await)
     }
 

@@ -61,7 +61,7 @@ async fn what_is_used_in_place_must_stay_as_it_was() {
     let path = ext4(home.dir.path());
     let row = import(&home, request("mine", &path, true)).await.unwrap();
     assert_eq!(home.images.usable_file(&row).unwrap(), path.canonicalize().unwrap());
-    assert_eq!(home.shelf(), [""; 0]);
+    assert_eq!(home.shelf(), [format!("{}.json", row.id)]);
     assert_eq!(home.images.prune(false).await.unwrap().images, []);
 
     let later = SystemTime::now() + Duration::from_secs(5);
@@ -69,7 +69,7 @@ async fn what_is_used_in_place_must_stay_as_it_was() {
     let lost = home.images.usable_file(&row).unwrap_err();
     assert!(matches!(lost, ImageError::Lost { .. }), "{lost:?}");
     assert!(matches!(promote(&home, "mine").await, Err(ImageError::Lost { .. })));
-    assert_eq!(home.shelf(), [""; 0]);
+    assert_eq!(home.shelf(), [format!("{}.json", row.id)]);
 
     home.images.delete("mine").await.unwrap();
     assert!(path.exists());
@@ -94,17 +94,36 @@ async fn a_promoted_image_is_banger_s_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_promotion_that_was_cut_off_is_cleaned_up() {
+async fn a_promotion_that_was_cut_off_loses_neither_file() {
     let home = home(Tar::Whole);
     let path = ext4(home.dir.path());
     let row = import(&home, request("mine", &path, true)).await.unwrap();
-    // The copy was moved to its place, and then the daemon died.
-    let copy = home.dir.path().join("images").join(&row.id);
-    fs::create_dir(&copy).unwrap();
-    fs::write(copy.join("rootfs.ext4"), "half").unwrap();
-    assert_eq!(home.images.recover().await.unwrap(), [copy]);
+    let in_store = home.store.image("mine").unwrap().unwrap();
+    let promoted = promote(&home, "mine").await.unwrap();
+    // The copy was moved to its place, and then the daemon died: the row still says that it is in place.
+    assert!(home.store.update_image(&in_store).unwrap());
+    home.images.recover().await.unwrap();
+    assert_eq!(home.store.image("mine").unwrap(), Some(promoted));
+    // One that does not say what it is stays as well, elsewhere.
+    assert!(home.store.update_image(&in_store).unwrap());
+    fs::remove_file(home.dir.path().join("images").join(&row.id).join("image.json")).unwrap();
+    home.images.recover().await.unwrap();
     assert_eq!(home.images.usable_file(&row).unwrap(), path.canonicalize().unwrap());
+    assert_eq!(home.paths().lost_found().list().len(), 1);
     promote(&home, "mine").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_in_place_comes_back_when_the_store_is_lost() {
+    let mut home = home(Tar::Whole);
+    let path = ext4(home.dir.path());
+    let row = import(&home, request("mine", &path, true)).await.unwrap();
+    home.forget_everything();
+    home.images.recover().await.unwrap();
+    assert_eq!(home.store.images().unwrap(), [row]);
+    home.images.delete("mine").await.unwrap();
+    home.images.recover().await.unwrap();
+    assert!(home.store.images().unwrap().is_empty() && path.exists());
 }
 
 /// Nobody asks a registry, where everybody may publish what he likes, for the name of an image of his own.

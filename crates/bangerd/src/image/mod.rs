@@ -13,6 +13,7 @@ mod oci;
 mod prune;
 mod publish;
 mod pull;
+mod recover;
 mod rootfs;
 mod service;
 #[cfg(test)]

@@ -17,7 +17,11 @@ impl ImageService {
         let (mut kept, mut candidates) = (Vec::new(), Vec::new());
         for row in self.store.images()? {
             let is_used = !self.store.image_users(&row.id)?.is_empty();
-            if is_used || row.details.in_place.is_some() { kept.push(row) } else { candidates.push(row) }
+            if is_used || row.details.in_place.is_some() || row.details.unreadable {
+                kept.push(row)
+            } else {
+                candidates.push(row)
+            }
         }
         for row in candidates {
             let disk_used_bytes = self.shelf.disk_used_bytes(&row.id);
@@ -27,7 +31,7 @@ impl ImageService {
                     kept.push(row);
                     continue;
                 }
-                self.shelf.remove(&row.id).await;
+                self.remove_files(&row.id).await;
             }
             pruned.images.push(PrunedImage { name: row.name, disk_used_bytes });
         }

@@ -6,10 +6,12 @@ use std::path::Path;
 
 use banger_host::staging::StagingDir;
 
+use super::recover::RECORD;
 use super::service::FILE;
 use super::{ImageError, ImageService};
-use crate::artifact::ArtifactError;
+use crate::artifact::{ArtifactError, Shelf};
 use crate::clock::unix_ms;
+use crate::record;
 use crate::store::{ImageDetails, ImageRow};
 
 /// An image that only lacks its name. Its file is in the staging directory.
@@ -37,18 +39,20 @@ impl ImageService {
         old: Option<&ImageRow>,
     ) -> Result<ImageRow, ImageError> {
         let Finished { staging, source, size_bytes, sha256, details } = finished;
-        let id = self.shelf.publish(staging).await.map_err(|source| self.got(name, source))?;
-        let created_at_unix_ms = unix_ms();
+        let (id, created_at_unix_ms) = (Shelf::new_id(), unix_ms());
         let row = ImageRow { id, name: name.into(), source, size_bytes, sha256, created_at_unix_ms, details };
+        let recorded = record::write(&staging.path().join(RECORD), &row);
+        recorded.map_err(|source| self.got(name, source.into()))?;
+        self.shelf.publish(staging, &row.id).await.map_err(|source| self.got(name, source))?;
         match self.record(&row, old) {
             Ok(removed) => {
                 if let Some(old) = old.filter(|_| removed) {
-                    self.shelf.remove(&old.id).await;
+                    self.remove_files(&old.id).await;
                 }
                 Ok(row)
             }
             Err(error) => {
-                self.shelf.remove(&row.id).await;
+                self.remove_files(&row.id).await;
                 Err(error)
             }
         }
@@ -68,7 +72,7 @@ impl ImageService {
 }
 
 /// The name under which an image lives on whose name another one got: `debian:bookworm@3f2a90c81b7e`.
-fn aside(old: &ImageRow) -> String {
+pub(super) fn aside(old: &ImageRow) -> String {
     let (name, digest) = (&old.name, old.sha256.get(..12).unwrap_or(&old.sha256));
     // The id tells those apart that are made of the same thing.
     format!("{name}@{digest}-{}", old.id.get(..4).unwrap_or(&old.id))

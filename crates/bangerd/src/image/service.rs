@@ -11,6 +11,7 @@ use crate::artifact::bundle::Fetcher;
 use crate::artifact::{Archive, DebianArchive, Flights, Shelf};
 use crate::catalog::{Catalog, Entry, Kind};
 use crate::download::Downloads;
+use crate::lost_found::LostFound;
 use crate::operation::Reporter;
 use crate::paths::Paths;
 use crate::store::{ImageRow, Store};
@@ -31,6 +32,7 @@ pub struct ImageService {
     pub(super) archive: Arc<dyn Archive>,
     pub(super) downloads: Downloads,
     pub(super) fetcher: Fetcher,
+    pub(super) lost_found: LostFound,
     /// Of new root filesystems.
     pub(super) size: ImageSize,
 }
@@ -46,19 +48,8 @@ impl ImageService {
         let size = ImageSize::Headroom { min_bytes: ROOT_MIN_BYTES };
         let (flights, downloads) = (Flights::default(), Downloads::new(&paths.cache));
         let fetcher = Fetcher::new(paths.downloads(), Arc::new(downloads.clone()));
-        Self { store, shelf, flights, catalog, archive, downloads, fetcher, size }
-    }
-
-    /// Removes what a former daemon left half-made, and answers what that was. Call it before anything else.
-    ///
-    /// # Errors
-    ///
-    /// When something cannot be removed.
-    pub async fn recover(&self) -> Result<Vec<PathBuf>, ImageError> {
-        // What lies here of an image that is used in place is a copy that was never finished.
-        let managed = self.store.images()?.into_iter().filter(|row| row.details.in_place.is_none());
-        let known = managed.map(|row| row.id).collect();
-        self.shelf.recover(&known).await.map_err(ImageError::Recover)
+        let lost_found = paths.lost_found();
+        Self { store, shelf, flights, catalog, archive, downloads, fetcher, lost_found, size }
     }
 
     /// The images on this host; with `available` those of the catalog that could be, as well.
@@ -101,7 +92,7 @@ impl ImageService {
     pub async fn delete(&self, name: &str) -> Result<(), ImageError> {
         let Some(row) = self.find(name)? else { return Err(self.not_here(name).await) };
         if self.store.delete_unused_image(&row.id)? {
-            self.shelf.remove(&row.id).await;
+            self.remove_files(&row.id).await;
             return Ok(());
         }
         let users = self.store.image_users(&row.id)?;
@@ -149,6 +140,9 @@ impl ImageService {
     }
 
     pub(super) fn is_whole(&self, row: &ImageRow) -> bool {
+        if row.details.unreadable {
+            return false;
+        }
         if let Some(in_place) = &row.details.in_place {
             return is_as_imported(in_place, row.size_bytes);
         }

@@ -26,12 +26,7 @@ pub(super) struct Home {
 
 pub(super) fn home(tar: Tar) -> Home {
     let dir = tempfile::tempdir().unwrap();
-    let paths = Paths {
-        config_file: dir.path().join("config.toml"),
-        state: dir.path().to_owned(),
-        cache: dir.path().join("cache"),
-        socket: dir.path().join("s"),
-    };
+    let paths = paths(dir.path());
     fs::create_dir(paths.images()).unwrap();
     let store = Store::open(&paths.database()).unwrap();
     let archive = Arc::new(FakeArchive::new(tar));
@@ -40,7 +35,30 @@ pub(super) fn home(tar: Tar) -> Home {
     Home { dir, store, archive, images }
 }
 
+fn paths(dir: &Path) -> Paths {
+    Paths {
+        config_file: dir.join("config.toml"),
+        state: dir.to_owned(),
+        cache: dir.join("cache"),
+        socket: dir.join("s"),
+    }
+}
+
 impl Home {
+    pub(super) fn paths(&self) -> Paths {
+        paths(self.dir.path())
+    }
+
+    /// As after `rm banger.db*` and a new start.
+    pub(super) fn forget_everything(&mut self) {
+        let paths = self.paths();
+        for suffix in ["", "-wal", "-shm"] {
+            drop(fs::remove_file(format!("{}{suffix}", paths.database().display())));
+        }
+        self.store = Store::open(&paths.database()).unwrap();
+        self.images.store = self.store.clone();
+    }
+
     pub(super) fn shelf(&self) -> Vec<String> {
         let entries = fs::read_dir(self.dir.path().join("images")).unwrap();
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
@@ -48,7 +66,10 @@ impl Home {
 }
 
 fn names(dir: &Path) -> Vec<String> {
-    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = entries.collect();
+    names.sort();
+    names
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,7 +85,7 @@ async fn two_at_once_build_one_image_that_then_only_is_read() {
     assert_eq!(home.archive.fetched.load(Ordering::SeqCst), 1);
 
     let file = home.images.usable_file(&row).unwrap();
-    assert_eq!(names(file.parent().unwrap()), ["rootfs.ext4"]);
+    assert_eq!(names(file.parent().unwrap()), ["image.json", "rootfs.ext4"]);
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o444);
     assert_eq!(file.metadata().unwrap().len(), row.size_bytes);
     assert_eq!(row.sha256, *home.archive.sha256.lock().unwrap());
@@ -144,7 +165,7 @@ async fn a_used_image_stays_and_an_unused_one_goes() {
     assert_eq!(error.to_string(), format!("image {NAME} is in use by brave-otter, calm-otter"));
     assert_eq!(error.code(), ErrorCode::Refused);
     assert_eq!(home.images.show(NAME).await.unwrap().used_by, ["brave-otter", "calm-otter"]);
-    for row in home.store.vms().unwrap() {
+    for row in home.store.vms().unwrap().into_iter().flatten() {
         home.store.delete_vm(&row.id).unwrap();
     }
     home.images.delete(NAME).await.unwrap();
@@ -153,7 +174,7 @@ async fn a_used_image_stays_and_an_unused_one_goes() {
 }
 
 #[tokio::test]
-async fn recovery_removes_what_no_row_names_and_nothing_else() {
+async fn recovery_removes_what_is_half_made_and_nothing_else() {
     let home = home(Tar::Whole);
     home.store.insert_image(&row("aaaaaaaaaaaa")).unwrap();
     let images = home.dir.path().join("images");
@@ -161,13 +182,49 @@ async fn recovery_removes_what_no_row_names_and_nothing_else() {
         fs::create_dir(images.join(dir)).unwrap();
         fs::write(images.join(dir).join("rootfs.ext4"), "x").unwrap();
     }
-    let mut removed = home.images.recover().await.unwrap();
-    removed.sort();
-    assert_eq!(removed, [images.join(".staging-dead"), images.join("bbbbbbbbbbbb")]);
+    assert_eq!(home.images.recover().await.unwrap(), [images.join(".staging-dead")]);
     let mut left = home.shelf();
     left.sort();
     assert_eq!(left, ["aaaaaaaaaaaa", "notes"]);
+    // Nothing says what the other one is: it is out of the way, and whole.
+    let lost_found = home.paths().lost_found();
+    let [(name, Ok(_))] = &lost_found.list()[..] else { panic!("{:?}", lost_found.list()) };
+    assert_eq!(fs::read_to_string(lost_found.content(name).unwrap().join("rootfs.ext4")).unwrap(), "x");
     assert!(home.images.recover().await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_come_back_when_the_store_is_lost_and_keep_their_names_apart() {
+    let mut home = home(Tar::Whole);
+    let images = home.images.clone();
+    let (made, _) =
+        reported(move |reporter| async move { images.pull(&PullRequest::of(NAME), &reporter).await }).await;
+    let made = made.unwrap();
+    home.forget_everything();
+    home.store.insert_image(&ImageRow { name: NAME.into(), ..row("aaaaaaaaaaaa") }).unwrap();
+    home.images.recover().await.unwrap();
+    let back = home.store.image_by_id(&made.id).unwrap().unwrap();
+    assert!(back.name.starts_with(&format!("{NAME}@")), "{back:?}");
+    assert_eq!(ImageRow { name: made.name.clone(), ..back }, made);
+    // Once more changes nothing.
+    home.images.recover().await.unwrap();
+    assert_eq!(home.store.images().unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_row_is_repaired_and_until_then_touched_by_nobody() {
+    let home = home(Tar::Whole);
+    let images = home.images.clone();
+    let (made, _) =
+        reported(move |reporter| async move { images.pull(&PullRequest::of(NAME), &reporter).await }).await;
+    let made = made.unwrap();
+    let damage = rusqlite::Connection::open(home.paths().database()).unwrap();
+    damage.execute("UPDATE images SET details = '{'", []).unwrap();
+    let damaged = home.images.show(NAME).await.unwrap();
+    assert!(!damaged.local);
+    assert!(home.images.prune(false).await.unwrap().images.is_empty());
+    home.images.recover().await.unwrap();
+    assert_eq!(home.store.image(NAME).unwrap(), Some(made));
 }
 
 #[tokio::test]

@@ -119,7 +119,8 @@ impl Home {
 
     fn content(&self, row: &KernelRow) -> Vec<Vec<u8>> {
         let dir = self.dir.path().join("kernels").join(&row.id);
-        assert_eq!(fs::read_dir(&dir).unwrap().count(), 3);
+        // The three, and the record of what they are.
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 4);
         ["vmlinux", "modules.cpio", "modules.ext4"].map(|name| fs::read(dir.join(name)).unwrap()).into()
     }
 }

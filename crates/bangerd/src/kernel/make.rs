@@ -10,12 +10,14 @@ use banger_host::kernel_image::{check_elf, extract_vmlinux};
 use banger_host::modules::KernelTree;
 use banger_host::staging::StagingDir;
 
+use super::recover::RECORD;
 use super::service::{MODULES_ARCHIVE, MODULES_DISK, VMLINUX};
 use super::{KernelError, KernelService};
 use crate::artifact::bundle::{Details, Got};
-use crate::artifact::{ArtifactError, Work, in_staging, remove_build_dir, sha256};
+use crate::artifact::{ArtifactError, Shelf, Work, in_staging, remove_build_dir, sha256};
 use crate::clock::unix_ms;
 use crate::operation::Reporter;
+use crate::record;
 use crate::store::KernelRow;
 
 /// What is known of the finished files.
@@ -91,16 +93,17 @@ impl KernelService {
     /// Gives the finished files their place, and then the kernel its name.
     pub(super) async fn publish(&self, name: &str, finished: Finished) -> Result<KernelRow, KernelError> {
         let Finished { staging, made, source } = finished;
-        let id = self.shelf.publish(staging).await;
-        let id = id.map_err(|source| KernelError::Get { name: name.into(), source })?;
+        let failed = |source| KernelError::Get { name: name.into(), source };
         let row = KernelRow {
-            id,
+            id: Shelf::new_id(),
             name: name.into(),
             source,
             release: made.release,
             sha256: made.sha256,
             created_at_unix_ms: unix_ms(),
         };
+        record::write(&staging.path().join(RECORD), &row).map_err(|source| failed(source.into()))?;
+        self.shelf.publish(staging, &row.id).await.map_err(failed)?;
         match self.store.insert_kernel(&row) {
             Ok(()) => Ok(row),
             Err(error) => {

@@ -15,6 +15,7 @@ mod import_tests;
 mod initramfs;
 mod make;
 mod pull;
+mod recover;
 mod service;
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ use crate::artifact::bundle::Fetcher;
 use crate::artifact::{Archive, DebianArchive, Flights, Shelf};
 use crate::catalog::{Catalog, Entry, Kind};
 use crate::download::{Downloads, Web};
+use crate::lost_found::LostFound;
 use crate::operation::Reporter;
 use crate::paths::Paths;
 use crate::store::{KernelRow, Store};
@@ -32,7 +33,8 @@ pub struct KernelService {
     pub(super) catalog: Catalog,
     pub(super) archive: Arc<dyn Archive>,
     pub(super) fetcher: Fetcher,
-    initramfs: InitramfsCache,
+    pub(super) lost_found: LostFound,
+    pub(super) initramfs: InitramfsCache,
     agent: Agent,
 }
 
@@ -59,21 +61,10 @@ impl KernelService {
             catalog,
             archive,
             fetcher: Fetcher::new(paths.downloads(), web),
+            lost_found: paths.lost_found(),
             initramfs: InitramfsCache::new(paths.initramfs()),
             agent: Agent::new(agent),
         }
-    }
-
-    /// Removes what a former daemon left half-made, and answers what that was. Call it before anything else.
-    ///
-    /// # Errors
-    ///
-    /// When something cannot be removed.
-    pub async fn recover(&self) -> Result<Vec<PathBuf>, KernelError> {
-        let known = self.store.kernels()?.into_iter().map(|row| row.id).collect();
-        self.initramfs.recover(&known).await.map_err(KernelError::Recover)?;
-        self.fetcher.recover();
-        self.shelf.recover(&known).await.map_err(KernelError::Recover)
     }
 
     /// The kernel of that name: at once when it is on this host, else it is pulled.

@@ -10,6 +10,7 @@ use crate::artifact::fake::{FakeArchive, Tar, cancelled, reported, vm};
 use crate::catalog::Catalog;
 use crate::download::fake::FakeWeb;
 use crate::paths::Paths;
+use crate::record;
 use crate::store::{KernelRow, Store};
 
 const ID: &str = "aaaaaaaaaaaa";
@@ -176,16 +177,22 @@ async fn a_used_kernel_stays_and_an_unused_one_goes_with_its_initramfs() {
 }
 
 #[tokio::test]
-async fn recovery_removes_what_no_row_names() {
+async fn recovery_keeps_what_no_row_names() {
     let home = home();
     let kept = home.kernels.initramfs(&row(ID)).await.unwrap();
     let cache = home.dir.path().join("cache/initramfs");
     fs::write(cache.join("cccccccccccc-0123456789abcdef.cpio"), "x").unwrap();
     fs::write(cache.join(".staging-x"), "x").unwrap();
-    let orphan = home.dir.path().join("kernels/cccccccccccc");
-    fs::create_dir(&orphan).unwrap();
-    assert_eq!(home.kernels.recover().await.unwrap(), [orphan]);
+    let kernels = home.dir.path().join("kernels");
+    for dir in ["cccccccccccc", "dddddddddddd", ".staging-x"] {
+        fs::create_dir(kernels.join(dir)).unwrap();
+    }
+    record::write(&kernels.join("dddddddddddd/kernel.json"), &row("dddddddddddd")).unwrap();
+    assert_eq!(home.kernels.recover().await.unwrap(), [kernels.join(".staging-x")]);
     assert_eq!(home.cached(), [kept]);
+    assert_eq!(home.store.kernel_by_id("dddddddddddd").unwrap(), Some(row("dddddddddddd")));
+    assert!(!kernels.join("cccccccccccc").exists());
+    assert_eq!(home.kernels.lost_found.list().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

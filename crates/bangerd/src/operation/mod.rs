@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use banger_api::operation::{FileCount, ProgressUnit, Stage};
 use banger_api::{ApiError, ErrorCode, Event};
 use serde::Serialize;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::unix_ms;
 use crate::download::Environment;
+use crate::latest::Latest;
 
 /// How many ended operations are remembered, for those who look a little late.
 const REMEMBERED: usize = 64;
@@ -37,7 +37,7 @@ pub struct Operation {
     environment: Environment,
     cancel: CancellationToken,
     history: Mutex<Vec<Event>>,
-    length: watch::Sender<usize>,
+    length: Latest<usize>,
 }
 
 impl Operation {
@@ -49,7 +49,7 @@ impl Operation {
             environment: Environment::of_caller(),
             cancel: CancellationToken::new(),
             history: Mutex::default(),
-            length: watch::Sender::new(0),
+            length: Latest::new(0),
         }
     }
 
@@ -58,7 +58,7 @@ impl Operation {
         // Work that was cut off may still have something to say; the last event stays the last.
         if !ended(&history) {
             history.push(event);
-            self.length.send_replace(history.len());
+            self.length.set(history.len());
         }
     }
 
@@ -68,7 +68,7 @@ impl Operation {
 
     /// The event number `index`, as soon as there is one; none after the last.
     pub async fn event(&self, index: usize) -> Option<Event> {
-        let mut length = self.length.subscribe();
+        let mut length = self.length.follow();
         loop {
             {
                 let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
@@ -79,7 +79,7 @@ impl Operation {
                     return None;
                 }
             }
-            length.wait_for(|length| *length > index).await.ok()?;
+            length.wait_for(|length| *length > index).await?;
         }
     }
 

@@ -174,6 +174,11 @@ fn vm_code(error: &VmError) -> ErrorCode {
         | VmError::NameTaken { .. }
         | VmError::Denied { .. }
         | VmError::NotRunning { .. } => ErrorCode::Refused,
+        VmError::NotLost { .. } => ErrorCode::NotFound,
+        VmError::Broken { .. }
+        | VmError::PlaceTaken { .. }
+        | VmError::NotRestorable { .. }
+        | VmError::NeedsImage { .. } => ErrorCode::Refused,
         VmError::Cancelled => ErrorCode::Cancelled,
         VmError::Qemu(QemuError::Missing(_)) => ErrorCode::HostNotReady,
         VmError::Guest(GuestError::Refused { kind: GuestErrorKind::NotFound, .. }) => ErrorCode::NotFound,
@@ -187,10 +192,17 @@ fn vm_hint(error: &VmError) -> Option<String> {
         VmError::Name { .. } => {
             "a name is 1 to 63 lower-case letters, digits and hyphens, and begins and ends with a letter or digit".into()
         }
-        VmError::Size { hint, .. } => hint.clone(),
+        VmError::Size { hint, .. } | VmError::Broken { hint, .. } => hint.clone(),
         VmError::NotFound { similar: Some(similar), .. } => format!("did you mean {similar}?"),
         VmError::NotFound { similar: None, .. } => "`banger vm list --all` shows every VM".into(),
         VmError::Ambiguous { .. } => "use more of the id, or the name".into(),
+        VmError::NotLost { .. } => "`banger lost-found list` shows what is there".into(),
+        VmError::NeedsImage { .. } => {
+            "name the image that it was made of: `banger lost-found restore NAME --image IMAGE`".into()
+        }
+        VmError::NotRestorable { .. } => {
+            "an image's file can be imported from there (`banger image import`), and so can a kernel (`banger kernel import`)".into()
+        }
         VmError::NameTaken { name } => {
             format!("choose another name, or `banger vm delete {name}` first")
         }

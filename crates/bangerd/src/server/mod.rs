@@ -9,9 +9,11 @@ mod files;
 mod image;
 mod kernel;
 mod logs;
+mod lost_found;
 mod operation;
 mod run;
 mod state;
+mod under_way;
 mod vm;
 mod workspace;
 
@@ -62,6 +64,9 @@ fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(kernel::bundle))
         .routes(routes!(kernel::show, kernel::delete))
         .routes(routes!(catalog::list))
+        .routes(routes!(lost_found::list))
+        .routes(routes!(lost_found::restore))
+        .routes(routes!(lost_found::delete))
         .routes(routes!(operation::list))
         .routes(routes!(operation::cancel))
         .routes(routes!(operation::events))

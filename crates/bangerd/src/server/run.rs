@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use banger_api::ErrorCode;
 use rustix::fs::{FlockOperation, flock};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -11,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::access::{OwnUserListener, as_the_caller, not_done_there, nothing_there, same_build};
 use super::router;
 use super::state::{AppState, Sessions};
+use super::under_way::{UnderWay, within_limit};
 use super::workspace::Patches;
 use crate::catalog::Catalog;
 use crate::config::{Config, HostSize};
@@ -19,9 +21,10 @@ use crate::image::{ImageError, ImageService};
 use crate::kernel::{AgentError, KernelError, KernelService, agent_path};
 use crate::operation::{Operations, Reporter};
 use crate::paths::Paths;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, back_up};
 use crate::vm::{Services, VmError, Vms};
 use crate::vmm::{Accelerator, Qemu};
+use crate::watchdog;
 
 /// How long connections may take to end once the daemon is to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(3);
@@ -35,6 +38,8 @@ pub enum ServeError {
     File { action: &'static str, path: PathBuf, source: std::io::Error },
     #[error("could not find out what program this is")]
     Program(#[source] std::io::Error),
+    #[error("could not start the watchdog")]
+    Watchdog(#[source] std::io::Error),
     #[error("could not watch for signals")]
     Signal(#[source] std::io::Error),
     #[error("could not find the guest agent")]
@@ -61,6 +66,8 @@ pub async fn run(paths: Paths, config: Config) -> Result<(), ServeError> {
     let listener = listen(&socket)?;
     tracing::info!(socket = %socket.display(), build = %banger_api::Build::current(), "ready");
     warm_up(&app);
+    let under_way = UnderWay::default();
+    watch(&app, &under_way)?;
     stop_on_signals(&app.stopping)?;
 
     let service = router()
@@ -68,6 +75,7 @@ pub async fn run(paths: Paths, config: Config) -> Result<(), ServeError> {
         .0
         .fallback(nothing_there)
         .method_not_allowed_fallback(not_done_there)
+        .layer(axum::middleware::from_fn_with_state(under_way.clone(), within_limit))
         .layer(axum::middleware::from_fn(as_the_caller))
         .layer(axum::middleware::from_fn(same_build))
         .with_state(app.clone());
@@ -90,6 +98,11 @@ pub async fn run(paths: Paths, config: Config) -> Result<(), ServeError> {
 }
 
 async fn assemble(paths: Paths, config: Config) -> Result<AppState, ServeError> {
+    // Before anything is changed in it, a migration included.
+    if let Err(error) = back_up(&paths.database(), &paths.backups()) {
+        let causes = banger_api::ApiError::from_error(ErrorCode::Failed, &error).causes;
+        tracing::warn!(%error, ?causes, "the state store was not copied");
+    }
     let store = Store::open(&paths.database())?;
     let web: Arc<dyn Web> = Arc::new(Downloads::new(&paths.cache));
     let catalog = Catalog::with(&config.catalogs.value, &paths.catalogs(), &web);
@@ -158,6 +171,16 @@ fn listen(path: &Path) -> Result<UnixListener, ServeError> {
     let listener = UnixListener::bind(path).map_err(failed("listen on"))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed("protect"))?;
     Ok(listener)
+}
+
+/// Watches the workers from outside.
+fn watch(app: &AppState, under_way: &UnderWay) -> Result<(), ServeError> {
+    let (under_way, operations) = (under_way.clone(), app.operations().clone());
+    let shown = move || {
+        let running = operations.list().into_iter().filter(|operation| !operation.done());
+        under_way.shown().into_iter().chain(running.map(|operation| operation.title.clone())).collect()
+    };
+    watchdog::start(tokio::runtime::Handle::current(), shown).map_err(ServeError::Watchdog)
 }
 
 /// Looks at the host's CPU before anybody waits for it.

@@ -24,7 +24,8 @@ const DELETE_GRACE: Duration = Duration::from_secs(20);
 /// The VMs that run, or all of them.
 #[utoipa::path(get, path = "/v1/vms", params(ListVms), responses((status = 200, body = [Vm])))]
 pub(super) async fn list(State(app): State<AppState>, Params(which): Params<ListVms>) -> Json<Vec<Vm>> {
-    let shown = |view: &VmView| which.all || view.state != crate::vm::state::State::Stopped;
+    let is_at_rest = |view: &VmView| view.state == crate::vm::state::State::Stopped && view.broken.is_none();
+    let shown = |view: &VmView| which.all || !is_at_rest(view);
     Json(app.vms.list().iter().filter(|view| shown(view)).map(VmView::to_api).collect())
 }
 

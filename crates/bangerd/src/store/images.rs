@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Store, StoreError};
 
 /// An image that is whole and on this host; its files lie in `images/<id>/`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageRow {
     pub id: String,
     pub name: String,
@@ -34,6 +34,9 @@ pub struct ImageDetails {
     pub kernel: Option<String>,
     /// A file of the user's that is used where it lies.
     pub in_place: Option<InPlace>,
+    /// The row's details could not be read: nothing of the above is known, and nothing is concluded from that.
+    #[serde(skip)]
+    pub unreadable: bool,
 }
 
 /// A file of the user's, as it was when it was imported.
@@ -161,7 +164,7 @@ fn details_json(details: &ImageDetails) -> rusqlite::Result<String> {
 
 fn read_details(row: &Row<'_>, column: usize) -> rusqlite::Result<ImageDetails> {
     let text: String = row.get(column)?;
-    serde_json::from_str(&text).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error.into())
-    })
+    // One that is damaged hides neither itself nor the others.
+    let unreadable = |_| ImageDetails { unreadable: true, ..ImageDetails::default() };
+    Ok(serde_json::from_str(&text).unwrap_or_else(unreadable))
 }

@@ -1,9 +1,10 @@
 use rusqlite::{OptionalExtension as _, Row, params};
+use serde::{Deserialize, Serialize};
 
 use super::{Store, StoreError};
 
 /// A kernel that is whole and on this host; its files lie in `kernels/<id>/`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelRow {
     pub id: String,
     pub name: String,

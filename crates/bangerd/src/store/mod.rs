@@ -2,6 +2,7 @@
 //!
 //! One file per table. Migrations only go forward; a database of a newer banger is refused.
 
+mod backup;
 mod images;
 mod kernels;
 mod vms;
@@ -13,9 +14,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use rusqlite::Connection;
 use rusqlite_migration::{M, Migrations};
 
+pub use backup::{back_up, copies};
 pub use images::{ImageDetails, ImageRow, InPlace};
 pub use kernels::KernelRow;
-pub use vms::{StoredSpec, VmPhase, VmRow};
+pub use vms::{StoredSpec, UnreadableVm, VmPhase, VmRow};
 pub use workspaces::StoredWorkspace;
 
 /// Why the store did not do what was asked.
@@ -23,6 +25,10 @@ pub use workspaces::StoredWorkspace;
 pub enum StoreError {
     #[error("could not open the state store {}", path.display())]
     Open { path: PathBuf, source: rusqlite::Error },
+    #[error("the state store {} is of a newer banger (its schema is {found}, this build knows up to {known})", path.display())]
+    Newer { path: PathBuf, found: usize, known: usize },
+    #[error("could not copy the state store to {}", path.display())]
+    BackUp { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("could not bring the state store {} up to date", path.display())]
     Migrate { path: PathBuf, source: rusqlite_migration::Error },
     #[error("the state store could not {action}")]
@@ -58,6 +64,7 @@ impl Store {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let open = |source| StoreError::Open { path: path.into(), source };
         let mut connection = Connection::open(path).map_err(open)?;
+        check_version(path, &connection)?;
         // FULL: a VM that was reported as created is there after a power cut, too.
         connection.pragma_update(None, "journal_mode", "WAL").map_err(open)?;
         connection.pragma_update(None, "synchronous", "FULL").map_err(open)?;
@@ -78,6 +85,7 @@ impl Store {
         let open = |source| StoreError::Open { path: path.into(), source };
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(open)?;
+        check_version(path, &connection)?;
         Ok(Self { connection: Arc::new(Mutex::new(connection)) })
     }
 
@@ -87,16 +95,32 @@ impl Store {
     ///
     /// When it does not, or cannot be read.
     pub fn integrity_check(&self) -> Result<(), StoreError> {
-        let verdict: String = self
-            .connection()
-            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-            .map_err(StoreError::query("check its integrity"))?;
-        if verdict == "ok" { Ok(()) } else { Err(StoreError::Corrupt { what: verdict }) }
+        quick_check(&self.connection())
     }
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
         // A panic while holding the lock leaves no half-done change behind: SQLite rolls it back.
         self.connection.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn quick_check(connection: &Connection) -> Result<(), StoreError> {
+    let verdict: String = connection
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(StoreError::query("check its integrity"))?;
+    if verdict == "ok" { Ok(()) } else { Err(StoreError::Corrupt { what: verdict }) }
+}
+
+/// How many migrations there are.
+const SCHEMA: usize = 3;
+
+/// A newer banger has put things into its store that this one knows nothing of: hands off.
+fn check_version(path: &Path, connection: &Connection) -> Result<(), StoreError> {
+    let found = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
+    let found = found.map_err(|source| StoreError::Open { path: path.into(), source })?;
+    match usize::try_from(found) {
+        Ok(found) if found > SCHEMA => Err(StoreError::Newer { path: path.into(), found, known: SCHEMA }),
+        _ => Ok(()),
     }
 }
 
@@ -146,6 +170,10 @@ mod tests {
     #[test]
     fn migrations_are_valid() {
         migrations().validate().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("banger.db")).unwrap();
+        let version = store.connection().pragma_query_value(None, "user_version", |row| row.get(0));
+        assert_eq!(version, Ok(SCHEMA as i64));
     }
 
     #[test]
@@ -154,7 +182,8 @@ mod tests {
         let path = dir.path().join("banger.db");
         drop(Store::open(&path).unwrap());
         Connection::open(&path).unwrap().pragma_update(None, "user_version", 999).unwrap();
-        assert!(matches!(Store::open(&path), Err(StoreError::Migrate { .. })));
+        assert!(matches!(Store::open(&path), Err(StoreError::Newer { found: 999, .. })));
+        assert!(matches!(Store::open_read_only(&path), Err(StoreError::Newer { .. })));
     }
 
     #[test]

@@ -61,30 +61,63 @@ pub struct StoredSpec {
 const COLUMNS: &str = "id, name, phase, image_id, kernel_id, created_at_unix_ms, spec";
 
 impl VmRow {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Result<Self, StoreError>> {
-        let (id, name, phase): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let (image_id, kernel_id, created_at_unix_ms) = (row.get(3)?, row.get(4)?, row.get(5)?);
-        let spec: String = row.get(6)?;
-        let corrupt = |what: &str| StoreError::Corrupt { what: format!("VM {id} with an unreadable {what}") };
+    /// What stands for a row of which only id and name are known. No VM is ever started by it.
+    pub fn placeholder(id: VmId, name: VmName) -> Self {
+        let spec = StoredSpec {
+            image: String::new(),
+            kernel: String::new(),
+            vcpu: 0,
+            memory_mib: 0,
+            disk_mib: 0,
+            vmm: VmmKind::Qemu,
+            network: NetworkMode::None,
+            init: InitChoice::Auto,
+            lifetime: Lifetime::Kept,
+        };
+        Self {
+            id,
+            name,
+            phase: VmPhase::Exists,
+            image_id: None,
+            kernel_id: None,
+            created_at_unix_ms: 0,
+            spec,
+        }
+    }
+}
+
+/// A row that this build cannot read: damaged, or written by another build. Nothing is done about its VM but what the
+/// user asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadableVm {
+    pub id: String,
+    pub name: String,
+    /// What about it cannot be read.
+    pub why: String,
+}
+
+impl VmRow {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Result<Self, UnreadableVm>> {
+        // What is of another type than it should be is unreadable, too.
+        let text = |column| row.get::<_, String>(column).unwrap_or_default();
+        let (id, name) = (text(0), text(1));
         let parsed = || {
             Ok(Self {
-                id: VmId::parse(&id).ok_or_else(|| corrupt("id"))?,
-                name: VmName::parse(&name).map_err(|_| corrupt("name"))?,
-                phase: VmPhase::parse(&phase).ok_or_else(|| corrupt("phase"))?,
-                image_id,
-                kernel_id,
-                created_at_unix_ms,
-                spec: serde_json::from_str(&spec).map_err(|_| corrupt("spec"))?,
+                id: VmId::parse(&id).ok_or("its id is none")?,
+                name: VmName::parse(&name).map_err(|_| "its name is none")?,
+                phase: VmPhase::parse(&text(2)).ok_or("its phase is unknown")?,
+                image_id: row.get(3).map_err(|_| "its image is not readable")?,
+                kernel_id: row.get(4).map_err(|_| "its kernel is not readable")?,
+                created_at_unix_ms: row.get(5).map_err(|_| "its time of creation is not readable")?,
+                spec: serde_json::from_str(&text(6)).map_err(|_| "its size and settings are not readable")?,
             })
         };
-        Ok(parsed())
+        Ok(parsed().map_err(|why: &str| UnreadableVm { id: id.clone(), name: name.clone(), why: why.into() }))
     }
 }
 
 impl Store {
     pub fn insert_vm(&self, vm: &VmRow) -> Result<(), StoreError> {
-        let spec = serde_json::to_string(&vm.spec)
-            .map_err(|error| StoreError::Corrupt { what: format!("a VM that JSON cannot hold: {error}") })?;
         self.connection()
             .execute(
                 &format!("INSERT INTO vms ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"),
@@ -95,21 +128,50 @@ impl Store {
                     vm.image_id,
                     vm.kernel_id,
                     vm.created_at_unix_ms,
-                    spec
+                    spec_json(&vm.spec)?
                 ],
             )
             .map_err(StoreError::query("add the VM"))?;
         Ok(())
     }
 
-    pub fn vms(&self) -> Result<Vec<VmRow>, StoreError> {
+    /// All of them, oldest first; one that cannot be read hides no other.
+    pub fn vms(&self) -> Result<Vec<Result<VmRow, UnreadableVm>>, StoreError> {
         let connection = self.connection();
         let action = "list the VMs";
         let mut statement = connection
             .prepare_cached(&format!("SELECT {COLUMNS} FROM vms ORDER BY created_at_unix_ms, id"))
             .map_err(StoreError::query(action))?;
-        let rows: Result<Vec<_>, _> = statement.query_map([], VmRow::read).and_then(Iterator::collect);
-        rows.map_err(StoreError::query(action))?.into_iter().collect()
+        let rows = statement.query_map([], VmRow::read).and_then(Iterator::collect);
+        rows.map_err(StoreError::query(action))
+    }
+
+    /// Writes a VM's row anew, in the place of one that cannot be read.
+    pub fn rewrite_vm(&self, vm: &VmRow) -> Result<(), StoreError> {
+        self.connection()
+            .execute(
+                "UPDATE vms SET name = ?2, image_id = ?3, kernel_id = ?4, phase = ?5, created_at_unix_ms = ?6, spec = ?7
+                 WHERE id = ?1",
+                params![
+                    vm.id.as_str(),
+                    vm.name.as_str(),
+                    vm.image_id,
+                    vm.kernel_id,
+                    vm.phase.word(),
+                    vm.created_at_unix_ms,
+                    spec_json(&vm.spec)?
+                ],
+            )
+            .map_err(StoreError::query("repair the VM"))?;
+        Ok(())
+    }
+
+    /// Gives a row another id than one that is none.
+    pub fn give_id(&self, bad: &str, id: &VmId) -> Result<(), StoreError> {
+        self.connection()
+            .execute("UPDATE vms SET id = ?2 WHERE id = ?1", params![bad, id.as_str()])
+            .map_err(StoreError::query("repair the VM"))?;
+        Ok(())
     }
 
     pub fn set_vm_phase(&self, id: &VmId, phase: VmPhase) -> Result<(), StoreError> {
@@ -139,12 +201,16 @@ impl Store {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn spec_json(spec: &StoredSpec) -> Result<String, StoreError> {
+    serde_json::to_string(spec)
+        .map_err(|error| StoreError::Corrupt { what: format!("a VM that JSON cannot hold: {error}") })
+}
 
-    fn row(id: &str, name: &str) -> VmRow {
-        VmRow {
+#[cfg(test)]
+impl VmRow {
+    /// A VM whose name is reserved.
+    pub(crate) fn example(id: &str, name: &str) -> Self {
+        Self {
             id: VmId::parse(id).unwrap(),
             name: VmName::parse(name).unwrap(),
             phase: VmPhase::Creating,
@@ -164,6 +230,39 @@ mod tests {
             },
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(id: &str, name: &str) -> VmRow {
+        VmRow::example(id, name)
+    }
+
+    fn readable(store: &Store) -> Vec<VmRow> {
+        store.vms().unwrap().into_iter().map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn one_unreadable_row_hides_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("banger.db")).unwrap();
+        let (bad, good) = (row("0123456789ab", "brave-otter"), row("ba9876543210", "calm-otter"));
+        store.insert_vm(&bad).unwrap();
+        store.insert_vm(&good).unwrap();
+        for damage in ["spec = '{'", "spec = '{}'", "phase = 'dreaming'", "name = '../x'", "spec = ''"] {
+            let damaged = format!("UPDATE vms SET {damage} WHERE id = '0123456789ab'");
+            store.connection().execute(&damaged, []).unwrap();
+            let rows = store.vms().unwrap();
+            assert!(rows.contains(&Ok(good.clone())), "{damage}: {rows:?}");
+            let unreadable: Vec<_> = rows.into_iter().filter_map(Result::err).collect();
+            assert_eq!(unreadable.len(), 1, "{damage}");
+            assert_eq!(unreadable[0].id, "0123456789ab");
+            store.rewrite_vm(&bad).unwrap();
+            assert_eq!(readable(&store).len(), 2, "{damage}");
+        }
+    }
 
     #[test]
     fn rows_come_back_as_they_went_in() {
@@ -171,12 +270,12 @@ mod tests {
         let store = Store::open(&dir.path().join("banger.db")).unwrap();
         let vm = row("0123456789ab", "brave-otter");
         store.insert_vm(&vm).unwrap();
-        assert_eq!(store.vms().unwrap(), std::slice::from_ref(&vm));
+        assert_eq!(readable(&store), std::slice::from_ref(&vm));
         store.set_vm_phase(&vm.id, VmPhase::Deleting).unwrap();
-        assert_eq!(store.vms().unwrap()[0].phase, VmPhase::Deleting);
+        assert_eq!(readable(&store)[0].phase, VmPhase::Deleting);
         store.delete_vm(&vm.id).unwrap();
         store.delete_vm(&vm.id).unwrap();
-        assert_eq!(store.vms().unwrap(), []);
+        assert_eq!(readable(&store), []);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use banger_api::vm::Lifetime;
@@ -22,8 +22,15 @@ use super::state::{Decision, Job, Request, State, decide};
 use super::view::{RunningView, VmView};
 use super::workspace::Slot;
 use super::{VmError, delete, steps, stop};
+use crate::clock::unix_ms;
+use crate::latest::Latest;
 use crate::operation::Reporter;
 use crate::store::VmRow;
+
+/// How long a guest that was asked to shut down by an earlier daemon may still take.
+const STOP_AGAIN_MIN: Duration = Duration::from_secs(3);
+/// The clock may have jumped since.
+const STOP_AGAIN_MAX: Duration = Duration::from_secs(60);
 
 /// What an actor begins with.
 pub(super) enum Beginning {
@@ -35,6 +42,8 @@ pub(super) enum Beginning {
     Adopt(ActiveJob),
     /// An earlier deletion did not get through.
     HalfDeleted,
+    /// Something of it is missing or unreadable: why it cannot be used.
+    Broken(String),
 }
 
 pub(super) struct ActiveJob {
@@ -77,8 +86,9 @@ pub(super) struct Actor {
     waiters: Vec<Waiter>,
     killed: bool,
     last_error: Option<String>,
+    broken: Option<String>,
     workspace: Arc<Slot>,
-    view: watch::Sender<VmView>,
+    view: Latest<VmView>,
 }
 
 impl Actor {
@@ -97,14 +107,8 @@ impl Actor {
             None
         });
         let workspace = Arc::new(Slot::new(stored));
-        let first = VmView {
-            row: row.clone(),
-            state: State::Stopped,
-            running: None,
-            last_error: None,
-            workspace: None,
-        };
-        let (view, watcher) = watch::channel(first);
+        let view = Latest::new(VmView::stopped(row.clone()));
+        let watcher = view.follow();
         let mut actor = Self {
             services,
             members: members.clone(),
@@ -115,13 +119,19 @@ impl Actor {
             waiters: Vec::new(),
             killed: false,
             last_error: None,
+            broken: None,
             workspace: workspace.clone(),
             view,
         };
         match beginning {
             Beginning::Stopped => {}
             Beginning::Create(ask) => actor.begin_create(ask),
-            Beginning::Running(started) => actor.came_up(started),
+            Beginning::Running(started) => {
+                let stopping = started.handles.stopping_until_unix_ms;
+                actor.came_up(started);
+                stopping.into_iter().for_each(|until| actor.stop_again(until));
+            }
+            Beginning::Broken(why) => actor.broken = Some(why),
             Beginning::Adopt(job) => (actor.state, actor.job) = (State::Starting, Some(job)),
             Beginning::HalfDeleted => actor.state = State::Deleting,
         }
@@ -232,6 +242,7 @@ impl Actor {
             }
             Job::Stop | Job::Kill => {
                 self.state = State::Stopping;
+                stop::note(&self.services.paths.vm(&self.row.id), grace);
                 let cut = CancellationToken::new();
                 if job == Job::Kill {
                     cut.cancel();
@@ -282,6 +293,9 @@ impl Actor {
         let failed = failure.is_some();
         tracing::info!(vm = %self.row.name, id = %self.row.id, from = ?was, to = ?state, failed, "changed state");
         if let Some(error) = failure {
+            if let VmError::Broken { why, .. } = &error {
+                self.broken = Some(why.clone());
+            }
             self.failed(Arc::new(error));
         }
         for waiter in &mut self.waiters {
@@ -312,7 +326,7 @@ impl Actor {
             guest,
         };
         self.running = Some(shown);
-        (self.state, self.last_error) = (State::Running, None);
+        (self.state, self.last_error, self.broken) = (State::Running, None, None);
     }
 
     /// The guest powered off by itself, or its VMM died.
@@ -334,9 +348,13 @@ impl Actor {
         if self.row.spec.lifetime == Lifetime::Kept {
             return;
         }
+        self.want(Request::Delete { force: true }, Duration::ZERO);
+    }
+
+    /// Asks for something on nobody's behalf.
+    fn want(&mut self, request: Request, grace: Duration) {
         let (reply, _) = oneshot::channel();
-        let request = Request::Delete { force: true };
-        let ask = Ask { request, grace: Duration::ZERO, reporter: Reporter::unwatched(), reply };
+        let ask = Ask { request, grace, reporter: Reporter::unwatched(), reply };
         self.waiters.push(Waiter { ask, stake: Stake::None });
     }
 
@@ -347,12 +365,20 @@ impl Actor {
             state: self.state,
             running,
             last_error: self.last_error.clone(),
+            broken: self.broken.clone(),
             workspace: self.workspace.current(),
         }
     }
 
+    /// Goes on with a stop that an earlier daemon began.
+    fn stop_again(&mut self, until_unix_ms: u64) {
+        let left = Duration::from_millis(until_unix_ms.saturating_sub(unix_ms()));
+        self.want(Request::Stop, left.clamp(STOP_AGAIN_MIN, STOP_AGAIN_MAX));
+        self.settle();
+    }
+
     fn publish(&self) {
-        self.view.send_replace(self.current_view());
+        self.view.set(self.current_view());
     }
 }
 

@@ -1,10 +1,15 @@
 //! Making a VM: everything it is, nothing of it running.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use banger_api::operation::Stage;
-use banger_host::staging::remove_tree;
+use banger_host::files::FileError;
+use banger_host::staging::{StagingDir, discard};
+use tokio::task::JoinHandle;
 
+use super::VmError;
+use super::record::VmRecord;
 use super::registry::Services;
 use super::steps::{Step, StepFuture, nothing_to_undo};
 use crate::disk;
@@ -19,12 +24,24 @@ pub(super) struct Create {
     pub(super) row: VmRow,
     pub(super) dir: VmDir,
     image: Option<ImageRow>,
+    /// Where the disks are until all of the VM is there.
+    staging: Option<StagingDir>,
+    /// On its way to its name. It gets there, or fails, also when nobody waits any more; an undo has to wait for that.
+    publishing: Option<JoinHandle<Result<(), FileError>>>,
 }
 
 impl Create {
     pub(super) fn new(services: Arc<Services>, reporter: Reporter, row: VmRow) -> Self {
         let dir = services.paths.vm(&row.id);
-        Self { services, reporter, row, dir, image: None }
+        Self { services, reporter, row, dir, image: None, staging: None, publishing: None }
+    }
+}
+
+impl Create {
+    /// A file of the VM's, where it is made.
+    fn staged(&self, name: &str) -> Result<PathBuf, VmError> {
+        let staging = self.staging.as_ref().ok_or(VmError::Unmade("the VM's directory"))?;
+        Ok(staging.path().join(name))
     }
 }
 
@@ -32,9 +49,10 @@ pub(super) const STEPS: &[Step<Create>] = &[
     // The row itself was written when the name was reserved, before there was an actor to run steps.
     Step { name: "reserve", run: nothing_to_undo, undo: remove_row },
     Step { name: "parts", run: get_parts, undo: nothing_to_undo },
-    Step { name: "directory", run: make_directory, undo: remove_directory },
+    Step { name: "directory", run: make_directory, undo: remove_staging },
     Step { name: "cow disk", run: make_cow, undo: nothing_to_undo },
     Step { name: "work disk", run: make_work, undo: nothing_to_undo },
+    Step { name: "publish", run: publish, undo: remove_directory },
     Step { name: "commit", run: commit, undo: nothing_to_undo },
 ];
 
@@ -59,23 +77,52 @@ fn get_parts(create: &mut Create) -> StepFuture<'_> {
 fn make_directory(create: &mut Create) -> StepFuture<'_> {
     Box::pin(async {
         create.reporter.stage(Stage::Disks, "making the VM's disks");
-        Ok(banger_host::files::private_dir(create.dir.path())?)
+        create.staging = Some(StagingDir::new(&create.services.paths.vms())?);
+        Ok(())
+    })
+}
+
+fn remove_staging(create: &mut Create) -> StepFuture<'_> {
+    Box::pin(async {
+        // It goes with its owner.
+        create.staging = None;
+        Ok(())
+    })
+}
+
+/// A directory with a VM's id for its name is a whole VM, and says which.
+fn publish(create: &mut Create) -> StepFuture<'_> {
+    Box::pin(async {
+        let staging = create.staging.take().ok_or(VmError::Unmade("the VM's directory"))?;
+        VmRecord::of(&create.row, None).write(&VmDir::at(staging.path()))?;
+        let dest = create.dir.path().to_owned();
+        let publishing =
+            create.publishing.insert(tokio::task::spawn_blocking(move || staging.publish(&dest)));
+        let published = publishing.await;
+        create.publishing = None;
+        Ok(published.map_err(|error| VmError::Broke(error.to_string()))??)
     })
 }
 
 fn remove_directory(create: &mut Create) -> StepFuture<'_> {
-    Box::pin(async { Ok(remove_tree(create.dir.path()).await?) })
+    Box::pin(async {
+        if let Some(publishing) = create.publishing.take() {
+            // However it ended: what it left has one of two names, and both are looked after.
+            drop(publishing.await);
+        }
+        Ok(discard(create.dir.path()).await?)
+    })
 }
 
 fn make_cow(create: &mut Create) -> StepFuture<'_> {
     Box::pin(async {
         let base_bytes = create.image.as_ref().map_or(0, |image| image.size_bytes);
-        Ok(disk::make_cow(&create.dir.file(VmDir::COW), base_bytes)?)
+        Ok(disk::make_cow(&create.staged(VmDir::COW)?, base_bytes)?)
     })
 }
 
 fn make_work(create: &mut Create) -> StepFuture<'_> {
-    Box::pin(async { Ok(disk::make_work(&create.dir.file(VmDir::WORK), create.row.spec.disk_mib).await?) })
+    Box::pin(async { Ok(disk::make_work(&create.staged(VmDir::WORK)?, create.row.spec.disk_mib).await?) })
 }
 
 fn commit(create: &mut Create) -> StepFuture<'_> {

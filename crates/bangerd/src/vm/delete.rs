@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use banger_api::operation::Stage;
-use banger_host::staging::remove_tree;
+use banger_host::staging::discard;
 
 use super::VmError;
 use super::registry::Services;
@@ -19,6 +19,6 @@ pub(super) async fn delete(
 ) -> Result<(), VmError> {
     reporter.stage(Stage::Cleanup, "removing the VM");
     services.store.set_vm_phase(&row.id, VmPhase::Deleting)?;
-    remove_tree(services.paths.vm(&row.id).path()).await?;
+    discard(services.paths.vm(&row.id).path()).await?;
     Ok(services.store.delete_vm(&row.id)?)
 }

@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::process::ExitStatus;
 
 use banger_host::files::FileError;
@@ -11,6 +12,7 @@ use crate::identity::VmNameError;
 use crate::image::ImageError;
 use crate::kernel::KernelError;
 use crate::paths::PathsError;
+use crate::record::RecordError;
 use crate::store::StoreError;
 use crate::vmm::QemuError;
 use crate::workspace::WorkspaceError;
@@ -34,6 +36,22 @@ pub enum VmError {
     NotRunning { name: String, state: State },
     #[error("it was called off")]
     Cancelled,
+    /// A file or part without which the VM cannot start.
+    #[error("VM {name:?} is broken: {why}")]
+    Broken { name: String, why: String, hint: String },
+    #[error("there is no {name:?} in lost+found")]
+    NotLost { name: String },
+    #[error("{} is taken by now", path.display())]
+    PlaceTaken { path: PathBuf },
+    #[error("what lies in {} does not say what it is", path.display())]
+    NotRestorable { path: PathBuf },
+    #[error("the VM does not say what its image is: {why}")]
+    NeedsImage { why: String },
+    /// An earlier step should have made it.
+    #[error("{0} was not made")]
+    Unmade(&'static str),
+    #[error("the work on the VM broke off: {0}")]
+    Broke(String),
     #[error("VM {name:?} has no workspace")]
     NoWorkspace { name: String },
     #[error("the workspace of VM {name:?} was not prepared to its end")]
@@ -43,6 +61,8 @@ pub enum VmError {
     #[error("what has been changed in the workspace cannot be told")]
     UnknownChanges { source: WorkspaceError },
 
+    #[error(transparent)]
+    Record(#[from] RecordError),
     #[error(transparent)]
     Image(#[from] ImageError),
     #[error(transparent)]
@@ -78,6 +98,16 @@ pub enum VmError {
     Guest(#[from] GuestError),
     #[error("the VM's process did not go away when it was killed")]
     Unkillable,
+}
+
+impl VmError {
+    /// What is wrong with a broken VM, in words.
+    pub(super) fn why(&self) -> String {
+        match self {
+            Self::Broken { why, .. } => why.clone(),
+            other => chain(other).join(": "),
+        }
+    }
 }
 
 fn with(status: Option<ExitStatus>) -> String {

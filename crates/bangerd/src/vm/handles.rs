@@ -15,6 +15,9 @@ pub(super) struct Handles {
     pub(super) acceleration: Acceleration,
     pub(super) guest_init: Option<String>,
     pub(super) started_at_unix_ms: u64,
+    /// Set while it is being stopped: until when the guest may take. A daemon that dies meanwhile leaves the stop to the next.
+    #[serde(default)]
+    pub(super) stopping_until_unix_ms: Option<u64>,
 }
 
 impl Handles {

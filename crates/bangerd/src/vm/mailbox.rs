@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use super::VmError;
-use super::state::Request;
+use super::state::{Request, State};
 use super::view::VmView;
 use super::workspace::Slot;
+use crate::latest::Follower;
 use crate::operation::Reporter;
 
 /// What somebody wants of a VM, and where to tell them how it went.
@@ -31,13 +32,82 @@ pub(super) struct Answer {
 #[derive(Clone)]
 pub(super) struct VmHandle {
     pub(super) asks: mpsc::Sender<Ask>,
-    pub(super) view: watch::Receiver<VmView>,
+    pub(super) view: Follower<VmView>,
     pub(super) workspace: Arc<Slot>,
 }
 
 impl VmHandle {
+    /// Does `work`, but only as long as the VM runs and the work is wanted.
+    pub(super) async fn while_running<T>(
+        &self,
+        reporter: &Reporter,
+        work: impl Future<Output = Result<T, VmError>>,
+    ) -> Result<T, VmError> {
+        let mut views = self.view.clone();
+        tokio::select! {
+            biased;
+            outcome = work => outcome,
+            () = reporter.cancelled().cancelled() => Err(VmError::Cancelled),
+            view = views.wait_for(|view| view.state != State::Running) => {
+                let name = self.view().row.name.to_string();
+                Err(VmError::NotRunning { name, state: view.map_or(State::Gone, |view| view.state) })
+            }
+        }
+    }
+
     /// The VM as it is now.
     pub(super) fn view(&self) -> VmView {
-        VmView { workspace: self.workspace.current(), ..self.view.borrow().clone() }
+        VmView { workspace: self.workspace.current(), ..self.view.get() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::latest::Latest;
+    use crate::store::VmRow;
+
+    fn handle(row: &VmRow) -> (Latest<VmView>, VmHandle) {
+        let view = Latest::new(VmView::stopped(row.clone()));
+        let (asks, _) = mpsc::channel(1);
+        let handle = VmHandle { asks, view: view.follow(), workspace: Arc::default() };
+        (view, handle)
+    }
+
+    /// `while_running` once held the view's read lock while it took it a second time. With a writer between the two, both
+    /// workers waited for ever, and the whole daemon with them. On that code this ends within a second, in the panic.
+    #[test]
+    fn readers_and_the_writer_of_a_view_never_wait_for_each_other() {
+        const ROUNDS: usize = 20_000;
+        let (view, handle) = handle(&VmRow::example("0123456789ab", "brave-otter"));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).build().unwrap();
+        let (done, ended) = channel();
+        for _ in 0..3 {
+            let (handle, done) = (handle.clone(), done.clone());
+            runtime.spawn(async move {
+                for _ in 0..ROUNDS {
+                    let never = std::future::pending::<Result<(), VmError>>();
+                    let cut = handle.while_running(&Reporter::unwatched(), never).await;
+                    assert!(matches!(cut, Err(VmError::NotRunning { .. })));
+                    tokio::task::yield_now().await;
+                }
+                done.send(()).unwrap();
+            });
+        }
+        let writer = {
+            let row = handle.view().row;
+            runtime.spawn(async move {
+                loop {
+                    view.set(VmView::stopped(row.clone()));
+                    tokio::task::yield_now().await;
+                }
+            })
+        };
+        let all = (0..3).all(|_| ended.recv_timeout(Duration::from_secs(20)).is_ok());
+        writer.abort();
+        runtime.shutdown_background();
+        assert!(all, "readers and the writer wait for each other");
     }
 }

@@ -26,8 +26,12 @@ mod create;
 mod delete;
 mod error;
 mod handles;
+mod lost;
 mod mailbox;
+mod record;
 mod recover;
+#[cfg(test)]
+mod recover_tests;
 mod registry;
 mod spec;
 mod start;
@@ -36,10 +40,14 @@ pub mod state;
 mod step_tests;
 mod steps;
 mod stop;
+mod strays;
 mod view;
+mod wholeness;
 mod workspace;
 
 pub use error::VmError;
+pub use lost::LostEntry;
 pub use registry::{Plan, Services, Vms};
+pub(crate) use strays::Strays;
 pub use view::{RunningView, VmView};
 pub use workspace::{Exported, Inspected};

@@ -1,6 +1,7 @@
-//! Store versus reality, when the daemon starts: what runs is found again, what is half made or half gone is removed.
+//! Store versus reality, when the daemon starts: what runs is found again, what is half made or half gone is removed, and what
+//! the store has forgotten comes back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,50 +9,102 @@ use std::time::Duration;
 use banger_api::vm::{Acceleration, Lifetime};
 use banger_guest_protocol::messages::{Health, Phase};
 use banger_host::process::{FoundProcess, ProcessHandle, find_by_cwd_and_arg};
-use banger_host::staging::remove_tree;
+use banger_host::staging::{discard, remove_stale};
 use tokio_util::sync::CancellationToken;
 
-use super::VmError;
 use super::actor::{ActiveJob, Actor, Beginning, JobEnd};
 use super::belongings::Belongings;
 use super::handles::Handles;
 use super::registry::{Services, Vms};
 use super::start::Started;
 use super::stop::{clean_up, kill_and_wait};
+use super::strays::Strays;
+use super::{VmError, wholeness};
 use crate::clock::unix_ms;
 use crate::guest::Guest;
-use crate::identity::VmId;
+use crate::identity::{VmId, VmName};
 use crate::operation::Reporter;
-use crate::store::{VmPhase, VmRow};
+use crate::store::{UnreadableVm, VmPhase, VmRow};
 use crate::vmm::Qemu;
 
 /// How long an agent may take to say how it is, before its VM counts as one that never came up.
 const ADOPTION_LIMIT: Duration = Duration::from_secs(10);
 
 impl Vms {
-    /// Brings every VM of the store back to life as an actor, and removes what belongs to none.
+    /// Brings every VM of the store, and every one that only its directory knows of, back to life as an actor.
     ///
     /// # Errors
     ///
-    /// When the store or `/proc` cannot be read. What goes wrong with one VM is logged and keeps nobody else from starting.
+    /// When the store or `/proc` cannot be read. What goes wrong with one VM is told of that one, and keeps nobody else from
+    /// starting.
     pub async fn recover(&self) -> Result<(), VmError> {
+        self.sweep_stale().await;
         let mut processes = self.find_processes()?;
-        let rows = self.services.store.vms()?;
-        let known: Vec<VmId> = rows.iter().map(|row| row.id.clone()).collect();
-        for row in rows {
-            let found = processes.remove(&row.id).unwrap_or_default();
-            let name = row.name.clone();
-            if let Err(error) = self.recover_one(row, found).await {
-                tracing::error!(vm = %name, causes = ?super::error::chain(&error), "could not be recovered");
+        let (mut rows, mut unreadable) = (Vec::new(), Vec::new());
+        for row in self.services.store.vms()? {
+            match row {
+                Ok(row) => rows.push(row),
+                Err(mut damaged) => match self.strays().repair(&mut damaged) {
+                    Some(row) => rows.push(row),
+                    None => unreadable.push(damaged),
+                },
             }
         }
+        let ids = rows.iter().map(|row| row.id.clone());
+        let known: HashSet<VmId> =
+            ids.chain(unreadable.iter().filter_map(|damaged| VmId::parse(&damaged.id))).collect();
+        rows.extend(self.strays().reclaim(&known, &processes.keys().cloned().collect())?);
+        for row in rows {
+            let found = processes.remove(&row.id).unwrap_or_default();
+            if let Err(error) = self.recover_one(row.clone(), found).await {
+                let why = super::error::chain(&error).join(": ");
+                tracing::error!(vm = %row.name, why, "could not be recovered");
+                self.bring_back(row, Beginning::Broken(why));
+            }
+        }
+        for damaged in unreadable {
+            self.show_unreadable(damaged);
+        }
+        self.end_orphans(processes).await
+    }
+
+    pub(super) fn strays(&self) -> Strays<'_> {
+        Strays { store: &self.services.store, paths: &self.services.paths }
+    }
+
+    /// What is left of VMs that were being made or removed, known by the names of such directories.
+    async fn sweep_stale(&self) {
+        if let Err(error) = remove_stale(&self.services.paths.vms()).await {
+            tracing::warn!(causes = ?super::error::chain(&error), "left for the next start");
+        }
+    }
+
+    fn bring_back(&self, row: VmRow, beginning: Beginning) {
+        Actor::spawn(self.services.clone(), self.members.clone(), row, beginning);
+    }
+
+    /// A row that nobody can read is shown, so that it can be deleted.
+    fn show_unreadable(&self, damaged: UnreadableVm) {
+        let Some(id) = VmId::parse(&damaged.id) else { return };
+        let name = VmName::parse(&damaged.name).unwrap_or_else(|_| VmName::of_id(&id));
+        let why = format!("its row in the state store cannot be read: {}", damaged.why);
+        self.bring_back(VmRow::placeholder(id, name), Beginning::Broken(why));
+    }
+
+    /// Processes of VMs that nobody knows: without a directory there is nothing that could be lost with them.
+    async fn end_orphans(&self, processes: HashMap<VmId, Vec<ProcessHandle>>) -> Result<(), VmError> {
         for (id, orphans) in processes {
-            tracing::warn!(%id, "a VM process that belongs to no VM; killing it");
+            let known_by_its_row = self.members.get(&id).is_some();
+            if known_by_its_row || self.services.paths.vm(&id).path().exists() {
+                tracing::warn!(%id, "a VM process is left alone: its directory is there, and does not say what it is");
+                continue;
+            }
+            tracing::warn!(%id, "a VM process whose directory is gone; killing it");
             for orphan in orphans {
                 kill_and_wait(&orphan).await?;
             }
         }
-        self.remove_strange_directories(&known).await
+        Ok(())
     }
 
     fn find_processes(&self) -> Result<HashMap<VmId, Vec<ProcessHandle>>, VmError> {
@@ -67,6 +120,7 @@ impl Vms {
     }
 
     async fn recover_one(&self, row: VmRow, mut found: Vec<ProcessHandle>) -> Result<(), VmError> {
+        let row = self.strays().compare_with_record(row)?;
         let dir = self.services.paths.vm(&row.id);
         let handles = Handles::read(&dir);
         // At most one of them is the VM; a second one can only be of an attempt that was cut off.
@@ -87,43 +141,35 @@ impl Vms {
             return self.remove(row).await;
         }
         let beginning = match (chosen, handles) {
-            (None, _) => {
-                clean_up(&dir)?;
-                Beginning::Stopped
-            }
+            (None, _) => match wholeness::fault(&self.services, &row) {
+                Some(fault) => Beginning::Broken(fault.why()),
+                None => {
+                    clean_up(&dir)?;
+                    Beginning::Stopped
+                }
+            },
             (Some(process), Some(handles)) if known.is_some() => {
-                tracing::info!(vm = %row.name, pid = process.identity().pid, "found running");
+                let pid = process.identity().pid;
+                tracing::info!(vm = %row.name, pid, stopping = handles.stopping_until_unix_ms, "found running");
                 Beginning::Running(Started { process, guest: Guest::of(dir), handles })
             }
             (Some(process), _) => Beginning::Adopt(adopt(self.services.clone(), process, Guest::of(dir))),
         };
-        Actor::spawn(self.services.clone(), self.members.clone(), row, beginning);
+        self.bring_back(row, beginning);
         Ok(())
     }
 
     async fn remove(&self, row: VmRow) -> Result<(), VmError> {
         tracing::info!(vm = %row.name, phase = ?row.phase, "removing what is left of it");
-        match remove_tree(self.services.paths.vm(&row.id).path()).await {
+        match discard(self.services.paths.vm(&row.id).path()).await {
             Ok(()) => Ok(self.services.store.delete_vm(&row.id)?),
             Err(error) => {
                 // Still listed, so that it can be deleted once the cause is mended.
-                Actor::spawn(self.services.clone(), self.members.clone(), row, Beginning::HalfDeleted);
-                Err(error.into())
+                tracing::error!(vm = %row.name, causes = ?super::error::chain(&error), "could not be removed");
+                self.bring_back(row, Beginning::HalfDeleted);
+                Ok(())
             }
         }
-    }
-
-    /// Removes directories under `vms/` that no row knows.
-    async fn remove_strange_directories(&self, known: &[VmId]) -> Result<(), VmError> {
-        let entries = std::fs::read_dir(self.services.paths.vms());
-        for entry in entries.into_iter().flatten().flatten() {
-            let id = entry.file_name().to_str().and_then(VmId::parse);
-            if let Some(id) = id.filter(|id| !known.contains(id)) {
-                tracing::warn!(%id, "a directory that belongs to no VM; removing it");
-                remove_tree(&entry.path()).await?;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -150,6 +196,7 @@ fn adopt(services: Arc<Services>, process: ProcessHandle, guest: Guest) -> Activ
                     acceleration: Acceleration::Tcg,
                     guest_init: None,
                     started_at_unix_ms: unix_ms().saturating_sub(health.uptime_ms),
+                    stopping_until_unix_ms: None,
                 };
                 JobEnd::Started(Ok(Started { process, guest, handles }))
             }

@@ -15,12 +15,12 @@ use banger_guest_protocol::messages::{
 };
 use banger_host::process::ProcessHandle;
 
-use super::VmError;
 use super::belongings::Belongings;
 use super::handles::{Handles, remove_file};
 use super::registry::Services;
 use super::steps::{Step, StepFuture, nothing_to_undo};
 use super::stop::{is_gone, kill_and_wait};
+use super::{VmError, wholeness};
 use crate::clock::unix_ms;
 use crate::guest::{Guest, GuestError};
 use crate::identity::fill_random;
@@ -96,6 +96,9 @@ fn plan(start: &mut Start) -> StepFuture<'_> {
         start.reporter.stage(Stage::Boot, "booting");
         let services = &start.services;
         let spec = &start.row.spec;
+        if let Some(fault) = wholeness::fault(services, &start.row) {
+            return Err(fault);
+        }
         // A VM that exists has both (its row refers to them); asking by name again would take a newer one of that name.
         let gone = || VmError::NotFound { reference: start.row.name.to_string(), similar: None };
         let image_id = start.row.image_id.as_deref().ok_or_else(gone)?;
@@ -281,6 +284,7 @@ fn record(start: &mut Start) -> StepFuture<'_> {
             acceleration: start.boot.as_ref().map_or(Acceleration::Tcg, |boot| boot.acceleration),
             guest_init: start.configured.as_ref().and_then(|configured| configured.init.clone()),
             started_at_unix_ms: unix_ms(),
+            stopping_until_unix_ms: None,
         };
         handles.write(&start.dir)?;
         start.handles = Some(handles);

@@ -39,13 +39,13 @@ const IMAGE: &str = "1111111111111111";
 const KERNEL: &str = "2222222222222222";
 
 /// A daemon's state in a directory of its own, with a small image and kernel, and a VMM that does nothing.
-struct Bench {
+pub(super) struct Bench {
     _dir: tempfile::TempDir,
-    services: Arc<Services>,
+    pub(super) services: Arc<Services>,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let host = dir.path().join("synced");
         std::fs::write(&host, "synced").unwrap();
@@ -124,7 +124,7 @@ impl Bench {
         Create::new(self.services.clone(), Reporter::unwatched(), row)
     }
 
-    async fn created(&self) -> VmRow {
+    pub(super) async fn created(&self) -> VmRow {
         let mut create = self.create();
         steps::run(create::STEPS, &mut create, &CancellationToken::new()).await.unwrap();
         create.row
@@ -135,7 +135,7 @@ impl Bench {
     }
 
     fn assert_no_vm(&self, context: &str) {
-        assert_eq!(self.services.store.vms().unwrap(), [], "a row is left: {context}");
+        assert!(self.services.store.vms().unwrap().is_empty(), "a row is left: {context}");
         let left: Vec<_> = std::fs::read_dir(self.services.paths.vms()).unwrap().collect();
         assert!(left.is_empty(), "files are left: {context}: {left:?}");
     }

@@ -8,12 +8,23 @@ use tokio_util::sync::CancellationToken;
 
 use super::VmError;
 use super::handles::{Handles, remove_file};
+use crate::clock::unix_ms;
 use crate::guest::Guest;
 use crate::operation::Reporter;
 use crate::paths::VmDir;
 
 /// A killed process that is still there after this is stuck in the kernel (a dead disk).
 const KILL_LIMIT: Duration = Duration::from_secs(10);
+
+/// Leaves the stop that begins now to the next daemon, should this one die.
+pub(super) fn note(dir: &VmDir, grace: Duration) {
+    let Some(handles) = Handles::read(dir) else { return };
+    let until = unix_ms().saturating_add(grace.as_millis() as u64);
+    if let Err(error) = (Handles { stopping_until_unix_ms: Some(until), ..handles }).write(dir) {
+        // Then a next daemon would take the VM for one that runs, and see it end.
+        tracing::warn!(dir = %dir.path().display(), causes = ?super::error::chain(&error), "could not note that it stops");
+    }
+}
 
 /// Asks the guest to shut down and kills it when it does not within `grace`, or when `cut_short`. Says whether it was
 /// killed.

@@ -1,4 +1,4 @@
-use banger_api::vm::{Acceleration, NetworkMode, Vm, VmSpec};
+use banger_api::vm::{Acceleration, NetworkMode, Vm, VmSpec, VmState};
 use banger_api::workspace::Workspace;
 
 use banger_host::process::ProcessHandle;
@@ -18,6 +18,8 @@ pub struct VmView {
     pub running: Option<RunningView>,
     /// Why it stopped, when nobody asked it to.
     pub last_error: Option<String>,
+    /// Why it cannot be used at all, when something of it is missing.
+    pub broken: Option<String>,
     pub workspace: Option<StoredWorkspace>,
 }
 
@@ -32,6 +34,19 @@ pub struct RunningView {
 }
 
 impl VmView {
+    /// A VM of which nothing runs.
+    pub(super) fn stopped(row: VmRow) -> Self {
+        Self { row, state: State::Stopped, running: None, last_error: None, broken: None, workspace: None }
+    }
+
+    fn shown_state(&self) -> VmState {
+        if self.state == State::Stopped && self.broken.is_some() {
+            VmState::Broken
+        } else {
+            self.state.shown()
+        }
+    }
+
     /// The VM in the API's words.
     pub fn to_api(&self) -> Vm {
         let running = self.running.as_ref();
@@ -50,7 +65,7 @@ impl VmView {
                 network: spec.network,
                 init: spec.init,
             },
-            state: self.state.shown(),
+            state: self.shown_state(),
             lifetime: spec.lifetime,
             created_at_unix_ms: self.row.created_at_unix_ms,
             uptime_ms: running.map(|running| unix_ms().saturating_sub(running.started_at_unix_ms)),
@@ -60,7 +75,7 @@ impl VmView {
             guest_init: running
                 .map(|running| running.guest_init.clone().unwrap_or_else(|| "banger-agent".into())),
             disk_used_bytes: None,
-            last_error: self.last_error.clone(),
+            last_error: self.broken.clone().or_else(|| self.last_error.clone()),
             workspace: self.workspace.as_ref().map(shown),
         }
     }

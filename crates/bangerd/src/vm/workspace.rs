@@ -14,8 +14,8 @@ use banger_host::git::Git;
 
 use super::error::chain;
 use super::mailbox::VmHandle;
+use super::record::VmRecord;
 use super::registry::{Plan, Vms};
-use super::state::State;
 use super::{VmError, VmView};
 use crate::clock::unix_ms;
 use crate::guest::Guest;
@@ -174,6 +174,8 @@ impl Vms {
             let mut stored = stored(&checkout, &preparation, reporter);
             let note = |stored: &StoredWorkspace| {
                 self.services.store.set_workspace(id, stored)?;
+                let record = VmRecord::of(&handle.view().row, Some(stored.clone()));
+                record.write(&self.services.paths.vm(id))?;
                 slot.set(stored.clone());
                 Ok::<_, VmError>(())
             };
@@ -186,7 +188,7 @@ impl Vms {
             stored.prepared_at_unix_ms = unix_ms();
             note(&stored)
         };
-        self.while_running(&handle, reporter, work).await?;
+        handle.while_running(reporter, work).await?;
         Ok(handle.view())
     }
 
@@ -222,7 +224,7 @@ impl Vms {
                 .map_err(|_| VmError::Workspace(WorkspaceError::Timeout { limit }))??;
             Ok((fetched, patch, host))
         };
-        let (fetched, patch, host) = self.while_running(&handle, reporter, fetching).await?;
+        let (fetched, patch, host) = handle.while_running(reporter, fetching).await?;
         // From here on it is between the patch and the host, whatever becomes of the VM: git must not be cut off while it
         // writes into the user's files.
         let reviewed = workspace::review(patch.path(), host.as_ref()).await?;
@@ -294,25 +296,6 @@ impl Vms {
             None => Err(VmError::NoWorkspace { name }),
             Some(current) if !current.complete => Err(VmError::IncompleteWorkspace { name }),
             Some(current) => Ok(current),
-        }
-    }
-
-    /// Does `work`, but only as long as the VM runs and the work is wanted.
-    async fn while_running<T>(
-        &self,
-        handle: &VmHandle,
-        reporter: &Reporter,
-        work: impl Future<Output = Result<T, VmError>>,
-    ) -> Result<T, VmError> {
-        let mut views = handle.view.clone();
-        tokio::select! {
-            biased;
-            outcome = work => outcome,
-            () = reporter.cancelled().cancelled() => Err(VmError::Cancelled),
-            view = views.wait_for(|view| view.state != State::Running) => {
-                let name = handle.view().row.name.to_string();
-                Err(VmError::NotRunning { name, state: view.map_or(State::Gone, |view| view.state) })
-            }
         }
     }
 

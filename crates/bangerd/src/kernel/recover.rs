@@ -1,0 +1,52 @@
+//! Kernels versus the store, when the daemon starts: what is half made goes, what the store has forgotten comes back.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use super::{KernelError, KernelService};
+use crate::lost_found::LostKind;
+use crate::record;
+use crate::store::KernelRow;
+
+/// What a kernel is, beside its files.
+pub(super) const RECORD: &str = "kernel.json";
+
+impl KernelService {
+    /// Removes what a former daemon left half-made and answers what that was; makes kernels known again that the store does
+    /// not know. Call it before anything else.
+    ///
+    /// # Errors
+    ///
+    /// When something cannot be removed, or the store not be written.
+    pub async fn recover(&self) -> Result<Vec<PathBuf>, KernelError> {
+        let removed = self.shelf.sweep_stale().await.map_err(KernelError::Recover)?;
+        let rows = self.store.kernels()?;
+        for row in &rows {
+            let dir = self.shelf.dir(&row.id);
+            // Without its directory the kernel is lost, and shown as such.
+            if dir.is_dir() && !dir.join(RECORD).exists() {
+                record::write(&dir.join(RECORD), row)
+                    .map_err(|source| KernelError::Recover(source.into()))?;
+            }
+        }
+        let known: HashSet<String> = rows.into_iter().map(|row| row.id).collect();
+        let adopt = |id: &str, row: KernelRow| self.adopt(id, row);
+        let reclaimed = self.shelf.reclaim(&known, (RECORD, LostKind::Kernel), &self.lost_found, adopt);
+        reclaimed.map_err(KernelError::Recover)?;
+        let known = self.store.kernels()?.into_iter().map(|row| row.id).collect();
+        self.initramfs.recover(&known).await.map_err(KernelError::Recover)?;
+        self.fetcher.recover();
+        Ok(removed)
+    }
+
+    /// Writes the row of a kernel that only its record knows of.
+    fn adopt(&self, id: &str, mut row: KernelRow) -> Result<(), String> {
+        if row.id != id {
+            return Err(format!("its record is of kernel {}", row.id));
+        }
+        if self.store.kernel(&row.name).map_err(|error| error.to_string())?.is_some() {
+            row.name = format!("{}-{}", row.name, id.get(..4).unwrap_or(id));
+        }
+        self.store.insert_kernel(&row).map_err(|error| error.to_string())
+    }
+}
