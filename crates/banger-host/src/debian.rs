@@ -253,8 +253,6 @@ impl DebianBuild {
             .env("TMPDIR", work.join("tmp"))
             .env("PATH", SYSTEM_PATH)
             .env("DEBIAN_FRONTEND", "noninteractive")
-            // What packages make is for everybody who is in the image; the directory around it is private.
-            .umask(0o022)
             .cwd(work)
     }
 }

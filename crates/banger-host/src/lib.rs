@@ -34,6 +34,7 @@ mod module_index;
 mod module_signature;
 pub mod modules;
 pub mod output_file;
+mod path_bytes;
 pub mod process;
 pub mod sandbox;
 pub mod sparse;

@@ -157,13 +157,17 @@ fn a_daemon_begins_clean_and_makes_nothing_that_others_may_read() {
     }
     assert_eq!(fs::read_link(format!("/proc/{}/cwd", daemon.pid)).unwrap(), Path::new("/"));
     // What the seed planted is the harness's.
-    let planted = ["images", "kernels"].map(|name| home.state().join(name));
+    let planted = ["images", "kernels", "banger.db", "banger.db-wal", "banger.db-shm"]
+        .map(|name| home.state().join(name));
     for dir in ["state", "cache", "run"].map(|name| home.root().join(name).join("banger")) {
         let mut found = vec![dir];
         while let Some(path) = found.pop() {
+            if planted.contains(&path) {
+                continue;
+            }
             let Ok(about) = path.symlink_metadata() else { continue };
             assert!(about.mode() & 0o077 == 0 || about.is_symlink(), "{:o} {}", about.mode(), path.display());
-            if about.is_dir() && !planted.contains(&path) {
+            if about.is_dir() {
                 found.extend(fs::read_dir(&path).unwrap().flatten().map(|entry| entry.path()));
             }
         }

@@ -59,10 +59,12 @@ impl Client {
         match reach(&socket).await {
             Ok(stream) => own(stream, &socket).map(Look::Found),
             Err(error) => match error.kind() {
-                // Reset: it died between our call and its answer.
-                ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => {
+                // Its directory is gone, or no place for it any more.
+                ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::PermissionDenied => {
                     Ok(absent(false))
                 }
+                // Reset: it died between our call and its answer.
+                ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => Ok(absent(false)),
                 // Its queue is full.
                 ErrorKind::WouldBlock => Ok(Look::NotYet { pid, starting: false }),
                 _ => Err(ClientError::Connect { socket, source: error }),

@@ -57,14 +57,17 @@ async fn start() -> Outcome {
 async fn stop(force: bool) -> Outcome {
     let client = Client::new()?;
     let stopped = async {
-        let status = client.daemon_status().await;
-        daemon::stop(&client, StopDaemon { if_idle: false }).await.map(|()| status.ok())
+        let status = match client.daemon_status().await {
+            Err(error @ ClientError::Silent { .. }) => return Err(error),
+            // One of another build may tell it in other words.
+            status => status.ok(),
+        };
+        daemon::stop(&client, StopDaemon { if_idle: false }).await.map(|()| status)
     };
     match stopped.await {
-        Ok(status) => ui::line(format_args!(
-            "bangerd stopped{}",
-            status.map(|status| cut_off(&status)).unwrap_or_default()
-        ))?,
+        Ok(status) => {
+            ui::line(format_args!("bangerd stopped{}", status.as_ref().map(cut_off).unwrap_or_default()))?
+        }
         Err(ClientError::NotRunning) => ui::line("bangerd was not running")?,
         Err(_) if force => {
             let pid = daemon::kill(&client).await?;
@@ -114,10 +117,10 @@ fn fields(status: &DaemonStatus) -> ui::Fields {
         .with("pid", status.pid)
         .with("build", &status.build)
         .with("up", ui::duration(status.uptime_ms))
-        .with("socket", &status.socket)
-        .with("log", &status.log_path)
-        .with("state", &status.state_dir)
-        .with("cache", &status.cache_dir)
+        .with("socket", ui::clean(&status.socket))
+        .with("log", ui::clean(&status.log_path))
+        .with("state", ui::clean(&status.state_dir))
+        .with("cache", ui::clean(&status.cache_dir))
         .with("vms", format_args!("{} running, {} in all", status.vms_running, status.vms_total))
         .with("sessions", status.sessions)
         .with_some("operations", operations)
