@@ -1,5 +1,4 @@
-use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
@@ -10,76 +9,62 @@ use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
 
 use crate::bundle::MakeBundle;
 use crate::daemon::{DaemonStatus, StopDaemon};
-use crate::environment::{ENVIRONMENT_HEADER, to_header};
+use crate::environment::{ENVIRONMENT_HEADER, of_this_process, to_header};
 use crate::files::{FileAt, FileStat, Unpack, Unpacked};
 use crate::image::{Image, ImportImage, ListImages, PruneImages, PrunedImages, PullImage};
 use crate::operation::Operation;
-use crate::socket::{SocketDirError, private_runtime_dir};
+use crate::record::state_dir;
 use crate::vm::{CreateVm, DeleteVm, KillVm, ListVms, StopVm, Vm, VmHealth, VmLogs};
 use crate::workspace::{ExportWorkspace, PrepareWorkspace, Staleness, WorkspaceContents};
 use crate::{ApiError, BUILD_HEADER, Build, ErrorCode, UPGRADE_TOKEN};
 
+mod connect;
+mod error;
 mod kernels;
 mod lost_found;
+mod patience;
 mod streams;
 
+pub use error::ClientError;
 pub use streams::{ByteStream, EventStream, ExecStream};
 
-/// Why a request got no proper answer.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    #[error("the directory of bangerd's socket cannot be used")]
-    SocketDir(#[from] SocketDirError),
-    /// Nobody listens: there is no socket, or a dead daemon left it behind.
-    #[error("bangerd is not running")]
-    NotRunning { socket: PathBuf },
-    #[error("could not connect to bangerd at {}", socket.display())]
-    Connect { socket: PathBuf, source: std::io::Error },
-    /// The daemon's own answer.
-    #[error(transparent)]
-    Api(ApiError),
-    #[error("the connection to bangerd broke")]
-    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("bangerd's answer to {request} could not be understood")]
-    Answer { request: String, source: serde_json::Error },
-    #[error("bangerd ended its answer to {request} too early")]
-    Truncated { request: String },
-}
-
-impl ClientError {
-    fn broken(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::Broken(error.into())
-    }
-}
-
-/// Talks to the user's daemon. Every call makes its own connection: on a Unix socket that costs some ten microseconds.
+/// Talks to the daemon of a state directory. Every call makes its own connection: on a Unix socket that costs some ten
+/// microseconds.
+///
+/// A call waits for as long as the daemon is at it, and gives up on a daemon that does not answer at all
+/// ([`ClientError::Silent`]).
 #[derive(Clone, Debug)]
 pub struct Client {
-    socket: PathBuf,
+    state: PathBuf,
     build: Build,
 }
 
 impl Client {
-    /// A client of the daemon of this user. Does not connect yet.
+    /// A client of the daemon of the state directory that the environment asks for. Does not connect yet.
     ///
     /// # Errors
     ///
-    /// When the socket's directory is not private to the user.
+    /// When there is no home directory.
     pub fn new() -> Result<Self, ClientError> {
-        Ok(Self { socket: private_runtime_dir()?.join("bangerd.sock"), build: Build::current() })
+        Ok(Self { state: state_dir().ok_or(ClientError::NoHome)?, build: Build::current() })
+    }
+
+    /// The state directory whose daemon it talks to.
+    pub fn state(&self) -> &Path {
+        &self.state
     }
 
     pub async fn daemon_status(&self) -> Result<DaemonStatus, ClientError> {
-        self.get("/v1/daemon", &()).await
+        self.at_once(self.exchange_json(Method::GET, "/v1/daemon", &())).await
     }
 
-    /// Asks the daemon to end; it has when the connection is refused.
+    /// Asks the daemon to end; it has when it holds its state directory no longer.
     pub async fn daemon_stop(&self, how: StopDaemon) -> Result<(), ClientError> {
-        self.json(Method::POST, &with_query("/v1/daemon/stop", &how), &()).await
+        let path = with_query("/v1/daemon/stop", &how);
+        self.at_once(self.exchange_json(Method::POST, &path, &())).await
     }
 
     pub async fn vms(&self, which: ListVms) -> Result<Vec<Vm>, ClientError> {
@@ -122,7 +107,7 @@ impl Client {
     pub async fn vm_logs(&self, vm: &str, which: VmLogs) -> Result<ByteStream, ClientError> {
         let path = with_query(&path(&["vms", vm, "logs"]), &which);
         let response = self.send(Method::GET, &path, &(), None).await?;
-        Ok(ByteStream { body: response.into_body() })
+        Ok(ByteStream { client: self.clone(), body: response.into_body() })
     }
 
     /// Opens a stream of [`crate::stream`] frames; the first one sent must be `Start`.
@@ -166,7 +151,7 @@ impl Client {
     /// A patch that an export has named; it can be fetched once.
     pub async fn patch(&self, id: &str) -> Result<ByteStream, ClientError> {
         let response = self.send(Method::GET, &path(&["patches", id]), &(), None).await?;
-        Ok(ByteStream { body: response.into_body() })
+        Ok(ByteStream { client: self.clone(), body: response.into_body() })
     }
 
     /// Unpacks a tar stream in a VM. An error in it cuts the copy off.
@@ -179,18 +164,22 @@ impl Client {
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
     {
+        if vm.is_empty() {
+            return Err(no_name());
+        }
         let path = format!("{}?{}", path(&["vms", vm, "files"]), what.to_query());
         let message = Request::put(&path).header(header::CONTENT_TYPE, "application/x-tar");
         let body = StreamBody::new(archive.map(|piece| piece.map(Frame::data)));
         let message = message.body(Box::pin(body)).map_err(ClientError::broken)?;
-        read_json(format!("PUT {path}"), self.submit(message).await?).await
+        self.while_it_answers(async { read_json(format!("PUT {path}"), self.exchange(message).await?).await })
+            .await
     }
 
     /// Packs a file or directory of a VM into a tar stream.
     pub async fn vm_pack(&self, vm: &str, what: &FileAt) -> Result<ByteStream, ClientError> {
         let path = format!("{}?{}", path(&["vms", vm, "files"]), what.to_query());
         let response = self.send(Method::GET, &path, &(), None).await?;
-        Ok(ByteStream { body: response.into_body() })
+        Ok(ByteStream { client: self.clone(), body: response.into_body() })
     }
 
     /// What is at a path in a VM.
@@ -254,8 +243,17 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, ClientError> {
+        self.while_it_answers(self.exchange_json(method, path, body)).await
+    }
+
+    async fn exchange_json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
         let request = format!("{method} {path}");
-        read_json(request, self.send(method, path, body, None).await?).await
+        read_json(request, self.exchange(message(method, path, body, None)?).await?).await
     }
 
     async fn operation(
@@ -266,7 +264,8 @@ impl Client {
     ) -> Result<EventStream, ClientError> {
         let request = format!("{method} {path}");
         let response = self.send(method, path, body, None).await?;
-        Ok(EventStream { request, body: response.into_body(), buffer: BytesMut::new() })
+        let (client, buffer) = (self.clone(), BytesMut::new());
+        Ok(EventStream { client, request, body: response.into_body(), buffer })
     }
 
     async fn send(
@@ -276,30 +275,15 @@ impl Client {
         body: &impl Serialize,
         upgrade: Option<&str>,
     ) -> Result<Response<Incoming>, ClientError> {
-        let mut message = Request::builder().method(method).uri(path);
-        if let Some(token) = upgrade {
-            message = message.header(header::CONNECTION, "upgrade").header(header::UPGRADE, token);
-        }
-        let json = serde_json::to_vec(body).map_err(ClientError::broken)?;
-        let body = if json == b"null" { Bytes::new() } else { Bytes::from(json) };
-        if !body.is_empty() {
-            message = message.header(header::CONTENT_TYPE, "application/json");
-        }
-        self.submit(message.body(Full::new(body)).map_err(ClientError::broken)?).await
+        self.while_it_answers(self.exchange(message(method, path, body, upgrade)?)).await
     }
 
-    /// Sends a message over a connection of its own.
-    async fn submit<B>(&self, mut message: Request<B>) -> Result<Response<Incoming>, ClientError>
+    /// Sends a message over a connection of its own, and waits for the head of its answer.
+    async fn exchange<B>(&self, mut message: Request<B>) -> Result<Response<Incoming>, ClientError>
     where
         B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static,
     {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|source| match source.kind() {
-            // Reset: it died between our call and its answer.
-            ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => {
-                ClientError::NotRunning { socket: self.socket.clone() }
-            }
-            _ => ClientError::Connect { socket: self.socket.clone(), source },
-        })?;
+        let stream = self.connect().await?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::broken)?;
         tokio::spawn(connection.with_upgrades());
@@ -307,7 +291,7 @@ impl Client {
         let headers = message.headers_mut();
         headers.insert(header::HOST, http::HeaderValue::from_static("banger"));
         headers.insert(BUILD_HEADER, build.parse().map_err(ClientError::broken)?);
-        let environment = to_header(|name| std::env::var(name).ok());
+        let environment = to_header(of_this_process);
         headers.insert(ENVIRONMENT_HEADER, environment.parse().map_err(ClientError::broken)?);
         let response = sender.send_request(message).await.map_err(ClientError::broken)?;
         let status = response.status();
@@ -320,6 +304,27 @@ impl Client {
         });
         Err(ClientError::Api(error))
     }
+}
+
+fn message(
+    method: Method,
+    path: &str,
+    body: &impl Serialize,
+    upgrade: Option<&str>,
+) -> Result<Request<Full<Bytes>>, ClientError> {
+    if has_empty_segment(path) {
+        return Err(no_name());
+    }
+    let mut message = Request::builder().method(method).uri(path);
+    if let Some(token) = upgrade {
+        message = message.header(header::CONNECTION, "upgrade").header(header::UPGRADE, token);
+    }
+    let json = serde_json::to_vec(body).map_err(ClientError::broken)?;
+    let body = if json == b"null" { Bytes::new() } else { Bytes::from(json) };
+    if !body.is_empty() {
+        message = message.header(header::CONTENT_TYPE, "application/json");
+    }
+    message.body(Full::new(body)).map_err(ClientError::broken)
 }
 
 async fn read_json<T: DeserializeOwned>(
@@ -337,6 +342,16 @@ fn path(segments: &[&str]) -> String {
         path.extend(utf8_percent_encode(segment, NON_ALPHANUMERIC));
     }
     path
+}
+
+fn no_name() -> ClientError {
+    ClientError::Api(ApiError::new(ErrorCode::Usage, "the name of a VM, an image or a kernel is empty"))
+}
+
+/// A request with an empty name would be one for something else.
+fn has_empty_segment(path: &str) -> bool {
+    let path = path.split_once('?').map_or(path, |(path, _)| path);
+    path.split('/').skip(1).any(str::is_empty)
 }
 
 /// Appends the fields of `query` (flags and plain words) to `path`.
@@ -362,6 +377,16 @@ mod tests {
     #[test]
     fn a_reference_cannot_leave_its_path_segment() {
         assert_eq!(path(&["vms", "../images?x=1"]), "/v1/vms/%2E%2E%2Fimages%3Fx%3D1");
+    }
+
+    #[test]
+    fn an_empty_reference_is_no_request_for_something_else() {
+        for segments in [&["vms", ""][..], &["vms", "", "start"], &["images", ""]] {
+            assert!(has_empty_segment(&format!("{}?force=true", path(segments))), "{segments:?}");
+        }
+        assert!(!has_empty_segment("/v1/vms/a/files?path=//x//"));
+        let refused = message(Method::DELETE, &path(&["vms", ""]), &(), None);
+        assert!(matches!(refused, Err(ClientError::Api(error)) if error.code == ErrorCode::Usage));
     }
 
     #[test]

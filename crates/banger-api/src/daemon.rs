@@ -22,6 +22,15 @@ pub struct DaemonStatus {
     pub sessions: usize,
     /// Operations that run now, by title.
     pub operations: Vec<String>,
+    /// VMs of `vm run --rm`, by name: they live by the connection of who runs them, and end with it.
+    #[serde(default)]
+    pub leased_vms: Vec<String>,
+    /// The variables that it has kept of the environment it was started in, by name.
+    #[serde(default)]
+    pub environment: Vec<String>,
+    /// Limits of whoever started it that could not be raised.
+    #[serde(default)]
+    pub limits: Vec<String>,
 }
 
 /// How to stop the daemon. VMs keep running without it.

@@ -1,6 +1,6 @@
 //! The contract between the `banger` CLI and `bangerd`: one module per noun, and the typed [`Client`].
 //!
-//! HTTP/1.1 with JSON bodies over a Unix socket ([`socket_path`]). Every request carries the caller's [`Build`] in the header
+//! HTTP/1.1 with JSON bodies over the Unix socket that the daemon's [`record`] names. Every request carries the caller's [`Build`] in the header
 //! [`BUILD_HEADER`]; the daemon refuses another build's with [`ErrorCode::VersionMismatch`].
 //! With [`environment::ENVIRONMENT_HEADER`] it tells its proxies and the like.
 //!
@@ -21,7 +21,8 @@ pub mod image;
 pub mod kernel;
 pub mod lost_found;
 pub mod operation;
-mod socket;
+pub mod record;
+pub mod socket;
 pub mod vm;
 pub mod workspace;
 
@@ -33,4 +34,3 @@ pub use build::{BUILD_HEADER, Build};
 pub use client::{ByteStream, Client, ClientError, EventStream, ExecStream};
 pub use error::{ApiError, ErrorCode};
 pub use operation::Event;
-pub use socket::{SocketDirError, private_runtime_dir, runtime_dir, socket_path};

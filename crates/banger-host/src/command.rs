@@ -12,6 +12,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use rustix::fs::Mode;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -92,6 +93,7 @@ pub struct Command {
     env: Vec<(OsString, Option<OsString>)>,
     cwd: Option<PathBuf>,
     stdin: Option<Vec<u8>>,
+    umask: Option<u32>,
     ok_codes: &'static [i32],
 }
 
@@ -105,6 +107,7 @@ impl Command {
             env: vec![("LC_ALL".into(), Some("C.UTF-8".into()))],
             cwd: None,
             stdin: None,
+            umask: None,
             ok_codes: &[0],
         }
     }
@@ -138,6 +141,12 @@ impl Command {
     /// Bytes for the tool's standard input, which is `/dev/null` otherwise.
     pub fn stdin(mut self, bytes: Vec<u8>) -> Self {
         self.stdin = Some(bytes);
+        self
+    }
+
+    /// Which bits the tool's new files do not get; as the daemon's own otherwise, which are private.
+    pub fn umask(mut self, umask: u32) -> Self {
+        self.umask = Some(umask);
         self
     }
 
@@ -253,7 +262,9 @@ impl Command {
             command.current_dir(dir);
         }
         let parent = rustix::process::getpid();
+        let umask = self.umask.map(Mode::from_raw_mode);
         let die_with_parent = move || {
+            umask.map(rustix::process::umask);
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
             // The parent may have died before the line above; then nobody would ever send the signal.
             if rustix::process::getppid() == Some(parent) {
@@ -263,7 +274,7 @@ impl Command {
             }
         };
         #[allow(unsafe_code, reason = "runs between fork and exec")]
-        // SAFETY: the closure makes two system calls, allocates nothing and takes no lock.
+        // SAFETY: the closure makes a few system calls, allocates nothing and takes no lock.
         unsafe {
             command.pre_exec(die_with_parent);
         }

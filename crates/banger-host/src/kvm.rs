@@ -13,6 +13,8 @@ use crate::command::Command;
 
 const DEVICE: &str = "/dev/kvm";
 
+const CPU_INFO: &str = "/proc/cpuinfo";
+
 /// The only version of the KVM API there ever was.
 const API_VERSION: i32 = 12;
 
@@ -62,9 +64,7 @@ impl KvmProbe {
     pub fn fix(&self) -> Option<String> {
         match self {
             Self::Usable | Self::Failed { .. } | Self::Hung { .. } => None,
-            Self::Missing => Some(
-                "enable virtualisation in the firmware, then `sudo modprobe -a kvm_intel kvm_amd`".into(),
-            ),
+            Self::Missing => Some(fix_of_missing(&std::fs::read_to_string(CPU_INFO).unwrap_or_default())),
             Self::NoPermission { group: Some(group) } => {
                 Some(format!("sudo usermod -aG {group} $USER, then log in again"))
             }
@@ -72,6 +72,33 @@ impl KvmProbe {
                 Some(format!("sudo chgrp kvm {DEVICE} && sudo chmod 660 {DEVICE}, and join the group kvm"))
             }
         }
+    }
+}
+
+/// What brings `/dev/kvm` on a host with such a `/proc/cpuinfo`.
+fn fix_of_missing(cpu_info: &str) -> String {
+    let words = |key: &str| {
+        let line =
+            cpu_info.lines().find(|line| line.split(':').next().is_some_and(|name| name.trim() == key));
+        line.and_then(|line| line.split_once(':'))
+            .map(|(_, value)| value.split_whitespace().collect::<Vec<_>>())
+    };
+    let flags = words("flags").unwrap_or_default();
+    let (intel, amd) = (flags.contains(&"vmx"), flags.contains(&"svm"));
+    let vendor = words("vendor_id").unwrap_or_default().join(" ");
+    let module = match vendor.as_str() {
+        _ if intel => "kvm_intel",
+        _ if amd => "kvm_amd",
+        "AuthenticAMD" | "HygonGenuine" => "kvm_amd",
+        _ => "kvm_intel",
+    };
+    if intel || amd {
+        format!("sudo modprobe {module}")
+    } else if flags.contains(&"hypervisor") {
+        "this host is a VM itself: have nested virtualisation enabled where it runs".into()
+    } else {
+        let name = if module == "kvm_amd" { "AMD-V (SVM)" } else { "Intel VT-x (VMX)" };
+        format!("enable {name} in the firmware, then `sudo modprobe {module}`")
     }
 }
 
@@ -305,6 +332,27 @@ mod tests {
             let text = serde_json::to_string(&probe).unwrap();
             assert_eq!(serde_json::from_str::<KvmProbe>(&text).unwrap(), probe);
         }
+    }
+
+    #[test]
+    fn the_module_is_that_of_the_cpu() {
+        let fix = |vendor: &str, flags: &str| {
+            fix_of_missing(&format!(
+                "processor\t: 0\nvendor_id\t: {vendor}\nflags\t\t: fpu {flags} lm\n\nprocessor\t: 1\n"
+            ))
+        };
+        assert_eq!(fix("AuthenticAMD", "svm"), "sudo modprobe kvm_amd");
+        assert_eq!(fix("GenuineIntel", "vmx"), "sudo modprobe kvm_intel");
+        assert_eq!(
+            fix("HygonGenuine", ""),
+            "enable AMD-V (SVM) in the firmware, then `sudo modprobe kvm_amd`"
+        );
+        assert_eq!(
+            fix("GenuineIntel", "vmxlike"),
+            "enable Intel VT-x (VMX) in the firmware, then `sudo modprobe kvm_intel`"
+        );
+        assert!(fix("AuthenticAMD", "hypervisor").contains("nested virtualisation"));
+        assert!(fix_of_missing("").contains("firmware"));
     }
 
     #[tokio::test]

@@ -5,12 +5,13 @@
 //!
 //! | topic | modules |
 //! |---|---|
-//! | programs | [`command`] (foreground tools), [`process`] (what outlives the daemon), [`sandbox`] (what a VMM may touch) |
+//! | programs | [`command`] (foreground tools), [`process`] (what outlives the daemon), [`clean_start`] (of the daemon itself), [`sandbox`] (what a VMM may touch) |
 //! | the host | [`system`], [`tsc`], [`kvm`] |
 //! | files | [`files`], [`staging`], [`output_file`], [`sparse`], [`sparse_copy`], [`tar_writer`], [`walk`], [`worktree`] |
 //! | kernels | [`kernel_image`], [`kernel_directory`], [`kernel_version`], [`modules`], [`initramfs`] |
 //! | disks | [`debian`] (archive to tar), [`layer`] (OCI layer to tar), [`tar_source`] (tar to entries), [`ext4`] (entries to image), [`work_disk`], [`image_format`] (what a file of the user's is) |
 
+pub mod clean_start;
 pub mod command;
 pub mod debian;
 mod decompress;
@@ -33,6 +34,7 @@ mod module_index;
 mod module_signature;
 pub mod modules;
 pub mod output_file;
+mod path_bytes;
 pub mod process;
 pub mod sandbox;
 pub mod sparse;

@@ -1,6 +1,6 @@
 //! A file in a directory of the user's that appears whole, or not at all.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -33,25 +33,28 @@ enum Staged {
 }
 
 impl OutputFile {
-    /// Begins the file that is to be `dest`.
+    /// Begins the file that is to be `dest`, for somebody who has this umask.
     ///
     /// # Errors
     ///
     /// When its directory does not exist or cannot be written.
-    pub fn new(dest: &Path) -> Result<Self, FileError> {
+    pub fn new(dest: &Path, umask: u32) -> Result<Self, FileError> {
         let dir = match dest.parent() {
             Some(dir) if dir.as_os_str().is_empty() => Path::new("."),
             Some(dir) => dir,
             None => return Err(FileError::NoParent(dest.into())),
         };
         let flags = OFlags::TMPFILE.bits().cast_signed();
-        let unnamed = OpenOptions::new().read(true).write(true).mode(MODE).custom_flags(flags).open(dir);
+        let unnamed = OpenOptions::new().read(true).write(true).mode(0o600).custom_flags(flags).open(dir);
         let staged = match unnamed {
             Ok(file) => Staged::Unnamed(file),
             Err(error) if knows_none(&error) => Staged::Named(named(dir)?),
             Err(error) => return Err(cannot("create a file in", dir)(error)),
         };
-        Ok(Self { dest: dest.into(), dir: dir.into(), staged })
+        let begun = Self { dest: dest.into(), dir: dir.into(), staged };
+        let permissions = Permissions::from_mode(MODE & !umask);
+        begun.file().set_permissions(permissions).map_err(cannot("set the mode of", dest))?;
+        Ok(begun)
     }
 
     pub fn file(&self) -> &File {
@@ -95,8 +98,7 @@ fn name(file: &File, dest: &Path, dir: &Path, replace: bool) -> io::Result<()> {
 }
 
 fn named(dir: &Path) -> Result<NamedTempFile, FileError> {
-    // What the umask leaves of the mode is not ours to know without asking by setting it.
-    let private = std::fs::Permissions::from_mode(0o600);
+    let private = Permissions::from_mode(0o600);
     let staged = tempfile::Builder::new().prefix(STAGING_PREFIX).permissions(private).tempfile_in(dir);
     staged.map_err(cannot("create a file in", dir))
 }
@@ -122,7 +124,7 @@ mod tests {
         let dest = dir.path().join("out");
         for unnamed in [true, false] {
             let begin = || match unnamed {
-                true => OutputFile::new(&dest).unwrap(),
+                true => OutputFile::new(&dest, 0o027).unwrap(),
                 false => OutputFile {
                     dest: dest.clone(),
                     dir: dir.path().into(),
@@ -156,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_missing_directory_is_named() {
-        let error = OutputFile::new(Path::new("/nonexistent/x")).unwrap_err();
+        let error = OutputFile::new(Path::new("/nonexistent/x"), 0).unwrap_err();
         assert_eq!(error.to_string(), "could not create a file in /nonexistent");
     }
 }

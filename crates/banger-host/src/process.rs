@@ -30,6 +30,16 @@ pub struct ProcessIdentity {
     pub start_time_ticks: u64,
 }
 
+impl ProcessIdentity {
+    /// # Errors
+    ///
+    /// When `/proc` cannot be read.
+    pub fn of_this_process() -> io::Result<Self> {
+        let pid = rustix::process::getpid().as_raw_nonzero().get();
+        Ok(Self { pid, start_time_ticks: Stat::read(pid)?.start_time_ticks })
+    }
+}
+
 /// Why something about a process failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {

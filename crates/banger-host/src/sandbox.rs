@@ -52,10 +52,13 @@ pub enum SandboxError {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VmmSandbox {
     /// Its own directory, where it may do everything.
+    #[serde(with = "crate::path_bytes")]
     pub vm_dir: PathBuf,
     /// Files and directories to read: image, kernel, initramfs, modules, the program itself.
+    #[serde(with = "crate::path_bytes::list")]
     pub read_only: Vec<PathBuf>,
     /// Files to write as well.
+    #[serde(with = "crate::path_bytes::list")]
     pub read_write: Vec<PathBuf>,
 }
 

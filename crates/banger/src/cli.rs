@@ -28,6 +28,21 @@ pub(crate) enum Command {
     Exec(vm::exec::ExecArgs),
     /// Copy files into a running VM, or out of it (short for `vm cp`)
     Cp(vm::cp::CpArgs),
+    /// Create a VM (short for `vm create`)
+    Create(vm::create::CreateArgs),
+    /// Start VMs (short for `vm start`)
+    Start(vm::start::StartArgs),
+    /// Shut VMs down (short for `vm stop`)
+    Stop(vm::stop::StopArgs),
+    /// Kill VMs: their disks look as after a power cut (short for `vm kill`)
+    Kill(vm::kill::KillArgs),
+    /// Delete VMs and everything that belongs to them (short for `vm delete`)
+    #[command(alias = "delete")]
+    Rm(vm::delete::DeleteArgs),
+    /// Show VMs in detail (short for `vm show`)
+    Show(vm::show::ShowArgs),
+    /// Show a VM's console (short for `vm logs`)
+    Logs(vm::logs::LogsArgs),
     /// Images: the root filesystems that VMs start from
     #[command(subcommand)]
     Image(image::ImageCommand),
@@ -141,6 +156,8 @@ mod tests {
             "banger vm list",
             "banger ps run",
             "banger image show run",
+            "banger stop run",
+            "banger rm exec",
             "banger vm -- run",
         ] {
             assert_eq!(Scope::of(&line(own)), Scope::Banger, "{own}");
@@ -151,7 +168,10 @@ mod tests {
     fn aliases_take_what_the_full_commands_take() {
         let tree = Cli::command();
         let vm = tree.find_subcommand("vm").unwrap();
-        for (alias, verb) in [("run", "run"), ("ps", "list"), ("exec", "exec"), ("cp", "cp")] {
+        let same =
+            ["run", "exec", "cp", "create", "start", "stop", "kill", "show", "logs"].map(|verb| (verb, verb));
+        for (alias, verb) in same.into_iter().chain([("ps", "list"), ("rm", "delete"), ("delete", "delete")])
+        {
             let ids = |command: &clap::Command| -> Vec<String> {
                 command.get_arguments().map(|arg| arg.get_id().to_string()).collect()
             };

@@ -80,9 +80,10 @@ impl From<ProgramError> for CommandError {
 pub(crate) fn api_error(error: ClientError) -> ApiError {
     match error {
         ClientError::Api(told) => told,
-        ClientError::SocketDir(_) => ApiError::from_error(ErrorCode::HostNotReady, &error)
-            .with_hint("set XDG_RUNTIME_DIR to a directory of your own with mode 0700"),
-        ClientError::Connect { .. } => ApiError::from_error(ErrorCode::HostNotReady, &error),
+        ClientError::Silent { .. } => ApiError::from_error(ErrorCode::HostNotReady, &error)
+            .because("it is stopped or hung; its VMs run on without it")
+            .with_hint("see what it was at: banger daemon logs\nend it, the next command starts another one: banger daemon stop --force"),
+        ClientError::NoHome | ClientError::Foreign { .. } | ClientError::Connect { .. } => ApiError::from_error(ErrorCode::HostNotReady, &error),
         ClientError::Broken(_) | ClientError::Truncated { .. } => {
             ApiError::from_error(ErrorCode::Failed, &error).with_hint("see why: banger daemon logs")
         }

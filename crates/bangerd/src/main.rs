@@ -10,12 +10,15 @@ use std::time::Duration;
 
 use banger_api::config::{ConfigView, Origin};
 use banger_api::doctor::{Report, Verdict};
+use banger_api::environment::is_kept_by_daemon;
 use banger_api::vm::Acceleration;
 use banger_api::{ApiError, Build, ErrorCode};
+use banger_host::clean_start::start_clean;
 use banger_host::kvm;
 use bangerd::config::{Config, ConfigError, HostSize, vm_defaults};
 use bangerd::paths::Paths;
 use bangerd::repair::RepairError;
+use bangerd::server::PresenceError;
 use bangerd::store::StoreError;
 use bangerd::{doctor, logging, server};
 use clap::Parser as _;
@@ -52,6 +55,10 @@ fn main() -> ExitCode {
 }
 
 fn serve() -> Result<(), ApiError> {
+    let taken_over = start_clean(is_kept_by_daemon).map_err(|error| {
+        ApiError::new(ErrorCode::HostNotReady, "could not leave the starter's surroundings")
+            .because(error.to_string())
+    })?;
     banger_host::system::return_large_blocks();
     let paths = paths()?;
     let config = config(&paths)?;
@@ -60,13 +67,17 @@ fn serve() -> Result<(), ApiError> {
         .map_err(|error| ApiError::from_error(ErrorCode::HostNotReady, &error))?;
     let mut runtime = Builder::new_multi_thread();
     let runtime = runtime.worker_threads(WORKER_THREADS).enable_all().build().map_err(no_runtime)?;
-    let served = runtime.block_on(server::run(paths, config));
+    let served = runtime.block_on(server::run(paths, config, taken_over));
     served.map_err(|error| {
-        let code = match error {
-            server::ServeError::Running { .. } => ErrorCode::Refused,
-            _ => ErrorCode::HostNotReady,
+        let (code, hint) = match &error {
+            server::ServeError::Presence(PresenceError::Running { .. }) => (ErrorCode::Refused, None),
+            server::ServeError::Presence(PresenceError::Directory(_)) => (
+                ErrorCode::HostNotReady,
+                Some("set XDG_RUNTIME_DIR to a directory of your own with mode 0700".to_owned()),
+            ),
+            _ => (ErrorCode::HostNotReady, None),
         };
-        ApiError::from_error(code, &error)
+        ApiError { hint, ..ApiError::from_error(code, &error) }
     })
 }
 

@@ -26,13 +26,14 @@ pub fn home() -> Result<PathBuf, PathsError> {
 ///     lost+found/<name>/            what nothing explains
 ///     vms/<id>/                     vm.json  cow.img  work.ext4  console.log  vmm.log  handles.json  *.sock
 /// $XDG_CACHE_HOME/banger/           initramfs/<key>.cpio  catalogs/  downloads/
-/// $XDG_RUNTIME_DIR/banger/          bangerd.sock
+/// $XDG_RUNTIME_DIR/banger/          bangerd.sock (where it can be had: docs/decisions/0017)
 /// ```
 #[derive(Clone, Debug)]
 pub struct Paths {
     pub config_file: PathBuf,
     pub state: PathBuf,
     pub cache: PathBuf,
+    /// Where the daemon listens if nothing is in its way.
     pub socket: PathBuf,
 }
 
@@ -41,8 +42,6 @@ pub struct Paths {
 pub enum PathsError {
     #[error("there is no home directory: neither $HOME nor the user database names one")]
     NoHome(#[source] etcetera::HomeDirError),
-    #[error("the directory of bangerd's socket cannot be used")]
-    Socket(#[from] banger_api::SocketDirError),
     #[error("a directory of bangerd's own cannot be used")]
     Directory(#[from] FileError),
 }
@@ -55,12 +54,13 @@ impl Paths {
     /// When there is no home directory.
     pub fn from_env() -> Result<Self, PathsError> {
         let base = etcetera::base_strategy::Xdg::new().map_err(PathsError::NoHome)?;
-        let state = base.state_dir().unwrap_or_else(|| base.home_dir().join(".local/state"));
+        // As the CLI finds it: the state directory is what makes a daemon the one that is meant.
+        let state = banger_api::record::state_dir();
         Ok(Self {
             config_file: base.config_dir().join("banger/config.toml"),
-            state: state.join("banger"),
+            state: state.unwrap_or_else(|| base.home_dir().join(".local/state/banger")),
             cache: base.cache_dir().join("banger"),
-            socket: banger_api::socket_path(),
+            socket: banger_api::socket::usual_socket_path(),
         })
     }
 
@@ -70,7 +70,6 @@ impl Paths {
     ///
     /// When one cannot be made, or belongs to somebody else.
     pub fn create(&self) -> Result<(), PathsError> {
-        banger_api::private_runtime_dir()?;
         for dir in [&self.state, &self.cache] {
             if let Some(parent) = dir.parent() {
                 std::fs::create_dir_all(parent).map_err(|source| FileError::Io {

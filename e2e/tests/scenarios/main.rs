@@ -6,6 +6,7 @@ mod bad_input;
 mod builds;
 mod builds_of_banger;
 mod copies;
+mod daemon_identity;
 mod disks;
 mod docker;
 mod file_sync;

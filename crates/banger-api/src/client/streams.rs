@@ -8,11 +8,12 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::ClientError;
+use super::{Client, ClientError};
 use crate::Event;
 
 /// The events of an operation, as they come.
 pub struct EventStream {
+    pub(super) client: Client,
     pub(super) request: String,
     pub(super) body: Incoming,
     pub(super) buffer: BytesMut,
@@ -37,14 +38,9 @@ impl EventStream {
                     .map(Some)
                     .map_err(|source| ClientError::Answer { request, source });
             }
-            match self.body.frame().await {
+            match piece(&self.client, &mut self.body).await? {
                 None => return Ok(None),
-                Some(Err(error)) => return Err(ClientError::broken(error)),
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        self.buffer.extend_from_slice(&data);
-                    }
-                }
+                Some(data) => self.buffer.extend_from_slice(&data),
             }
         }
     }
@@ -76,6 +72,7 @@ impl EventStream {
 
 /// The bytes of a log or an archive, as they come.
 pub struct ByteStream {
+    pub(super) client: Client,
     pub(super) body: Incoming,
 }
 
@@ -86,13 +83,21 @@ impl ByteStream {
     ///
     /// When the connection breaks.
     pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
-        while let Some(frame) = self.body.frame().await {
+        piece(&self.client, &mut self.body).await
+    }
+}
+
+/// The next piece of an answer, for as long as the daemon answers others.
+async fn piece(client: &Client, body: &mut Incoming) -> Result<Option<Bytes>, ClientError> {
+    let next = async {
+        while let Some(frame) = body.frame().await {
             if let Ok(data) = frame.map_err(ClientError::broken)?.into_data() {
                 return Ok(Some(data));
             }
         }
         Ok(None)
-    }
+    };
+    client.while_it_answers(next).await
 }
 
 /// The raw two-way stream of a command; wrap it in `tokio_util::codec::Framed` with [`crate::stream::FrameCodec`].

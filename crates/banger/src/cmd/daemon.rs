@@ -1,5 +1,4 @@
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use banger_api::daemon::{DaemonStatus, StopDaemon};
@@ -16,7 +15,11 @@ pub(crate) enum DaemonCommand {
     /// Start the daemon
     Start,
     /// Stop the daemon; VMs keep running, commands in them are cut off
-    Stop,
+    Stop {
+        /// Kill it when it does not answer
+        #[arg(long)]
+        force: bool,
+    },
     /// Show how the daemon is doing
     Status {
         /// Print JSON
@@ -38,7 +41,7 @@ pub(crate) fn run(command: DaemonCommand) -> Outcome {
     block_on(async {
         match command {
             DaemonCommand::Start => start().await,
-            DaemonCommand::Stop => stop().await,
+            DaemonCommand::Stop { force } => stop(force).await,
             DaemonCommand::Status { json } => status(json).await,
             DaemonCommand::Logs { follow, json } => logs(follow, json).await,
         }
@@ -51,18 +54,47 @@ async fn start() -> Outcome {
     Ok(0)
 }
 
-async fn stop() -> Outcome {
-    match daemon::stop(&Client::new()?, StopDaemon { if_idle: false }).await {
-        Ok(()) => ui::line("bangerd stopped")?,
-        Err(ClientError::NotRunning { .. }) => ui::line("bangerd was not running")?,
+async fn stop(force: bool) -> Outcome {
+    let client = Client::new()?;
+    let stopped = async {
+        let status = match client.daemon_status().await {
+            Err(error @ ClientError::Silent { .. }) => return Err(error),
+            // One of another build may tell it in other words.
+            status => status.ok(),
+        };
+        daemon::stop(&client, StopDaemon { if_idle: false }).await.map(|()| status)
+    };
+    match stopped.await {
+        Ok(status) => {
+            ui::line(format_args!("bangerd stopped{}", status.as_ref().map(cut_off).unwrap_or_default()))?
+        }
+        Err(ClientError::NotRunning) => ui::line("bangerd was not running")?,
+        Err(_) if force => {
+            let pid = daemon::kill(&client).await?;
+            ui::line(format_args!("bangerd (pid {pid}) did not answer and was killed; its VMs run on"))?
+        }
         Err(error) => return Err(error.into()),
     }
     Ok(0)
 }
 
+/// What a daemon that was stopped has taken with it, in words.
+fn cut_off(status: &DaemonStatus) -> String {
+    let sessions = match status.sessions {
+        0 => None,
+        1 => Some("1 command or copy".to_owned()),
+        count => Some(format!("{count} commands or copies")),
+    };
+    let leased = (!status.leased_vms.is_empty())
+        .then(|| format!("VMs that end with their command: {}", status.leased_vms.join(", ")));
+    let cut: Vec<String> =
+        sessions.into_iter().chain(status.operations.iter().cloned()).chain(leased).collect();
+    if cut.is_empty() { String::new() } else { format!("; cut off: {}", cut.join("; ")) }
+}
+
 async fn status(json: bool) -> Outcome {
     let status = match Client::new()?.daemon_status().await {
-        Err(ClientError::NotRunning { .. }) => {
+        Err(ClientError::NotRunning) => {
             return Err(CommandError::new(ErrorCode::NotFound, "bangerd is not running")
                 .with_hint("any command that needs it starts it, and so does: banger daemon start"));
         }
@@ -85,20 +117,20 @@ fn fields(status: &DaemonStatus) -> ui::Fields {
         .with("pid", status.pid)
         .with("build", &status.build)
         .with("up", ui::duration(status.uptime_ms))
-        .with("socket", &status.socket)
-        .with("log", &status.log_path)
-        .with("state", &status.state_dir)
-        .with("cache", &status.cache_dir)
+        .with("socket", ui::clean(&status.socket))
+        .with("log", ui::clean(&status.log_path))
+        .with("state", ui::clean(&status.state_dir))
+        .with("cache", ui::clean(&status.cache_dir))
         .with("vms", format_args!("{} running, {} in all", status.vms_running, status.vms_total))
         .with("sessions", status.sessions)
         .with_some("operations", operations)
+        .with_some("limits", (!status.limits.is_empty()).then(|| status.limits.join(", ")))
+        .with("environment", status.environment.join(" "))
 }
 
 async fn logs(follow: bool, json: bool) -> Outcome {
-    let path = match Client::new()?.daemon_status().await {
-        Ok(status) => status.log_path.into(),
-        Err(_) => usual_log_path(),
-    };
+    // Read as a file: a daemon that is gone, or hung, has its reasons in it.
+    let path = Client::new()?.state().join("bangerd.log");
     let failed = |error| CommandError::io(format!("could not read {}", path.display()), error);
     let file = std::fs::File::open(&path).map_err(failed)?;
     let mut lines = BufReader::new(file);
@@ -123,15 +155,6 @@ async fn logs(follow: bool, json: bool) -> Outcome {
 
 /// Longest line of the log that is shown in one piece, in bytes.
 const MAX_LINE_LEN: u64 = 1024 * 1024;
-
-/// Where the log is when no daemon is there to tell.
-fn usual_log_path() -> PathBuf {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
-    let state = absolute("XDG_STATE_HOME")
-        .or_else(|| Some(absolute("HOME")?.join(".local/state")))
-        .unwrap_or_else(|| "/".into());
-    state.join("banger/bangerd.log")
-}
 
 /// A log line for people: `12:34:56.789 WARN message key=value`. What is no JSON object stays as it is.
 fn readable(line: &str) -> String {
@@ -172,6 +195,24 @@ fn readable(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_cut_off_is_named() {
+        let idle: DaemonStatus = serde_json::from_value(serde_json::json!({
+            "pid": 1, "build": { "version": "1", "commit": "c" }, "socket": "", "log_path": "", "state_dir": "",
+            "cache_dir": "", "uptime_ms": 0, "vms_total": 0, "vms_running": 0, "sessions": 0, "operations": []
+        }))
+        .unwrap();
+        assert_eq!(cut_off(&idle), "");
+        let busy = DaemonStatus {
+            sessions: 2,
+            operations: vec!["pull of debian-trixie".into()],
+            leased_vms: vec!["brave-otter".into()],
+            ..idle
+        };
+        let said = "; cut off: 2 commands or copies; pull of debian-trixie; VMs that end with their command: brave-otter";
+        assert_eq!(cut_off(&busy), said);
+    }
 
     #[test]
     fn log_lines_read_well() {

@@ -62,15 +62,17 @@ async fn daemon_check() -> Check {
         Err(error) => Err(error),
     };
     let (verdict, seen, fix) = match status {
-        Ok(status) if status.build == ours => {
-            (Verdict::Ok, format!("running (pid {}), same build as banger: {ours}", status.pid), None)
-        }
+        Ok(status) if status.build == ours => (
+            Verdict::Ok,
+            format!("running (pid {}) at {}, same build as banger: {ours}", status.pid, status.socket),
+            None,
+        ),
         Ok(status) => (
             Verdict::Warn,
             format!("bangerd is {}, banger is {ours}", status.build),
             Some("banger daemon stop".into()),
         ),
-        Err(ClientError::NotRunning { .. }) => {
+        Err(ClientError::NotRunning) => {
             (Verdict::Ok, "not running; the next command that needs it starts it".into(), None)
         }
         Err(error) => {

@@ -1,12 +1,10 @@
-use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use banger_api::daemon::{DaemonStatus, StopDaemon};
+use banger_api::record::is_held;
 use banger_api::{ApiError, Build, Client, ClientError, ErrorCode};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
-
+use super::process::Process;
 use super::program::serve;
 use crate::error::CommandError;
 use crate::ui;
@@ -25,7 +23,7 @@ pub(crate) async fn connect() -> Result<Client, CommandError> {
     let other_build = match status(&client).await {
         Ok(status) if status.build == Build::current() => return Ok(client),
         Ok(status) => status.build.to_string(),
-        Err(ClientError::NotRunning { .. }) => {
+        Err(ClientError::NotRunning) => {
             start(&client).await?;
             return Ok(client);
         }
@@ -65,36 +63,47 @@ async fn replace(client: &Client, old: &str) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Stops the daemon and waits until it is gone: its socket, and its process, which closes the state store last.
+/// Stops the daemon and waits until it is gone: it holds the state directory no longer, and its process, which closes the
+/// state store last, has ended.
 pub(crate) async fn stop(client: &Client, how: StopDaemon) -> Result<(), ClientError> {
-    let process = client.daemon_status().await.ok().and_then(|status| process(status.pid));
+    let process = Process::of_daemon(client.state());
     client.daemon_stop(how).await?;
     let deadline = Instant::now() + STOP_LIMIT;
     while Instant::now() < deadline {
-        // Hung up on in the middle of an answer is on its way out as well.
-        if let Err(ClientError::NotRunning { .. }) = client.daemon_status().await
-            && process.as_ref().is_none_or(has_ended)
-        {
+        if !is_held(client.state()) && process.as_ref().is_none_or(Process::has_ended) {
             return Ok(());
         }
         tokio::time::sleep(POLL).await;
     }
-    let message = format!("bangerd was asked to stop {} s ago and still runs", STOP_LIMIT.as_secs());
-    Err(ClientError::Api(ApiError::new(ErrorCode::Failed, message).with_hint("see why: banger daemon logs")))
+    let pid = process.map(|process| format!(" (pid {})", process.pid())).unwrap_or_default();
+    let message = format!("bangerd{pid} was asked to stop {} s ago and still runs", STOP_LIMIT.as_secs());
+    let hint = "see why: banger daemon logs\nend it, its VMs run on: banger daemon stop --force";
+    Err(ClientError::Api(ApiError::new(ErrorCode::Failed, message).with_hint(hint)))
 }
 
-/// The process of a daemon; none when it cannot be seen from here, as from another PID namespace.
-fn process(pid: u32) -> Option<OwnedFd> {
-    let named = std::fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name == b"bangerd\n");
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).filter(|_| named)?;
-    pidfd_open(pid, PidfdFlags::empty()).ok()
-}
-
-fn has_ended(process: &OwnedFd) -> bool {
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let mut fds = [PollFd::new(process, PollFlags::IN)];
-    // What cannot be asked any more is not waited for.
-    poll(&mut fds, Some(&now)).is_err() || !fds[0].revents().is_empty()
+/// Kills the daemon of this state directory, which does not do what it is asked. VMs run on without it.
+///
+/// # Errors
+///
+/// When its process cannot be found, or does not die.
+pub(crate) async fn kill(client: &Client) -> Result<u32, CommandError> {
+    let Some(process) = Process::of_daemon(client.state()) else {
+        return Err(CommandError::new(ErrorCode::Failed, "the process of bangerd cannot be seen from here")
+            .with_hint("look for it where it was started, in another container or as another user"));
+    };
+    process.kill().map_err(|error| {
+        CommandError::io(format!("could not kill bangerd (pid {})", process.pid()), error)
+    })?;
+    let deadline = Instant::now() + STOP_LIMIT;
+    while is_held(client.state()) || !process.has_ended() {
+        if Instant::now() > deadline {
+            let message = format!("bangerd (pid {}) was killed and does not end", process.pid());
+            return Err(CommandError::new(ErrorCode::Failed, message)
+                .with_hint("the host's kernel holds it, as it does when a disk does not answer: see dmesg"));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(process.pid())
 }
 
 /// Starts the daemon and waits until it answers. Says why when it does not.
@@ -105,7 +114,7 @@ async fn start(client: &Client) -> Result<(), CommandError> {
         match client.daemon_status().await {
             Ok(status) if status.build == Build::current() => return Ok(()),
             Ok(status) => return Err(mismatched(&status.build)),
-            Err(ClientError::NotRunning { .. } | ClientError::Broken(_)) => {}
+            Err(ClientError::NotRunning | ClientError::Broken(_)) => {}
             Err(error) => return Err(error.into()),
         }
         // One that found another daemon in its place leaves the field to it: two commands may start one at a time. But that

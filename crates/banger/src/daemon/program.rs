@@ -4,6 +4,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use banger_api::environment::is_kept_by_daemon;
 use banger_api::{ApiError, ErrorCode};
 use serde::de::DeserializeOwned;
 
@@ -68,6 +69,9 @@ pub(super) fn serve() -> Result<Starting, ProgramError> {
         .map_err(|errno| ProgramError::Messages(errno.into()))?;
     let stderr = messages.try_clone().map_err(ProgramError::Messages)?;
     let mut command = command(&program);
+    // It would drop the rest by itself, and start once more for that.
+    let kept = std::env::vars_os().filter(|(name, _)| is_kept_by_daemon(name));
+    command.env_clear().envs(kept);
     command.arg("serve").current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
     leave_session(&mut command);
     let child = command.spawn().map_err(|source| ProgramError::Spawn { program, source })?;

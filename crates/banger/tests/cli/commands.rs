@@ -242,7 +242,7 @@ fn a_busy_daemon_of_another_build_is_left_alone() {
 #[test]
 fn the_daemon_can_be_asked_and_stopped() {
     let daemon = Daemon::start(two_vms());
-    assert!(banger(&daemon, &["daemon", "status"]).finish().stdout.contains("up:        1m 1s\n"));
+    assert!(banger(&daemon, &["daemon", "status"]).finish().stdout.contains("up:           1m 1s\n"));
     let done = banger(&daemon, &["daemon", "stop"]).finish();
     assert_eq!((done.code, done.stdout.as_str()), (0, "bangerd stopped\n"));
     let done = banger(&daemon, &["daemon", "status"]).finish();

@@ -53,8 +53,7 @@ fn it_is_started_in_a_session_of_its_own_and_waited_for() {
     let running = program(&banger, runtime.path(), &["ps", "-q"]).start();
     wait_for(&seen);
     let daemon = Daemon::start(World::default());
-    let socket = |dir: &Path| dir.join("banger/bangerd.sock");
-    std::fs::rename(socket(daemon.runtime_dir.path()), socket(runtime.path())).unwrap();
+    let _lock = crate::fake::hold(runtime.path(), &daemon.runtime_dir.path().join("banger/bangerd.sock"));
     let done = running.finish();
     assert_eq!((done.code, done.stderr.as_str()), (0, ""));
     let seen = std::fs::read_to_string(seen).unwrap();
@@ -75,7 +74,9 @@ fn wait_for(path: &Path) {
 #[test]
 fn a_socket_that_a_dead_daemon_left_does_not_count() {
     let runtime = runtime_dir();
-    drop(std::os::unix::net::UnixListener::bind(runtime.path().join("banger/bangerd.sock")).unwrap());
+    let socket = runtime.path().join("banger/bangerd.sock");
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    drop(crate::fake::hold(runtime.path(), &socket));
     let (_dir, banger) = beside("echo started >&2; exit 1");
     let done = program(&banger, runtime.path(), &["ps"]).finish();
     assert!(done.stderr.contains("because: started"), "{}", done.stderr);
@@ -92,13 +93,60 @@ fn a_missing_bangerd_says_where_it_was_looked_for() {
     assert!(done.stderr.contains("help: "), "{}", done.stderr);
 }
 
+/// A daemon that holds its state directory and says nothing.
 #[test]
-fn a_socket_directory_open_to_others_is_refused() {
+fn a_daemon_that_does_not_answer_is_named_within_seconds() {
     let runtime = runtime_dir();
-    std::fs::set_permissions(runtime.path().join("banger"), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let done = program(env!("CARGO_BIN_EXE_banger").as_ref(), runtime.path(), &["ps"]).finish();
-    assert_eq!(done.code, 5);
-    assert!(done.stderr.contains("open to other users (mode 0755, must be 0700)"), "{}", done.stderr);
+    let socket = runtime.path().join("banger/bangerd.sock");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let _lock = crate::fake::hold(runtime.path(), &socket);
+    let (_dir, banger) = beside("echo '{\"checks\":[]}'");
+    let begun = std::time::Instant::now();
+    let commands =
+        [&["ps"][..], &["daemon", "stop"], &["daemon", "status"], &["doctor"], &["run", "--", "true"]];
+    let running = commands.map(|args| (args, program(&banger, runtime.path(), args).start()));
+    for (args, running) in running {
+        let done = running.finish();
+        let code = if args[0] == "run" { 125 } else { 5 };
+        let said = format!("{}{}", done.stdout, done.stderr);
+        assert!(said.contains("bangerd (pid 1) does not answer"), "{args:?}: {said}");
+        assert!(said.contains("banger daemon stop --force"), "{args:?}: {said}");
+        assert_eq!(done.code, code, "{args:?}: {said}");
+    }
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+/// What listens in a runtime directory is not asked: another state directory has another daemon.
+#[test]
+fn a_daemon_of_another_state_directory_is_not_met() {
+    let daemon = Daemon::start(World::default());
+    let args = ["daemon", "status"];
+    let home = tempfile::tempdir().unwrap();
+    let runtime = daemon.runtime_dir.path().to_owned();
+    let done = program(env!("CARGO_BIN_EXE_banger").as_ref(), home.path(), &args)
+        .env("XDG_RUNTIME_DIR", &runtime)
+        .finish();
+    assert!(done.stderr.contains("bangerd is not running"), "{}", done.stderr);
+    // And the other way round: its own is found from anywhere.
+    let done = program(env!("CARGO_BIN_EXE_banger").as_ref(), &runtime, &args)
+        .env("XDG_RUNTIME_DIR", "/nonexistent")
+        .finish();
+    assert_eq!(done.code, 0, "{}", done.stderr);
+}
+
+#[test]
+fn an_image_in_the_place_of_a_directory_is_understood_and_an_empty_name_is_none() {
+    let daemon = Daemon::start(World::default());
+    let done = crate::program::banger(&daemon, &["run", "alpine:3.20"]).finish();
+    assert_eq!(done.code, 125);
+    assert!(done.stderr.contains("banger run --image alpine:3.20"), "{}", done.stderr);
+    for args in [&["show", ""][..], &["vm", "delete", ""], &["image", "show", ""], &["kernel", "delete", ""]]
+    {
+        let done = crate::program::banger(&daemon, args).finish();
+        assert_eq!(done.code, 2, "{args:?}: {}", done.stderr);
+        assert!(done.stderr.contains("is empty"), "{args:?}: {}", done.stderr);
+    }
+    assert!(daemon.log().is_empty(), "{:?}", daemon.log());
 }
 
 #[test]

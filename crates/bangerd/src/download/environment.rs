@@ -6,20 +6,26 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use banger_api::environment::VARIABLES;
+use banger_api::environment::{HELPER_VARIABLES, UMASK, VARIABLES};
 
 tokio::task_local! {
     static CALLER: Environment;
 }
+
+/// Where a client does not tell its own.
+const USUAL_UMASK: u32 = 0o022;
 
 /// Of the daemon itself, or of a client that has sent its own.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Environment(Option<Arc<BTreeMap<String, String>>>);
 
 impl Environment {
-    /// What a client has sent. Only [`VARIABLES`] count, and those that are missing are unset there.
+    /// What a client has sent. Only [`VARIABLES`], [`HELPER_VARIABLES`] and [`UMASK`] count, and those that are missing are
+    /// unset there.
     pub fn of_client(variables: BTreeMap<String, String>) -> Self {
-        let known = variables.into_iter().filter(|(name, _)| VARIABLES.contains(&name.as_str()));
+        let is_known =
+            |name: &str| VARIABLES.contains(&name) || HELPER_VARIABLES.contains(&name) || name == UMASK;
+        let known = variables.into_iter().filter(|(name, _)| is_known(name));
         Self(Some(Arc::new(known.collect())))
     }
 
@@ -39,6 +45,19 @@ impl Environment {
             Some(variables) if VARIABLES.contains(&name) => variables.get(name).cloned(),
             _ => std::env::var(name).ok(),
         }
+    }
+
+    /// Which bits the caller's new files do not get.
+    pub fn umask(&self) -> u32 {
+        let sent = self.0.as_ref().and_then(|variables| variables.get(UMASK));
+        sent.and_then(|umask| u32::from_str_radix(umask, 8).ok()).map_or(USUAL_UMASK, |umask| umask & 0o777)
+    }
+
+    /// What a program that knows the user's credentials needs besides the daemon's own environment.
+    pub fn for_helpers(&self) -> Vec<(&'static str, String)> {
+        let variables = self.0.as_deref();
+        let sent = |name: &&'static str| Some((*name, variables?.get(*name)?.clone()));
+        HELPER_VARIABLES.iter().filter_map(sent).collect()
     }
 
     /// What a program needs to be given or spared besides the daemon's own environment.
@@ -66,6 +85,19 @@ mod tests {
 
     fn client(variables: &[(&str, &str)]) -> Environment {
         Environment::of_client(variables.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect())
+    }
+
+    #[test]
+    fn the_umask_is_the_callers() {
+        let umask = |sent: &[(&str, &str)]| client(sent).umask();
+        assert_eq!(umask(&[("umask", "0027")]), 0o027);
+        assert_eq!(umask(&[("umask", "0000")]), 0);
+        assert_eq!(
+            (umask(&[]), umask(&[("umask", "x")]), Environment::default().umask()),
+            (0o022, 0o022, 0o022)
+        );
+        let helped = client(&[("AWS_PROFILE", "work"), ("LD_PRELOAD", "/x"), ("umask", "0")]).for_helpers();
+        assert_eq!(helped, [("AWS_PROFILE", "work".to_owned())]);
     }
 
     #[test]

@@ -50,13 +50,14 @@ impl Downloads {
     /// When the environment names a proxy that is none.
     pub fn client(&self, environment: &Environment) -> Result<Client, RegistryError> {
         let lookup = |name: &str| environment.get(name);
-        let keychain = Keychain::from_environment(&lookup, Some(Arc::new(Helpers)));
+        let keychain =
+            Keychain::from_environment(&lookup, Some(Arc::new(Helpers(environment.for_helpers()))));
         Client::new(&Settings::from_environment(&lookup), keychain)
     }
 }
 
-/// Docker's credential helpers, as programs on PATH.
-struct Helpers;
+/// Docker's credential helpers, as programs on PATH, with what they need of the caller's environment.
+struct Helpers(Vec<(&'static str, String)>);
 
 /// Every code but that of a program that was killed: what it means is in the output.
 const ALL_CODES: &[i32] = &{
@@ -71,8 +72,11 @@ const ALL_CODES: &[i32] = &{
 
 impl CredentialHelper for Helpers {
     fn get(&self, program: String, key: String) -> HelperFuture {
+        let environment = self.0.clone();
         Box::pin(async move {
-            let command = Command::new(&program).arg("get").stdin(format!("{key}\n").into_bytes());
+            let command = Command::new(&program).arg("get");
+            let command = environment.iter().fold(command, |command, (name, value)| command.env(name, value));
+            let command = command.stdin(format!("{key}\n").into_bytes());
             let output = command.ok_codes(ALL_CODES).run().await?;
             Ok(HelperOutput { success: output.code == 0, stdout: output.stdout })
         })
@@ -93,9 +97,9 @@ mod tests {
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         let program = program.display().to_string();
         for (key, success) in [("yes", true), ("no", false)] {
-            let output = Helpers.get(program.clone(), key.into()).await.unwrap();
+            let output = Helpers(Vec::new()).get(program.clone(), key.into()).await.unwrap();
             assert_eq!((output.success, output.stdout), (success, format!("get {key}\n").into_bytes()));
         }
-        assert!(Helpers.get("/none/docker-credential-none".into(), "x".into()).await.is_err());
+        assert!(Helpers(Vec::new()).get("/none/docker-credential-none".into(), "x".into()).await.is_err());
     }
 }

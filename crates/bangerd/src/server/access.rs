@@ -11,15 +11,16 @@ use axum::response::{IntoResponse as _, Response};
 use banger_api::environment::{ENVIRONMENT_HEADER, from_header};
 use banger_api::{ApiError, BUILD_HEADER, Build, ErrorCode};
 use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
 use tokio::net::unix::SocketAddr;
-use tokio::net::{UnixListener, UnixStream};
 
 use super::error::Failure;
+use super::presence::Listener;
 use crate::download::Environment;
 
 /// Accepts connections of the daemon's own user only. The socket's directory keeps others out already; this holds even
 /// where somebody changed its mode.
-pub(super) struct OwnUserListener(pub(super) UnixListener);
+pub(super) struct OwnUserListener(pub(super) Listener);
 
 impl axum::serve::Listener for OwnUserListener {
     type Io = UnixStream;

@@ -15,7 +15,7 @@ pub(super) async fn status(State(app): State<AppState>) -> Json<DaemonStatus> {
     Json(DaemonStatus {
         pid: std::process::id(),
         build: Build::current(),
-        socket: paths.socket.display().to_string(),
+        socket: app.presence.socket().unwrap_or_default().display().to_string(),
         log_path: paths.log().display().to_string(),
         state_dir: paths.state.display().to_string(),
         cache_dir: paths.cache.display().to_string(),
@@ -24,6 +24,9 @@ pub(super) async fn status(State(app): State<AppState>) -> Json<DaemonStatus> {
         vms_running: vms.iter().filter(|view| view.state == VmState::Running).count(),
         sessions: app.sessions.count(),
         operations: running_operations(&app),
+        leased_vms: leased_vms(&app),
+        environment: kept_variables(),
+        limits: app.taken_over.limits.clone(),
     })
 }
 
@@ -35,7 +38,7 @@ pub(super) async fn status(State(app): State<AppState>) -> Json<DaemonStatus> {
 pub(super) async fn stop(State(app): State<AppState>, Params(how): Params<StopDaemon>) -> Answer<()> {
     let sessions = if how.if_idle { app.sessions.count_settled().await } else { 0 };
     let operations = running_operations(&app);
-    let leased = app.vms.list().iter().filter(|view| view.is_leased()).count();
+    let leased = leased_vms(&app).len();
     if how.if_idle && (sessions > 0 || leased > 0 || !operations.is_empty()) {
         let mut error = ApiError::new(ErrorCode::Refused, "bangerd is busy and was not stopped");
         if sessions > 0 {
@@ -51,6 +54,17 @@ pub(super) async fn stop(State(app): State<AppState>, Params(how): Params<StopDa
     }
     app.stopping.cancel();
     Ok(Json(()))
+}
+
+fn leased_vms(app: &AppState) -> Vec<String> {
+    app.vms.list().iter().filter(|view| view.is_leased()).map(|view| view.row.name.to_string()).collect()
+}
+
+fn kept_variables() -> Vec<String> {
+    let mut names: Vec<String> =
+        std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
 }
 
 fn running_operations(app: &AppState) -> Vec<String> {

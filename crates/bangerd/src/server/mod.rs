@@ -11,6 +11,7 @@ mod kernel;
 mod logs;
 mod lost_found;
 mod operation;
+mod presence;
 mod run;
 mod state;
 mod under_way;
@@ -21,13 +22,14 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use presence::PresenceError;
 pub use run::{ServeError, run};
 use state::AppState;
 
 #[derive(utoipa::OpenApi)]
 #[openapi(info(
     title = "bangerd",
-    description = "The API of banger's daemon. HTTP/1.1 over $XDG_RUNTIME_DIR/banger/bangerd.sock.",
+    description = "The API of banger's daemon. HTTP/1.1 over the Unix socket that `banger daemon status` names; usually $XDG_RUNTIME_DIR/banger/bangerd.sock.",
     license(name = "Apache-2.0 OR MIT")
 ))]
 struct Document;

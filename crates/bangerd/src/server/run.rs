@@ -1,15 +1,14 @@
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use banger_api::ErrorCode;
-use rustix::fs::{FlockOperation, flock};
-use tokio::net::{UnixListener, UnixStream};
+use banger_host::clean_start::TakenOver;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::access::{OwnUserListener, as_the_caller, not_done_there, nothing_there, same_build};
+use super::presence::{Presence, PresenceError};
 use super::router;
 use super::state::{AppState, Sessions};
 use super::under_way::{UnderWay, within_limit};
@@ -32,8 +31,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(3);
 /// Why the daemon does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    #[error("another bangerd runs already (it holds {})", lock.display())]
-    Running { lock: PathBuf },
+    #[error(transparent)]
+    Presence(#[from] PresenceError),
     #[error("could not {action} {}", path.display())]
     File { action: &'static str, path: PathBuf, source: std::io::Error },
     #[error("could not find out what program this is")]
@@ -59,16 +58,21 @@ pub enum ServeError {
 /// # Errors
 ///
 /// When another one runs, or something that it needs cannot be had.
-pub async fn run(paths: Paths, config: Config) -> Result<(), ServeError> {
-    let _lock = lock(&paths).await?;
-    let app = assemble(paths, config).await?;
-    let socket = app.services.paths.socket.clone();
-    let listener = listen(&socket)?;
+pub async fn run(paths: Paths, config: Config, taken_over: TakenOver) -> Result<(), ServeError> {
+    let presence = Presence::take(&paths.state).await?;
+    let app = assemble(paths, config, (presence, taken_over)).await?;
+    let listener = app.presence.listen()?;
+    let socket = app.presence.socket().unwrap_or_default();
     tracing::info!(socket = %socket.display(), build = %banger_api::Build::current(), "ready");
     warm_up(&app);
     let under_way = UnderWay::default();
     watch(&app, &under_way)?;
     stop_on_signals(&app.stopping)?;
+    let _hangups = app
+        .taken_over
+        .ignores_hangup
+        .then(|| signal(SignalKind::hangup()).map_err(ServeError::Signal))
+        .transpose()?;
 
     let service = router()
         .split_for_parts()
@@ -91,13 +95,16 @@ pub async fn run(paths: Paths, config: Config) -> Result<(), ServeError> {
         () = async { stopped.cancelled().await; tokio::time::sleep(STOP_LIMIT).await } => {}
     }
     end_leases(&app).await;
-    // Removed while the lock is held: it cannot be another daemon's.
-    let _ = std::fs::remove_file(&socket);
+    app.presence.leave();
     tracing::info!("ended");
     Ok(())
 }
 
-async fn assemble(paths: Paths, config: Config) -> Result<AppState, ServeError> {
+async fn assemble(
+    paths: Paths,
+    config: Config,
+    (presence, taken_over): (Presence, TakenOver),
+) -> Result<AppState, ServeError> {
     // Before anything is changed in it, a migration included.
     if let Err(error) = back_up(&paths.database(), &paths.backups()) {
         let causes = banger_api::ApiError::from_error(ErrorCode::Failed, &error).causes;
@@ -131,6 +138,8 @@ async fn assemble(paths: Paths, config: Config) -> Result<AppState, ServeError> 
     let vms = Vms::new(services.clone());
     vms.recover().await?;
     Ok(AppState {
+        presence,
+        taken_over: Arc::new(taken_over),
         services,
         catalog,
         vms,
@@ -139,38 +148,6 @@ async fn assemble(paths: Paths, config: Config) -> Result<AppState, ServeError> 
         started: Instant::now(),
         stopping: CancellationToken::new(),
     })
-}
-
-/// Takes the lock that makes this the only daemon on its state directory. It is let go when the process ends, however.
-/// A daemon that is about to end holds it a little longer than its socket, so that one is waited for.
-async fn lock(paths: &Paths) -> Result<std::fs::File, ServeError> {
-    let path = paths.lock();
-    let failed = |action| move |source| ServeError::File { action, path: paths.lock(), source };
-    let file = std::fs::File::create(&path).map_err(failed("open"))?;
-    let deadline = Instant::now() + 2 * STOP_LIMIT;
-    loop {
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) => {}
-            Err(error) => return Err(failed("lock")(error.into())),
-        }
-        if Instant::now() > deadline || UnixStream::connect(&paths.socket).await.is_ok() {
-            return Err(ServeError::Running { lock: path });
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// Listens on `path`. Whatever lies there was left by a dead daemon: this one holds the lock.
-fn listen(path: &Path) -> Result<UnixListener, ServeError> {
-    let failed = |action| move |source| ServeError::File { action, path: path.into(), source };
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed("replace")(error)),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path).map_err(failed("listen on"))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed("protect"))?;
-    Ok(listener)
 }
 
 /// Watches the workers from outside.

@@ -2,8 +2,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use banger_host::clean_start::TakenOver;
 use tokio_util::sync::CancellationToken;
 
+use super::presence::Presence;
 use super::workspace::Patches;
 use crate::catalog::Catalog;
 use crate::operation::Operations;
@@ -15,6 +17,8 @@ const SETTLE_LIMIT: Duration = Duration::from_millis(500);
 /// What every handler gets.
 #[derive(Clone)]
 pub(super) struct AppState {
+    pub(super) presence: Presence,
+    pub(super) taken_over: Arc<TakenOver>,
     pub(super) services: Arc<Services>,
     pub(super) catalog: Catalog,
     pub(super) vms: Vms,

@@ -18,6 +18,7 @@ use super::record::VmRecord;
 use super::registry::{Plan, Vms};
 use super::{VmError, VmView};
 use crate::clock::unix_ms;
+use crate::download::Environment;
 use crate::guest::Guest;
 use crate::identity::VmId;
 use crate::operation::Reporter;
@@ -260,7 +261,7 @@ impl Vms {
         };
         let is_risky = exported.reviewed.is_risky() && !wanted.allow_risky;
         if wanted.apply && exported.conflict.is_none() && !is_risky {
-            workspace::apply(host, file, filters).await?;
+            workspace::apply(host, file, filters, Environment::of_caller().umask()).await?;
             exported.applied = true;
         }
         Ok(())

@@ -116,13 +116,13 @@ pub async fn check(host: &Git, file: &Path, filters: Filters) -> Result<Result<(
     }
 }
 
-/// Applies the patch to the host's working tree; its index stays as it is.
+/// Applies the patch to the host's working tree, for somebody who has this umask; its index stays as it is.
 ///
 /// # Errors
 ///
 /// When it does not apply. Nothing is changed then.
-pub async fn apply(host: &Git, file: &Path, filters: Filters) -> Result<(), WorkspaceError> {
-    match git_apply(host, filters).await?.arg(file).run().await {
+pub async fn apply(host: &Git, file: &Path, filters: Filters, umask: u32) -> Result<(), WorkspaceError> {
+    match git_apply(host, filters).await?.arg(file).umask(umask).run().await {
         Ok(_) => Ok(()),
         Err(CommandError::Failed { stderr, .. }) => Err(WorkspaceError::DoesNotApply { said: stderr }),
         Err(error) => Err(error.into()),

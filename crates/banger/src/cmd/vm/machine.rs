@@ -92,11 +92,12 @@ pub(crate) fn with_defaults(tree: clap::Command) -> clap::Command {
     else {
         return tree;
     };
-    let (run, alias, create) = (line.clone(), line.clone(), line);
-    tree.mut_subcommand("run", |command| command.after_help(alias)).mut_subcommand("vm", |vm| {
-        vm.mut_subcommand("run", |command| command.after_help(run))
+    let both = |tree: clap::Command| {
+        let (run, create) = (line.clone(), line.clone());
+        tree.mut_subcommand("run", |command| command.after_help(run))
             .mut_subcommand("create", |command| command.after_help(create))
-    })
+    };
+    both(tree.mut_subcommand("vm", both))
 }
 
 fn defaults_line(view: &ConfigView) -> Option<String> {

@@ -1,20 +1,20 @@
 //! Virtual machines: one file per verb.
 
 pub(crate) mod cp;
-mod create;
-mod delete;
+pub(crate) mod create;
+pub(crate) mod delete;
 pub(crate) mod exec;
 mod guest;
 mod health;
-mod kill;
+pub(crate) mod kill;
 pub(crate) mod list;
-mod logs;
+pub(crate) mod logs;
 pub(crate) mod machine;
 mod refs;
 pub(crate) mod run;
-mod show;
-mod start;
-mod stop;
+pub(crate) mod show;
+pub(crate) mod start;
+pub(crate) mod stop;
 pub(crate) mod workspace;
 
 use clap::Subcommand;

@@ -1,5 +1,5 @@
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use banger_api::vm::{Lifetime, Vm};
 use banger_api::{Client, EventStream};
@@ -42,7 +42,10 @@ pub(crate) struct RunArgs {
 
 pub(crate) fn run(args: RunArgs) -> Outcome {
     let workspace = match &args.path {
-        Some(path) => Some(args.source.request(path, false)?),
+        Some(path) => {
+            taken_for_image(path)?;
+            Some(args.source.request(path, false)?)
+        }
         None if args.source.is_used() => {
             return Err(CommandError::usage("there is no repository to copy")
                 .with_hint("name a directory in a git checkout: banger vm run PATH"));
@@ -89,6 +92,20 @@ pub(crate) fn run(args: RunArgs) -> Outcome {
         }
         outcome
     })
+}
+
+/// Who comes from other tools names an image here.
+fn taken_for_image(path: &Path) -> Result<(), CommandError> {
+    let missing = path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+    let name = path.to_str().filter(|name| !name.is_empty() && !name.starts_with(['.', '/', '~', '-']));
+    match name {
+        Some(name) if missing => Err(CommandError::usage(format!(
+            "there is no directory {}",
+            ui::clean(name)
+        ))
+        .with_hint(format!("to start from the image of that name: banger run --image {}", ui::clean(name)))),
+        _ => Ok(()),
+    }
 }
 
 /// Runs the session in a VM that is deleted afterwards. Should this process not live to do that, the daemon does when

@@ -3,6 +3,7 @@
 mod guest;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +17,7 @@ use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use banger_api::daemon::{DaemonStatus, StopDaemon};
 use banger_api::operation::Stage;
+use banger_api::record::DaemonRecord;
 use banger_api::vm::{CreateVm, Lifetime, ListVms, Vm};
 use banger_api::{ApiError, Build, ErrorCode, Event};
 use serde_json::json;
@@ -50,6 +52,7 @@ pub(crate) struct Daemon {
     pub(crate) runtime_dir: tempfile::TempDir,
     stop: watch::Sender<bool>,
     thread: Option<std::thread::JoinHandle<()>>,
+    lock: Option<File>,
 }
 
 impl Daemon {
@@ -59,10 +62,17 @@ impl Daemon {
         let (stop, stopped) = watch::channel(false);
         let app = App { world: world.clone(), stop: stop.clone(), cancelled: watch::channel(false).0 };
         let socket = make_socket_dir(runtime_dir.path());
-        let listener = std::os::unix::net::UnixListener::bind(socket).unwrap();
+        let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         listener.set_nonblocking(true).unwrap();
-        let thread = std::thread::spawn(move || serve(listener, app, stopped));
-        Self { world, runtime_dir, stop, thread: Some(thread) }
+        let lock = hold(runtime_dir.path(), &socket);
+        let for_thread = lock.try_clone().unwrap();
+        let thread = std::thread::spawn(move || {
+            serve(listener, app, stopped);
+            // As a process that ends.
+            drop(std::fs::remove_file(socket));
+            rustix::fs::flock(for_thread, rustix::fs::FlockOperation::Unlock).unwrap();
+        });
+        Self { world, runtime_dir, stop, thread: Some(thread), lock: Some(lock) }
     }
 
     /// Waits until the world is as `right` wants it.
@@ -86,6 +96,7 @@ impl Daemon {
 
     fn end(&mut self) {
         self.stop.send_replace(true);
+        self.lock = None;
         self.thread.take().map(std::thread::JoinHandle::join);
     }
 
@@ -98,6 +109,17 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Holds the state directory of the home `home` as a daemon does that listens on `socket`.
+pub(crate) fn hold(home: &Path, socket: &Path) -> File {
+    let state = home.join(".local/state/banger");
+    std::fs::create_dir_all(&state).unwrap();
+    let lock = File::create(state.join(banger_api::record::LOCK)).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+    let socket = Some(socket.as_os_str().to_owned().into());
+    DaemonRecord { pid: 1, start_time_ticks: 0, socket }.write(&lock).unwrap();
+    lock
 }
 
 pub(crate) fn make_socket_dir(runtime_dir: &Path) -> PathBuf {
@@ -156,6 +178,9 @@ async fn status(State(app): State<App>) -> Response {
         vms_running: 0,
         sessions: 0,
         operations: vec![],
+        leased_vms: vec![],
+        environment: vec!["HOME".into()],
+        limits: vec![],
     })
     .into_response()
 }

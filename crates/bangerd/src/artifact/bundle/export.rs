@@ -33,7 +33,7 @@ pub(crate) async fn export(
         // Opened at once: a kernel that is deleted meanwhile is whole in the bundle all the same.
         let open = |path: &PathBuf| File::open(path).map_err(ArtifactError::io("open", path));
         let files = files.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-        let staged = OutputFile::new(&output)?;
+        let staged = OutputFile::new(&output, reporter.environment().umask())?;
         let mut progress = |done, total| {
             reporter.progress(done, Some(total), ProgressUnit::Bytes);
             match cancelled.is_cancelled() {
