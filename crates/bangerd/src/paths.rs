@@ -21,7 +21,7 @@ pub fn home() -> Result<PathBuf, PathsError> {
 /// $XDG_STATE_HOME/banger/           banger.db  bangerd.log  bangerd.lock
 ///     images/<id>/                  rootfs.ext4
 ///     kernels/<id>/                 vmlinux  modules.cpio  modules.ext4
-///     vms/<id>/                     cow.img  work.ext4  console.log  vmm.log  handles.json  *.sock
+///     vms/<id>/                     cow.img  work.ext4  console.log[.1]  vmm.log[.1]  handles.json  *.sock
 /// $XDG_CACHE_HOME/banger/           initramfs/<key>.cpio  catalogs/  downloads/
 /// $XDG_RUNTIME_DIR/banger/          bangerd.sock
 /// ```
@@ -145,6 +145,9 @@ impl VmDir {
     pub const VMM_LOG: &str = "vmm.log";
     pub const HANDLES: &str = "handles.json";
     pub const AGENT_SOCKET: &str = "agent.sock";
+    pub const QMP_SOCKET: &str = "qmp.sock";
+    /// What is there only while a VMM is.
+    pub const SOCKETS: [&str; 2] = [Self::AGENT_SOCKET, Self::QMP_SOCKET];
 
     pub fn path(&self) -> &Path {
         &self.0

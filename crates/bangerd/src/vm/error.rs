@@ -1,5 +1,6 @@
 use std::process::ExitStatus;
 
+use banger_api::vm::Pause;
 use banger_host::files::FileError;
 use banger_host::process::ProcessError;
 
@@ -12,7 +13,7 @@ use crate::image::ImageError;
 use crate::kernel::KernelError;
 use crate::paths::PathsError;
 use crate::store::StoreError;
-use crate::vmm::QemuError;
+use crate::vmm::{NoRoom, QemuError};
 use crate::workspace::WorkspaceError;
 
 /// Why something did not happen to a VM.
@@ -32,6 +33,12 @@ pub enum VmError {
     Denied { action: &'static str, name: String, state: State },
     #[error("VM {name:?} is not running (it is {})", state.shown())]
     NotRunning { name: String, state: State },
+    #[error("VM {name:?} is paused: {pause}")]
+    Paused { name: String, pause: Pause },
+    #[error("the VM was paused before it had come up: {0}")]
+    PausedWhileStarting(Pause),
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     #[error("it was called off")]
     Cancelled,
     #[error("VM {name:?} has no workspace")]

@@ -26,6 +26,7 @@ mod create;
 mod delete;
 mod error;
 mod handles;
+mod logs;
 mod mailbox;
 mod recover;
 mod registry;
@@ -40,6 +41,7 @@ mod view;
 mod workspace;
 
 pub use error::VmError;
+pub use logs::LogReader;
 pub use registry::{Plan, Services, Vms};
 pub use view::{RunningView, VmView};
 pub use workspace::{Exported, Inspected};

@@ -22,8 +22,9 @@ use crate::clock::unix_ms;
 use crate::guest::Guest;
 use crate::identity::VmId;
 use crate::operation::Reporter;
+use crate::paths::VmDir;
 use crate::store::{VmPhase, VmRow};
-use crate::vmm::Qemu;
+use crate::vmm::{Monitor, Qemu};
 
 /// How long an agent may take to say how it is, before its VM counts as one that never came up.
 const ADOPTION_LIMIT: Duration = Duration::from_secs(10);
@@ -93,9 +94,9 @@ impl Vms {
             }
             (Some(process), Some(handles)) if known.is_some() => {
                 tracing::info!(vm = %row.name, pid = process.identity().pid, "found running");
-                Beginning::Running(Started { process, guest: Guest::of(dir), handles })
+                Beginning::Running(Started::found(process, dir, handles))
             }
-            (Some(process), _) => Beginning::Adopt(adopt(self.services.clone(), process, Guest::of(dir))),
+            (Some(process), _) => Beginning::Adopt(adopt(self.services.clone(), process, dir)),
         };
         Actor::spawn(self.services.clone(), self.members.clone(), row, beginning);
         Ok(())
@@ -135,7 +136,9 @@ fn vm_of(found: &FoundProcess) -> Option<VmId> {
 }
 
 /// Completes the start of a guest that runs, but of which it is not known whether it ever came up. One that did not is killed.
-fn adopt(services: Arc<Services>, process: ProcessHandle, guest: Guest) -> ActiveJob {
+fn adopt(services: Arc<Services>, process: ProcessHandle, dir: VmDir) -> ActiveJob {
+    let monitor = Monitor::watch(&process, &dir);
+    let guest = Guest::of(dir, monitor.stands_still());
     let cut = CancellationToken::new();
     let token = cut.clone();
     let future = Box::pin(async move {
@@ -151,7 +154,7 @@ fn adopt(services: Arc<Services>, process: ProcessHandle, guest: Guest) -> Activ
                     guest_init: None,
                     started_at_unix_ms: unix_ms().saturating_sub(health.uptime_ms),
                 };
-                JobEnd::Started(Ok(Started { process, guest, handles }))
+                JobEnd::Started(Ok(Started { process, guest, monitor, handles }))
             }
             Err(error) => JobEnd::Started(end(&process, error).await),
         }
