@@ -21,7 +21,7 @@ pub(super) async fn status(State(app): State<AppState>) -> Json<DaemonStatus> {
         cache_dir: paths.cache.display().to_string(),
         uptime_ms: app.started.elapsed().as_millis() as u64,
         vms_total: vms.len(),
-        vms_running: vms.iter().filter(|vm| matches!(vm.state, VmState::Running | VmState::Paused)).count(),
+        vms_running: vms.iter().filter(|view| view.state == VmState::Running).count(),
         sessions: app.sessions.count(),
         operations: running_operations(&app),
     })

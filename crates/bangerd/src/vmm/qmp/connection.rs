@@ -22,7 +22,7 @@ const BREATH: Duration = Duration::from_millis(100);
 
 /// Why QEMU's monitor is of no use.
 #[derive(Debug, thiserror::Error)]
-pub enum QmpError {
+pub(in crate::vmm) enum QmpError {
     #[error("could not connect to the VMM's monitor")]
     Connect(#[source] io::Error),
     #[error("the connection to the VMM's monitor broke")]

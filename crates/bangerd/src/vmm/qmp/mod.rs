@@ -5,6 +5,5 @@
 mod connection;
 mod message;
 
-pub(super) use connection::Qmp;
-pub use connection::QmpError;
-pub(super) use message::{Answer, Drives, Status};
+pub(super) use connection::{Qmp, QmpError};
+pub(super) use message::{Drives, Status};
