@@ -36,7 +36,7 @@ async fn what_is_passed_on_keeps_its_number_and_no_core_is_dumped() {
     let dir = tempfile::tempdir().unwrap();
     let (read, write) = output_pipe().unwrap();
     let number = std::os::fd::AsRawFd::as_raw_fd(&write);
-    let script = format!("echo passed >&{number}; ulimit -c");
+    let script = format!("echo passed > /proc/self/fd/{number}; ulimit -c");
     let passing = DetachedSpec { passed: vec![write], ..spec(dir.path(), &script) };
     assert!(spawn_detached(passing).unwrap().wait_exit().await.unwrap().unwrap().success());
     // Ours is closed, so this comes to an end.

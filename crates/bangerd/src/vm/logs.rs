@@ -113,7 +113,13 @@ impl LogReader {
     /// Opens the file after the last one. False when there is none.
     async fn open_next(&mut self, follow: bool) -> io::Result<bool> {
         loop {
-            let Some(newer) = id_of(&self.path) else { return Ok(false) };
+            let Some(newer) = id_of(&self.path) else {
+                // Gone, and not only on its way to the other name: the number may be given to the next boot's.
+                if id_of(&older(&self.path)) != self.last {
+                    self.last = None;
+                }
+                return Ok(false);
+            };
             if self.last == Some(newer) {
                 return Ok(false);
             }
