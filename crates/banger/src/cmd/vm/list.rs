@@ -83,7 +83,7 @@ mod tests {
         let mut paused = running.clone();
         (paused.state, paused.paused_because) =
             (banger_api::vm::VmState::Paused, Some(banger_api::vm::Pause::HostDiskFull));
-        insta::assert_snapshot!(table(&[paused.clone()]).to_string(), @r"
+        insta::assert_snapshot!(table(&[paused]).to_string(), @r"
         NAME          STATE                    IMAGE           VCPU   MEM     DISK    IP          WORKSPACE       UPTIME
         brave-otter   paused: host disk full   debian-trixie   4      8 GiB   8 GiB   10.0.2.15   otter@0123456   3m 12s
         ");
