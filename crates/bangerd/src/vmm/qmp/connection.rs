@@ -161,8 +161,9 @@ mod tests {
             let answer: Value = qmp.command("query-x").await.unwrap();
             qmp.changed().await.unwrap();
             (answer, qmp.changed().await)
-        });
-        let (answer, closed) = answered.await.unwrap();
+        })
+        .await;
+        let (answer, closed) = answered.unwrap();
         assert_eq!(answer, 2);
         assert!(matches!(closed, Err(QmpError::Closed)), "{closed:?}");
     }
@@ -172,8 +173,9 @@ mod tests {
         let says = "{\"error\": {\"class\": \"x\", \"desc\": \"not\\u001b now\"}, \"id\": 2}\n";
         let refused = against(&[HELLO[0], HELLO[1], says], async |mut qmp| {
             qmp.command::<Value>("cont").await.unwrap_err().to_string()
-        });
-        assert_eq!(refused.await.unwrap(), "the VMM refused cont: not now");
+        })
+        .await;
+        assert_eq!(refused.unwrap(), "the VMM refused cont: not now");
     }
 
     #[tokio::test]
