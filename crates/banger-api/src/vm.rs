@@ -14,6 +14,8 @@ pub enum VmState {
     Stopped,
     Starting,
     Running,
+    /// It is up and stands still; [`Vm::paused_because`] says why.
+    Paused,
     Stopping,
     Deleting,
     /// Something of it is missing or cannot be read; `last_error` says what.
@@ -27,9 +29,35 @@ impl std::fmt::Display for VmState {
             Self::Stopped => "stopped",
             Self::Starting => "starting",
             Self::Running => "running",
+            Self::Paused => "paused",
             Self::Stopping => "stopping",
             Self::Deleting => "deleting",
             Self::Broken => "broken",
+        })
+    }
+}
+
+/// Why a VM stands still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Pause {
+    /// A write of the guest's found no room. It goes on by itself when there is some.
+    HostDiskFull,
+    /// The host's disk refused a write of the guest's; tried again every half minute.
+    HostDiskError,
+    /// The VMM met what it cannot handle.
+    VmmFailure,
+    /// Somebody told the VMM to stop it.
+    Monitor,
+}
+
+impl std::fmt::Display for Pause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::HostDiskFull => "host disk full",
+            Self::HostDiskError => "host disk error",
+            Self::VmmFailure => "the VMM failed",
+            Self::Monitor => "stopped through its monitor",
         })
     }
 }
@@ -124,6 +152,7 @@ pub struct Vm {
     #[serde(flatten)]
     pub spec: VmSpec,
     pub state: VmState,
+    pub paused_because: Option<Pause>,
     pub lifetime: Lifetime,
     /// Milliseconds since the Unix epoch.
     pub created_at_unix_ms: u64,
@@ -142,6 +171,16 @@ pub struct Vm {
     pub last_error: Option<String>,
     /// Its copy of a repository.
     pub workspace: Option<Workspace>,
+}
+
+impl Vm {
+    /// Its state in words: `paused: host disk full`.
+    pub fn state_in_words(&self) -> String {
+        match self.paused_because {
+            Some(pause) => format!("{}: {pause}", self.state),
+            None => self.state.to_string(),
+        }
+    }
 }
 
 /// Asks for a VM. What is absent comes from the configuration, then from the host's size.

@@ -5,12 +5,13 @@
 //!
 //! | topic | modules |
 //! |---|---|
-//! | programs | [`command`] (foreground tools), [`process`] (what outlives the daemon), [`clean_start`] (of the daemon itself), [`sandbox`] (what a VMM may touch) |
+//! | programs | [`command`] (foreground tools), [`process`] (what outlives the daemon), [`clean_start`] (of the daemon itself), [`sandbox`] (what a VMM may touch), [`unix_socket`] (how it is talked to), [`log_keeper`] (what it says) |
 //! | the host | [`system`], [`tsc`], [`kvm`] |
-//! | files | [`files`], [`staging`], [`output_file`], [`sparse`], [`sparse_copy`], [`tar_writer`], [`walk`], [`worktree`] |
+//! | files | [`files`], [`bounded_log`], [`staging`], [`output_file`], [`sparse`], [`sparse_copy`], [`tar_writer`], [`walk`], [`worktree`] |
 //! | kernels | [`kernel_image`], [`kernel_directory`], [`kernel_version`], [`modules`], [`initramfs`] |
 //! | disks | [`debian`] (archive to tar), [`layer`] (OCI layer to tar), [`tar_source`] (tar to entries), [`ext4`] (entries to image), [`work_disk`], [`image_format`] (what a file of the user's is) |
 
+pub mod bounded_log;
 pub mod clean_start;
 pub mod command;
 pub mod debian;
@@ -30,6 +31,7 @@ pub mod kernel_version;
 pub mod kvm;
 pub mod layer;
 mod layer_merge;
+pub mod log_keeper;
 mod module_index;
 mod module_signature;
 pub mod modules;
@@ -46,6 +48,7 @@ pub mod tar_source;
 pub mod tar_writer;
 mod tool_output;
 pub mod tsc;
+pub mod unix_socket;
 pub mod walk;
 pub mod work_disk;
 pub mod worktree;

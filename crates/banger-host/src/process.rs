@@ -14,7 +14,10 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags};
-use rustix::process::{Pid, PidfdFlags};
+use rustix::fs::OFlags;
+use rustix::io::FdFlags;
+use rustix::pipe::PipeFlags;
+use rustix::process::{Pid, PidfdFlags, Resource, Rlimit};
 use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -45,6 +48,8 @@ impl ProcessIdentity {
 pub enum ProcessError {
     #[error("could not open the log file {}", path.display())]
     Log { path: PathBuf, source: io::Error },
+    #[error("could not make a pipe")]
+    Pipe(#[source] io::Error),
     #[error("could not start {} in {}", program.display(), cwd.display())]
     Spawn { program: PathBuf, cwd: PathBuf, source: io::Error },
     #[error("could not {action} process {pid}")]
@@ -54,7 +59,7 @@ pub enum ProcessError {
 }
 
 /// A process to start apart from the daemon.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct DetachedSpec {
     /// Path of the program; not searched for.
     pub program: PathBuf,
@@ -62,18 +67,21 @@ pub struct DetachedSpec {
     pub cwd: PathBuf,
     /// The whole environment: nothing is inherited.
     pub env: Vec<(OsString, OsString)>,
-    /// Files that get its output, appended; made with mode 0600.
-    pub stdout: PathBuf,
-    pub stderr: PathBuf,
+    /// None reads nothing.
+    pub stdin: Option<OwnedFd>,
+    pub stdout: OwnedFd,
+    pub stderr: OwnedFd,
+    /// What it gets besides, under the numbers that they have here.
+    pub passed: Vec<OwnedFd>,
 }
 
-/// Starts a process in a session of its own, with nothing of ours but the two log files. Needs a tokio runtime, in which a
-/// task reaps the process should it end before the daemon does.
+/// Starts a process in a session of its own, with nothing of ours but the descriptors of `spec`. Needs a tokio runtime, in
+/// which a task reaps the process should it end before the daemon does.
 ///
 /// # Errors
 ///
-/// When a log file cannot be opened or the program not be executed.
-pub fn spawn_detached(spec: &DetachedSpec) -> Result<ProcessHandle, ProcessError> {
+/// When the program cannot be executed.
+pub fn spawn_detached(spec: DetachedSpec) -> Result<ProcessHandle, ProcessError> {
     let spawn_error =
         |source| ProcessError::Spawn { program: spec.program.clone(), cwd: spec.cwd.clone(), source };
     #[allow(clippy::disallowed_methods, reason = "the one place that starts long-lived processes")]
@@ -83,15 +91,18 @@ pub fn spawn_detached(spec: &DetachedSpec) -> Result<ProcessHandle, ProcessError
         .current_dir(&spec.cwd)
         .env_clear()
         .envs(spec.env.iter().map(|(key, value)| (key, value)))
-        .stdin(Stdio::null())
-        .stdout(open_log(&spec.stdout)?)
-        .stderr(open_log(&spec.stderr)?);
+        .stdin(spec.stdin.map_or_else(Stdio::null, Stdio::from))
+        .stdout(spec.stdout)
+        .stderr(spec.stderr);
+    let passed = spec.passed;
     #[allow(unsafe_code, reason = "runs between fork and exec")]
-    // SAFETY: two system calls, no allocation, no lock.
+    // SAFETY: a few system calls, no allocation, no lock.
     unsafe {
-        command.pre_exec(|| {
+        command.pre_exec(move || {
             rustix::process::setsid()?;
-            close_inherited_on_exec()
+            dump_no_core()?;
+            close_inherited_on_exec()?;
+            passed.iter().try_for_each(|fd| Ok(rustix::io::fcntl_setfd(fd, FdFlags::empty())?))
         });
     }
     let mut child = command.spawn().map_err(spawn_error)?;
@@ -111,14 +122,34 @@ pub fn spawn_detached(spec: &DetachedSpec) -> Result<ProcessHandle, ProcessError
     Ok(ProcessHandle { inner: Arc::new(Inner { identity, pidfd, exit: Some(exit) }) })
 }
 
-fn open_log(path: &Path) -> Result<std::fs::File, ProcessError> {
+/// A file for the output of a process, appended to; made with mode 0600.
+///
+/// # Errors
+///
+/// When it cannot be opened.
+pub fn open_log(path: &Path) -> Result<OwnedFd, ProcessError> {
     use std::os::unix::fs::OpenOptionsExt;
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(|source| ProcessError::Log { path: path.to_owned(), source })
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    file.map(OwnedFd::from).map_err(|source| ProcessError::Log { path: path.to_owned(), source })
+}
+
+/// A pipe for the output of a process: what to read from, and what to write to. Whoever writes never waits: what does not
+/// fit is refused.
+///
+/// # Errors
+///
+/// When we have too many descriptors open.
+pub fn output_pipe() -> Result<(OwnedFd, OwnedFd), ProcessError> {
+    let (read, write) =
+        rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|error| ProcessError::Pipe(error.into()))?;
+    rustix::fs::fcntl_setfl(&write, OFlags::NONBLOCK).map_err(|error| ProcessError::Pipe(error.into()))?;
+    Ok((read, write))
+}
+
+/// A VMM that a guest has crashed would leave its memory on the disk.
+fn dump_no_core() -> io::Result<()> {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    Ok(rustix::process::setrlimit(Resource::Core, none)?)
 }
 
 /// Our own files close on exec anyway; this is for those that whoever started the daemon left open in it.

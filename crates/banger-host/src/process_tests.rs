@@ -10,8 +10,10 @@ fn spec(dir: &Path, script: &str) -> DetachedSpec {
         args: vec!["-c".into(), script.into(), "banger-test-marker".into()],
         cwd: dir.to_owned(),
         env: vec![("ONLY".into(), "this".into())],
-        stdout: dir.join("out.log"),
-        stderr: dir.join("err.log"),
+        stdin: None,
+        stdout: open_log(&dir.join("out.log")).unwrap(),
+        stderr: open_log(&dir.join("err.log")).unwrap(),
+        passed: Vec::new(),
     }
 }
 
@@ -20,13 +22,26 @@ async fn a_detached_process_is_a_session_leader_with_nothing_of_ours() {
     let dir = tempfile::tempdir().unwrap();
     let script =
         "ls /proc/$$/fd; env | grep -v -e ^PWD= -e ^_= -e ^SHLVL= -e ^OLDPWD=; cut -d' ' -f1,6 /proc/$$/stat";
-    let handle = spawn_detached(&spec(dir.path(), script)).unwrap();
+    let handle = spawn_detached(spec(dir.path(), script)).unwrap();
     let status = handle.wait_exit().await.unwrap().unwrap();
     assert!(status.success());
     let pid = handle.identity().pid;
     // One more descriptor at most: the shell keeps its own copy of what it runs from.
     let out = std::fs::read_to_string(dir.path().join("out.log")).unwrap();
     assert_eq!(out, format!("0\n1\n2\nONLY=this\n{pid} {pid}\n"));
+}
+
+#[tokio::test]
+async fn what_is_passed_on_keeps_its_number_and_no_core_is_dumped() {
+    let dir = tempfile::tempdir().unwrap();
+    let (read, write) = output_pipe().unwrap();
+    let number = std::os::fd::AsRawFd::as_raw_fd(&write);
+    let script = format!("echo passed > /proc/self/fd/{number}; ulimit -c");
+    let passing = DetachedSpec { passed: vec![write], ..spec(dir.path(), &script) };
+    assert!(spawn_detached(passing).unwrap().wait_exit().await.unwrap().unwrap().success());
+    // Ours is closed, so this comes to an end.
+    assert_eq!(io::read_to_string(std::fs::File::from(read)).unwrap(), "passed\n");
+    assert_eq!(std::fs::read_to_string(dir.path().join("out.log")).unwrap(), "0\n");
 }
 
 #[tokio::test]
@@ -40,7 +55,7 @@ async fn a_process_is_found_by_its_directory_even_when_that_is_deleted() {
         args: vec!["600".into(), "600.111".into()],
         ..spec(&dir, "")
     };
-    let handle = spawn_detached(&sleep).unwrap();
+    let handle = spawn_detached(sleep).unwrap();
     let find = |marker| find_by_cwd_and_arg(parent.path(), marker).unwrap();
     // Its arguments are this test's until exec is through.
     let found = loop {
@@ -67,7 +82,7 @@ async fn several_can_wait_for_a_process_that_is_not_their_child() {
     let mut own = spec(dir.path(), "");
     own.program = "/bin/sleep".into();
     own.args = vec!["600".into()];
-    let own = spawn_detached(&own).unwrap();
+    let own = spawn_detached(own).unwrap();
     let other = ProcessHandle::open(own.identity()).unwrap().unwrap();
     assert!(other.is_alive());
     assert!(other.usage().unwrap().is_some());
@@ -114,7 +129,7 @@ fn a_missing_program_is_an_error_that_names_it() {
     let dir = tempfile::tempdir().unwrap();
     let mut spec = spec(dir.path(), "");
     spec.program = "/nonexistent/vmm".into();
-    let error = spawn_detached(&spec).unwrap_err();
+    let error = spawn_detached(spec).unwrap_err();
     assert!(error.to_string().starts_with("could not start /nonexistent/vmm in "));
 }
 

@@ -1,4 +1,5 @@
 use std::ffi::OsString;
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
@@ -37,6 +38,16 @@ pub(crate) enum Command {
     /// Run a few guest instructions on /dev/kvm and print how that went; it may hang
     #[command(hide = true)]
     ProbeKvm,
+    /// Write what comes out of pipes into logs, until they close
+    #[command(hide = true)]
+    VmmLog {
+        /// Where the logs lie; nothing else can be written
+        #[arg(long)]
+        dir: PathBuf,
+        /// The descriptor of a pipe, and the name of its log: `3:console.log`
+        #[arg(long = "log", value_parser = log)]
+        logs: Vec<(RawFd, String)>,
+    },
     /// Give up all access but what the sandbox allows, then become the VMM
     #[command(hide = true)]
     VmmLaunch {
@@ -47,4 +58,9 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+}
+
+fn log(word: &str) -> Result<(RawFd, String), String> {
+    let (pipe, name) = word.split_once(':').ok_or("a number and a name with a colon between them")?;
+    Ok((pipe.parse().map_err(|error: std::num::ParseIntError| error.to_string())?, name.into()))
 }

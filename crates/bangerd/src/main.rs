@@ -4,6 +4,7 @@ mod cli;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::os::fd::RawFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use banger_api::environment::is_kept_by_daemon;
 use banger_api::vm::Acceleration;
 use banger_api::{ApiError, Build, ErrorCode};
 use banger_host::clean_start::start_clean;
-use banger_host::kvm;
+use banger_host::{kvm, log_keeper};
 use bangerd::config::{Config, ConfigError, HostSize, vm_defaults};
 use bangerd::paths::Paths;
 use bangerd::repair::RepairError;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         Command::Openapi => print_json(&server::openapi()),
         Command::Version => print(&format!("bangerd {}\n", Build::current())),
         Command::ProbeKvm => print_json(&kvm::run_probe_here()),
+        Command::VmmLog { dir, logs } => keep_logs(&dir, logs),
         Command::VmmLaunch { sandbox, program, args } => Err(launch(&sandbox, &program, &args)),
     };
     match done {
@@ -143,6 +145,11 @@ fn launch(sandbox: &str, program: &Path, args: &[OsString]) -> ApiError {
             ApiError::new(ErrorCode::Usage, "the sandbox cannot be understood").because(error.to_string())
         }
     }
+}
+
+fn keep_logs(dir: &Path, logs: Vec<(RawFd, String)>) -> Result<(), ApiError> {
+    let logs = logs.into_iter().map(|(pipe, name)| (pipe, dir.join(name))).collect();
+    log_keeper::keep(dir, logs).map_err(|error| ApiError::from_error(ErrorCode::HostNotReady, &error))
 }
 
 fn paths() -> Result<Paths, ApiError> {

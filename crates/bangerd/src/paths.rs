@@ -24,7 +24,8 @@ pub fn home() -> Result<PathBuf, PathsError> {
 ///     images/<id>/                  rootfs.ext4  image.json
 ///     kernels/<id>/                 vmlinux  modules.cpio  modules.ext4  kernel.json
 ///     lost+found/<name>/            what nothing explains
-///     vms/<id>/                     vm.json  cow.img  work.ext4  console.log  vmm.log  handles.json  *.sock
+///     vms/<id>/                     vm.json  cow.img  work.ext4  console.log[.1]  vmm.log[.1]
+///                                   handles.json  *.sock
 /// $XDG_CACHE_HOME/banger/           initramfs/<key>.cpio  catalogs/  downloads/
 /// $XDG_RUNTIME_DIR/banger/          bangerd.sock (where it can be had: docs/decisions/0017)
 /// ```
@@ -159,6 +160,9 @@ impl VmDir {
     pub const RECORD: &str = "vm.json";
     pub const HANDLES: &str = "handles.json";
     pub const AGENT_SOCKET: &str = "agent.sock";
+    pub const QMP_SOCKET: &str = "qmp.sock";
+    /// What is there only while a VMM is.
+    pub const SOCKETS: [&str; 2] = [Self::AGENT_SOCKET, Self::QMP_SOCKET];
 
     /// A directory that is to become a VM's.
     pub fn at(path: &Path) -> Self {

@@ -3,6 +3,7 @@ use std::path::Path;
 use banger_api::doctor::Check;
 
 use super::{chain, existing, fail, human_bytes, ok, warn};
+use crate::vmm::START_FLOOR_BYTES;
 
 const NAME: &str = "disk space";
 
@@ -11,6 +12,9 @@ const WANTED_BYTES: u64 = 10 << 30;
 
 /// The image and the kernel do not fit into less.
 const NEEDED_BYTES: u64 = 2 << 30;
+
+/// Below this, no VM is started at all.
+const _: () = assert!(START_FLOOR_BYTES < NEEDED_BYTES);
 
 /// Is there room for images and disks?
 pub(super) fn check(state: &Path) -> Check {
@@ -32,7 +36,8 @@ fn judge(free: u64, place: &Path) -> Check {
     match free {
         WANTED_BYTES.. => ok(NAME, seen),
         NEEDED_BYTES.. => warn(NAME, seen, fix()),
-        _ => fail(NAME, seen, fix()),
+        START_FLOOR_BYTES.. => fail(NAME, seen, fix()),
+        _ => fail(NAME, format!("{seen}: no VM is started with so little"), fix()),
     }
 }
 
@@ -50,5 +55,7 @@ mod tests {
             let check = judge(free, Path::new("/"));
             assert_eq!((check.verdict, check.fix.is_some()), (verdict, verdict != Verdict::Ok));
         }
+        let check = judge(120 << 20, Path::new("/x"));
+        assert_eq!(check.seen, "120 MiB free in /x: no VM is started with so little");
     }
 }

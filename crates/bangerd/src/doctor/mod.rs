@@ -10,6 +10,7 @@ mod e2fsprogs;
 mod image_build;
 mod kvm;
 mod leftovers;
+mod paused_vms;
 mod qemu;
 mod state_store;
 #[cfg(test)]
@@ -84,7 +85,7 @@ pub async fn run(paths: &Paths) -> Report {
     let (probe, qemu) = tokio::join!(kvm::probe(&host.program), qemu::check(&host));
     let (image, kernel) = tokio::join!(defaults::image(&host), defaults::kernel(&host));
     let complete = image.local && kernel.local;
-    let checks = vec![
+    let mut checks = vec![
         config_file::check(&host),
         kvm::check(&probe),
         qemu,
@@ -99,6 +100,7 @@ pub async fn run(paths: &Paths) -> Report {
         vm_defaults::check(&host, &probe),
         leftovers::check(&host),
     ];
+    checks.extend(paused_vms::checks(&host).await);
     Report { checks }
 }
 

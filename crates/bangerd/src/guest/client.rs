@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use banger_guest_protocol::UPGRADE_TOKEN;
@@ -30,30 +31,28 @@ pub type ExecUpgrade = TokioIo<hyper::upgrade::Upgraded>;
 #[derive(Clone)]
 pub struct Guest {
     dir: VmDir,
+    /// Set while its machine is paused.
+    stands_still: Arc<AtomicBool>,
     session: Arc<Mutex<Option<Arc<Session>>>>,
 }
 
 impl Guest {
     /// The agent of a VM that is known to have booted.
-    pub fn of(dir: VmDir) -> Self {
-        Self { dir, session: Arc::default() }
+    pub fn of(dir: VmDir, stands_still: Arc<AtomicBool>) -> Self {
+        Self { dir, stands_still, session: Arc::default() }
     }
 
     /// Waits for the hello of a VM that was just started.
-    pub(crate) async fn greet(dir: VmDir, limit: Duration) -> Result<Self, GuestError> {
-        let connect = async {
-            loop {
-                match Session::connect(dir.path(), VmDir::AGENT_SOCKET, Pipe::Fresh).await {
-                    // The VMM makes the socket some milliseconds after it has started.
-                    Err(GuestError::Connect(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
-                    other => return other,
-                }
-            }
-        };
+    pub(crate) async fn greet(
+        dir: VmDir,
+        stands_still: Arc<AtomicBool>,
+        limit: Duration,
+    ) -> Result<Self, GuestError> {
+        let connect = Session::connect(dir.path(), VmDir::AGENT_SOCKET, Pipe::Fresh, stands_still.clone());
         let session =
             tokio::time::timeout(limit, connect).await.map_err(|_| GuestError::NoHello { limit })??;
         tracing::info!(dir = %dir.path().display(), hello = ?session.hello, "agent said hello");
-        Ok(Self { dir, session: Arc::new(Mutex::new(Some(Arc::new(session)))) })
+        Ok(Self { dir, stands_still, session: Arc::new(Mutex::new(Some(Arc::new(session)))) })
     }
 
     /// How the agent is, and how long it took to say so.
@@ -104,7 +103,13 @@ impl Guest {
         if let Some(session) = current.as_ref().filter(|session| session.is_alive()) {
             return Ok(session.clone());
         }
-        let session = Session::connect(self.dir.path(), VmDir::AGENT_SOCKET, Pipe::LeftOvers).await?;
+        let session = Session::connect(
+            self.dir.path(),
+            VmDir::AGENT_SOCKET,
+            Pipe::LeftOvers,
+            self.stands_still.clone(),
+        );
+        let session = session.await?;
         let session = Arc::new(session);
         *current = Some(session.clone());
         Ok(session)

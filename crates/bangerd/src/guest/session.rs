@@ -1,5 +1,4 @@
 use std::future::poll_fn;
-use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,7 +8,7 @@ use std::time::Duration;
 
 use banger_guest_protocol::PROTOCOL_VERSION;
 use banger_guest_protocol::preamble::{AnswerScanner, FLUSH_LEN, Hello, SessionId, greeting};
-use rustix::fs::{Mode, OFlags};
+use banger_host::unix_socket::connect_in;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
@@ -56,7 +55,14 @@ pub(super) struct Session {
 
 impl Session {
     /// Connects to the agent behind `socket` in `dir` and waits for its hello, however long that takes.
-    pub(super) async fn connect(dir: &Path, socket: &str, pipe: Pipe) -> Result<Self, GuestError> {
+    ///
+    /// A guest whose machine `stands_still` may be silent for as long as that lasts.
+    pub(super) async fn connect(
+        dir: &Path,
+        socket: &str,
+        pipe: Pipe,
+        stands_still: Arc<AtomicBool>,
+    ) -> Result<Self, GuestError> {
         let mut stream = BufReader::new(connect_in(dir, socket).await.map_err(GuestError::Connect)?);
         let hello = shake_hands(&mut stream, pipe).await?;
         if hello.protocol != PROTOCOL_VERSION {
@@ -70,7 +76,7 @@ impl Session {
         let transport = Heard { inner: stream, flag: heard.clone() };
         let connection = yamux::Connection::new(transport.compat(), config, yamux::Mode::Client);
         let (requests, receiver) = mpsc::channel(16);
-        tokio::spawn(drive(connection, receiver, Pulse::new(heard, PULSE_INTERVAL)));
+        tokio::spawn(drive(connection, receiver, Pulse::new(heard, stands_still, PULSE_INTERVAL)));
         Ok(Self { hello, requests })
     }
 
@@ -84,13 +90,6 @@ impl Session {
         self.requests.send(reply).await.map_err(|_| GuestError::Broken)?;
         stream.await.map(|stream| stream.compat()).map_err(|_| GuestError::Broken)
     }
-}
-
-/// Connects to `dir`/`socket`. A Unix address holds 108 bytes and a state directory may be deeper than that, so the
-/// directory goes by its descriptor.
-async fn connect_in(dir: &Path, socket: &str) -> std::io::Result<UnixStream> {
-    let dir = rustix::fs::open(dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    UnixStream::connect(format!("/proc/self/fd/{}/{socket}", dir.as_raw_fd())).await
 }
 
 async fn shake_hands(stream: &mut BufReader<UnixStream>, pipe: Pipe) -> Result<Hello, GuestError> {
@@ -169,22 +168,25 @@ async fn drive(
 struct Pulse {
     looks: tokio::time::Interval,
     heard: Arc<AtomicBool>,
+    stands_still: Arc<AtomicBool>,
     missed: u32,
 }
 
 impl Pulse {
     const LIMIT: Duration = Duration::from_secs(PULSE_INTERVAL.as_secs() * PULSES_MISSED_MAX as u64);
 
-    fn new(heard: Arc<AtomicBool>, interval: Duration) -> Self {
+    fn new(heard: Arc<AtomicBool>, stands_still: Arc<AtomicBool>, interval: Duration) -> Self {
         let mut looks = tokio::time::interval(interval);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        Self { looks, heard, missed: 0 }
+        Self { looks, heard, stands_still, missed: 0 }
     }
 
     /// Ready when the guest has been silent for [`Self::LIMIT`]. Being polled for it also lets the multiplexer send its ping.
     fn poll_lost(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.looks.poll_tick(cx).is_ready() {
-            self.missed = if self.heard.swap(false, Ordering::Relaxed) { 0 } else { self.missed + 1 };
+            let heard = self.heard.swap(false, Ordering::Relaxed);
+            let excused = self.stands_still.load(Ordering::Relaxed);
+            self.missed = if heard || excused { 0 } else { self.missed + 1 };
             if self.missed >= PULSES_MISSED_MAX {
                 return Poll::Ready(());
             }
@@ -237,13 +239,17 @@ mod tests {
 
     #[tokio::test]
     async fn only_silence_ends_a_session() {
-        let heard = Arc::new(AtomicBool::new(false));
-        let mut pulse = Pulse::new(heard.clone(), Duration::from_millis(10));
+        let (heard, stands_still) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let mut pulse = Pulse::new(heard.clone(), stands_still.clone(), Duration::from_millis(10));
         let mut lost = tokio::spawn(async move { poll_fn(|cx| pulse.poll_lost(cx)).await });
         for _ in 0..3 * PULSES_MISSED_MAX {
             heard.store(true, Ordering::Relaxed);
             assert!(tokio::time::timeout(Duration::from_millis(10), &mut lost).await.is_err());
         }
+        stands_still.store(true, Ordering::Relaxed);
+        let limit = Duration::from_millis(10) * 3 * PULSES_MISSED_MAX;
+        assert!(tokio::time::timeout(limit, &mut lost).await.is_err());
+        stands_still.store(false, Ordering::Relaxed);
         lost.await.unwrap();
     }
 }

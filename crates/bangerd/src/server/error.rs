@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use banger_api::vm::Pause;
 use banger_api::{ApiError, ErrorCode};
 use banger_guest_protocol::messages::GuestErrorKind;
 use banger_host::command::CommandError;
@@ -12,7 +13,7 @@ use crate::guest::GuestError;
 use crate::image::ImageError;
 use crate::kernel::KernelError;
 use crate::vm::VmError;
-use crate::vmm::QemuError;
+use crate::vmm::{QemuError, pause_hint};
 use crate::workspace::WorkspaceError;
 
 /// An [`ApiError`] as an HTTP answer.
@@ -173,6 +174,7 @@ fn vm_code(error: &VmError) -> ErrorCode {
         | VmError::UnknownChanges { .. }
         | VmError::NameTaken { .. }
         | VmError::Denied { .. }
+        | VmError::Paused { .. }
         | VmError::NotRunning { .. } => ErrorCode::Refused,
         VmError::NotLost { .. } => ErrorCode::NotFound,
         VmError::Broken { .. }
@@ -180,7 +182,9 @@ fn vm_code(error: &VmError) -> ErrorCode {
         | VmError::NotRestorable { .. }
         | VmError::NeedsImage { .. } => ErrorCode::Refused,
         VmError::Cancelled => ErrorCode::Cancelled,
-        VmError::Qemu(QemuError::Missing(_)) => ErrorCode::HostNotReady,
+        VmError::NoRoom(_)
+        | VmError::PausedWhileStarting(Pause::HostDiskFull)
+        | VmError::Qemu(QemuError::Missing(_)) => ErrorCode::HostNotReady,
         VmError::Guest(GuestError::Refused { kind: GuestErrorKind::NotFound, .. }) => ErrorCode::NotFound,
         VmError::Guest(GuestError::Refused { kind: GuestErrorKind::Refused, .. }) => ErrorCode::Refused,
         _ => ErrorCode::Failed,
@@ -214,6 +218,10 @@ fn vm_hint(error: &VmError) -> Option<String> {
             "export them first (`banger vm workspace export`), or throw them away with --discard".into()
         }
         VmError::NotRunning { name, .. } => format!("`banger vm start {name}`"),
+        VmError::Paused { name, pause } => pause_hint(name, *pause),
+        VmError::NoRoom(_) | VmError::PausedWhileStarting(Pause::HostDiskFull) => {
+            "free some disk space: `banger image prune` and `banger vm delete` do, or set XDG_STATE_HOME to a larger disk".into()
+        }
         VmError::Qemu(QemuError::Missing(_)) => {
             "install it with `sudo apt-get install qemu-system-x86`; `banger doctor` tells what else is missing".into()
         }

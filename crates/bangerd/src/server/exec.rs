@@ -6,7 +6,6 @@ use hyper_util::rt::TokioIo;
 
 use super::error::Failure;
 use super::state::AppState;
-use super::vm::running;
 use crate::vm::VmError;
 
 /// Per direction. Larger than a frame, so that none is cut without need.
@@ -28,7 +27,7 @@ pub(super) async fn exec(
         let error = ApiError::new(ErrorCode::Usage, "exec needs the header `upgrade: banger-stream`");
         return Err(error.into());
     }
-    let mut guest = running(&app.vms.find(&vm)?)?.exec().await.map_err(VmError::Guest)?;
+    let mut guest = app.vms.find(&vm)?.guest()?.exec().await.map_err(VmError::Guest)?;
     let upgrade = hyper::upgrade::on(&mut request);
     let session = app.sessions.enter();
     let stopping = app.stopping.clone();

@@ -11,7 +11,6 @@ use tokio::sync::mpsc;
 
 use super::error::{Answer, Failure};
 use super::state::AppState;
-use super::vm::running;
 use crate::vm::VmError;
 
 /// Pieces of an archive between client and guest.
@@ -38,7 +37,7 @@ pub(super) async fn unpack(
     body: Body,
 ) -> Answer<Unpacked> {
     let what = Unpack::from_query(uri.query().unwrap_or_default()).map_err(bad_query)?;
-    let guest = running(&app.vms.find(&vm)?)?;
+    let guest = app.vms.find(&vm)?.guest()?;
     let _session = app.sessions.enter();
     let (pieces, mut inbox) = mpsc::channel(QUEUED_PIECES);
     tokio::spawn(feed(body, pieces));
@@ -77,7 +76,7 @@ pub(super) async fn pack(
     uri: Uri,
 ) -> Result<Response, Failure> {
     let what = FileAt::from_query(uri.query().unwrap_or_default()).map_err(bad_query)?;
-    let archive = running(&app.vms.find(&vm)?)?.pack(&what).await.map_err(VmError::Guest)?;
+    let archive = app.vms.find(&vm)?.guest()?.pack(&what).await.map_err(VmError::Guest)?;
     let held = (app.sessions.enter(), app.stopping.clone());
     let pieces = stream::try_unfold((archive, held), |(mut archive, held)| async move {
         let piece = tokio::select! {
@@ -101,7 +100,7 @@ pub(super) async fn pack(
 )]
 pub(super) async fn stat(State(app): State<AppState>, Path(vm): Path<String>, uri: Uri) -> Answer<FileStat> {
     let what = FileAt::from_query(uri.query().unwrap_or_default()).map_err(bad_query)?;
-    let found = running(&app.vms.find(&vm)?)?.file_stat(&what).await.map_err(VmError::Guest)?;
+    let found = app.vms.find(&vm)?.guest()?.file_stat(&what).await.map_err(VmError::Guest)?;
     Ok(Json(found.into()))
 }
 

@@ -13,7 +13,6 @@ use super::access::{Body, Params};
 use super::error::{Answer, Failure, vm_error};
 use super::operation::{Lease, event_stream};
 use super::state::AppState;
-use crate::guest::Guest;
 use crate::identity::VmId;
 use crate::paths::VmDir;
 use crate::vm::{Inspected, VmError, VmView};
@@ -194,7 +193,7 @@ pub(super) async fn delete(
     responses((status = 200, body = VmHealth), (status = 404, body = ApiError), (status = 409, body = ApiError))
 )]
 pub(super) async fn health(State(app): State<AppState>, Path(vm): Path<String>) -> Answer<VmHealth> {
-    let (health, round_trip) = running(&app.vms.find(&vm)?)?.health().await.map_err(VmError::Guest)?;
+    let (health, round_trip) = app.vms.find(&vm)?.guest()?.health().await.map_err(VmError::Guest)?;
     Ok(Json(VmHealth {
         round_trip_us: round_trip.as_micros() as u64,
         agent_build: health.agent_build,
@@ -202,12 +201,6 @@ pub(super) async fn health(State(app): State<AppState>, Path(vm): Path<String>) 
         uptime_ms: health.uptime_ms,
         exec_sessions: health.exec_sessions,
     }))
-}
-
-/// The agent of a VM that runs.
-pub(super) fn running(view: &VmView) -> Result<Guest, VmError> {
-    let not_running = || VmError::NotRunning { name: view.row.name.to_string(), state: view.state };
-    view.running.as_ref().map(|running| running.guest.clone()).ok_or_else(not_running)
 }
 
 /// An operation's end in the API's words.

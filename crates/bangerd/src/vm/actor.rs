@@ -247,12 +247,11 @@ impl Actor {
                 if job == Job::Kill {
                     cut.cancel();
                 }
-                let target =
-                    self.running.as_ref().map(|running| (running.guest.clone(), running.process.clone()));
+                let target = self.running.clone();
                 let (token, dir) = (cut.clone(), self.services.paths.vm(&self.row.id));
                 let future = async move {
-                    let Some((guest, process)) = target else { return JobEnd::Stopped(Ok(false)) };
-                    let outcome = stop::shut_down(&guest, &process, grace, &reporter, &token).await;
+                    let Some(target) = target else { return JobEnd::Stopped(Ok(false)) };
+                    let outcome = stop::shut_down(&target, grace, &reporter, &token).await;
                     JobEnd::Stopped(outcome.and_then(|killed| stop::clean_up(&dir).map(|()| killed)))
                 };
                 (cut, Box::pin(future))
@@ -317,13 +316,14 @@ impl Actor {
     }
 
     fn came_up(&mut self, started: Started) {
-        let Started { process, guest, handles } = started;
+        let Started { process, guest, monitor, handles } = started;
         let shown = RunningView {
             process,
             acceleration: handles.acceleration,
             guest_init: handles.guest_init,
             started_at_unix_ms: handles.started_at_unix_ms,
             guest,
+            monitor,
         };
         self.running = Some(shown);
         (self.state, self.last_error, self.broken) = (State::Running, None, None);

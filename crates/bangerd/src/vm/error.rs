@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
+use banger_api::vm::Pause;
 use banger_host::files::FileError;
 use banger_host::process::ProcessError;
 
@@ -14,7 +15,7 @@ use crate::kernel::KernelError;
 use crate::paths::PathsError;
 use crate::record::RecordError;
 use crate::store::StoreError;
-use crate::vmm::QemuError;
+use crate::vmm::{NoRoom, QemuError};
 use crate::workspace::WorkspaceError;
 
 /// Why something did not happen to a VM.
@@ -34,6 +35,12 @@ pub enum VmError {
     Denied { action: &'static str, name: String, state: State },
     #[error("VM {name:?} is not running (it is {})", state.shown())]
     NotRunning { name: String, state: State },
+    #[error("VM {name:?} is paused: {pause}")]
+    Paused { name: String, pause: Pause },
+    #[error("the VM was paused before it had come up: {0}")]
+    PausedWhileStarting(Pause),
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     #[error("it was called off")]
     Cancelled,
     /// A file or part without which the VM cannot start.

@@ -1,6 +1,8 @@
 //! `handles.json`: what the daemon knows of a running VM and cannot read off the OS. It is believed only while the process
 //! it names is alive.
 
+use std::path::Path;
+
 use banger_api::vm::Acceleration;
 use banger_host::files::{FileError, write_atomic};
 use banger_host::process::ProcessIdentity;
@@ -38,10 +40,13 @@ impl Handles {
 
 /// Removes a file of the VM's; a missing one is fine.
 pub(super) fn remove_file(dir: &VmDir, name: &str) -> Result<(), FileError> {
-    let path = dir.file(name);
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(FileError::Io { action: "remove", path, source: error })
+    remove_path(&dir.file(name))
+}
+
+pub(super) fn remove_path(path: &Path) -> Result<(), FileError> {
+    match std::fs::remove_file(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(FileError::Io { action: "remove", path: path.into(), source })
         }
         _ => Ok(()),
     }

@@ -26,6 +26,7 @@ mod create;
 mod delete;
 mod error;
 mod handles;
+mod logs;
 mod lost;
 mod mailbox;
 mod record;
@@ -46,6 +47,7 @@ mod wholeness;
 mod workspace;
 
 pub use error::VmError;
+pub use logs::LogReader;
 pub use lost::LostEntry;
 pub use registry::{Plan, Services, Vms};
 pub(crate) use strays::Strays;

@@ -24,8 +24,9 @@ use crate::clock::unix_ms;
 use crate::guest::Guest;
 use crate::identity::{VmId, VmName};
 use crate::operation::Reporter;
+use crate::paths::VmDir;
 use crate::store::{UnreadableVm, VmPhase, VmRow};
-use crate::vmm::Qemu;
+use crate::vmm::{Monitor, Qemu};
 
 /// How long an agent may take to say how it is, before its VM counts as one that never came up.
 const ADOPTION_LIMIT: Duration = Duration::from_secs(10);
@@ -151,9 +152,9 @@ impl Vms {
             (Some(process), Some(handles)) if known.is_some() => {
                 let pid = process.identity().pid;
                 tracing::info!(vm = %row.name, pid, stopping = handles.stopping_until_unix_ms, "found running");
-                Beginning::Running(Started { process, guest: Guest::of(dir), handles })
+                Beginning::Running(Started::found(process, dir, handles))
             }
-            (Some(process), _) => Beginning::Adopt(adopt(self.services.clone(), process, Guest::of(dir))),
+            (Some(process), _) => Beginning::Adopt(adopt(self.services.clone(), process, dir)),
         };
         self.bring_back(row, beginning);
         Ok(())
@@ -181,7 +182,9 @@ fn vm_of(found: &FoundProcess) -> Option<VmId> {
 }
 
 /// Completes the start of a guest that runs, but of which it is not known whether it ever came up. One that did not is killed.
-fn adopt(services: Arc<Services>, process: ProcessHandle, guest: Guest) -> ActiveJob {
+fn adopt(services: Arc<Services>, process: ProcessHandle, dir: VmDir) -> ActiveJob {
+    let monitor = Monitor::watch(&process, &dir);
+    let guest = Guest::of(dir, monitor.stands_still());
     let cut = CancellationToken::new();
     let token = cut.clone();
     let future = Box::pin(async move {
@@ -198,7 +201,7 @@ fn adopt(services: Arc<Services>, process: ProcessHandle, guest: Guest) -> Activ
                     started_at_unix_ms: unix_ms().saturating_sub(health.uptime_ms),
                     stopping_until_unix_ms: None,
                 };
-                JobEnd::Started(Ok(Started { process, guest, handles }))
+                JobEnd::Started(Ok(Started { process, guest, monitor, handles }))
             }
             Err(error) => JobEnd::Started(end(&process, error).await),
         }

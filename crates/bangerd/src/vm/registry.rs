@@ -20,7 +20,7 @@ use crate::operation::{Operations, Reporter};
 use crate::paths::Paths;
 use crate::spelling::nearest;
 use crate::store::{Store, StoredSpec, VmPhase, VmRow};
-use crate::vmm::{Accelerator, Qemu};
+use crate::vmm::{Accelerator, Qemu, room_to_start};
 
 /// What the orchestrator works with.
 pub struct Services {
@@ -129,6 +129,7 @@ impl Vms {
     pub async fn plan(&self, request: &CreateVm) -> Result<Plan, VmError> {
         let services = &self.services;
         services.qemu.find()?;
+        room_to_start(&services.paths.vms()).await?;
         let acceleration = services.accelerator.acceleration().await;
         let image_kernel = services.images.known(spec::image(request, &services.config)).await?;
         let (name, spec) =

@@ -1,8 +1,6 @@
 //! Starting a VM: from its disks to a guest that can run commands.
 
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,10 +14,11 @@ use banger_guest_protocol::messages::{
 use banger_host::process::ProcessHandle;
 
 use super::belongings::Belongings;
-use super::handles::{Handles, remove_file};
+use super::handles::Handles;
+use super::logs;
 use super::registry::Services;
 use super::steps::{Step, StepFuture, nothing_to_undo};
-use super::stop::{is_gone, kill_and_wait};
+use super::stop::{clean_up, is_gone, kill_and_wait};
 use super::{VmError, wholeness};
 use crate::clock::unix_ms;
 use crate::guest::{Guest, GuestError};
@@ -27,14 +26,12 @@ use crate::identity::fill_random;
 use crate::operation::Reporter;
 use crate::paths::VmDir;
 use crate::store::VmRow;
-use crate::vmm::{BootSpec, serial, user_network};
+use crate::vmm::{BootSpec, Monitor, Spawned, room_to_start, serial, user_network};
 
 /// How long a guest may take to say hello. Emulated on a busy host it takes up to 10 s; where it takes longer than this it
 /// has most likely hung, and is tried once more.
 const HELLO_LIMIT: Duration = Duration::from_secs(30);
 const SECOND_HELLO_LIMIT: Duration = Duration::from_secs(60);
-/// How much of a log goes into an error, in bytes.
-const TAIL_BYTES: i64 = 1500;
 
 /// What the steps work on.
 pub(super) struct Start {
@@ -46,6 +43,8 @@ pub(super) struct Start {
     belongings: Option<Belongings>,
     command_defaults: CommandDefaults,
     process: Option<ProcessHandle>,
+    log_keeper: Option<ProcessHandle>,
+    monitor: Option<Monitor>,
     guest: Option<Guest>,
     configured: Option<Configured>,
     handles: Option<Handles>,
@@ -55,7 +54,17 @@ pub(super) struct Start {
 pub(super) struct Started {
     pub(super) process: ProcessHandle,
     pub(super) guest: Guest,
+    pub(super) monitor: Monitor,
     pub(super) handles: Handles,
+}
+
+impl Started {
+    /// A VM that was up before this daemon was.
+    pub(super) fn found(process: ProcessHandle, dir: VmDir, handles: Handles) -> Self {
+        let monitor = Monitor::watch(&process, &dir);
+        let guest = Guest::of(dir, monitor.stands_still());
+        Self { process, guest, monitor, handles }
+    }
 }
 
 impl Start {
@@ -70,6 +79,8 @@ impl Start {
             belongings: None,
             command_defaults: CommandDefaults::default(),
             process: None,
+            log_keeper: None,
+            monitor: None,
             guest: None,
             configured: None,
             handles: None,
@@ -78,7 +89,12 @@ impl Start {
 
     /// What all steps together have made; none before the last one.
     pub(super) fn into_started(self) -> Option<Started> {
-        Some(Started { process: self.process?, guest: self.guest?, handles: self.handles? })
+        Some(Started {
+            process: self.process?,
+            guest: self.guest?,
+            monitor: self.monitor?,
+            handles: self.handles?,
+        })
     }
 }
 
@@ -95,6 +111,7 @@ fn plan(start: &mut Start) -> StepFuture<'_> {
     Box::pin(async {
         start.reporter.stage(Stage::Boot, "booting");
         let services = &start.services;
+        room_to_start(&services.paths.vms()).await?;
         let spec = &start.row.spec;
         if let Some(fault) = wholeness::fault(services, &start.row) {
             return Err(fault);
@@ -152,46 +169,49 @@ fn boot(start: &mut Start) -> StepFuture<'_> {
 async fn boot_once(start: &mut Start, limit: Duration) -> Result<(), VmError> {
     let Some(boot) = &start.boot else { return Ok(()) };
     let dir = start.dir.clone();
-    // Each boot has its logs to itself; QEMU would not bind a socket that is there.
-    for stale in [VmDir::CONSOLE_LOG, VmDir::VMM_LOG, VmDir::AGENT_SOCKET, VmDir::HANDLES] {
-        remove_file(&dir, stale)?;
-    }
-    let process = start.services.qemu.spawn(boot, &dir)?;
-    start.process = Some(process.clone());
+    // Each boot has its logs to itself; a socket cannot be bound where one is.
+    logs::remove(&dir)?;
+    clean_up(&dir)?;
+    let Spawned { process, log_keeper } = start.services.qemu.spawn(boot, &dir)?;
+    let monitor = Monitor::watch(&process, &dir);
+    (start.process, start.log_keeper) = (Some(process.clone()), log_keeper);
+    start.monitor = Some(monitor.clone());
     tokio::select! {
-        guest = Guest::greet(dir.clone(), limit) => match guest {
+        guest = Guest::greet(dir.clone(), monitor.stands_still(), limit) => match guest {
             Ok(guest) => start.guest = Some(guest),
             // The channel closes a moment before the process is seen to end, and the end is the better explanation.
             Err(_) if is_gone(&process, Duration::from_millis(500)).await => {
-                return Err(died(&process, &dir).await);
+                return Err(ended(start).await);
             }
-            Err(source) => return Err(VmError::NoHello { log: console_tail(&dir), source }),
+            Err(source) => return Err(VmError::NoHello { log: logs::tail(&dir, &[VmDir::CONSOLE_LOG]), source }),
         },
-        _ = process.wait_exit() => return Err(died(&process, &dir).await),
+        error = cut_off(start) => return Err(error),
     }
     Ok(())
 }
 
-/// The error for a process that has just ended.
-async fn died(process: &ProcessHandle, dir: &VmDir) -> VmError {
-    let status = process.wait_exit().await.ok().flatten();
-    let log = [VmDir::VMM_LOG, VmDir::CONSOLE_LOG].map(|name| read_tail(&dir.file(name))).join("");
-    VmError::BootDied { status, log: log.trim().to_owned() }
-}
-
-fn console_tail(dir: &VmDir) -> String {
-    read_tail(&dir.file(VmDir::CONSOLE_LOG)).trim().to_owned()
-}
-
-/// The end of a log, without the control characters a guest may have put there.
-fn read_tail(path: &Path) -> String {
-    let mut bytes = Vec::new();
-    if let Ok(mut file) = std::fs::File::open(path) {
-        let _ = file.seek(SeekFrom::End(-TAIL_BYTES));
-        let _ = file.take(TAIL_BYTES as u64).read_to_end(&mut bytes);
+/// Waits until nothing can come of the start any more, and says why: its process has ended, or the guest stands still.
+async fn cut_off(start: &Start) -> VmError {
+    let (Some(process), Some(monitor)) = (&start.process, &start.monitor) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        pause = monitor.paused() => VmError::PausedWhileStarting(pause),
+        _ = process.wait_exit() => ended(start).await,
     }
-    let text = String::from_utf8_lossy(&bytes);
-    text.chars().filter(|c| !c.is_control() || *c == '\n').collect()
+}
+
+/// The error for a process that has just ended.
+async fn ended(start: &Start) -> VmError {
+    let status = match &start.process {
+        Some(process) => process.wait_exit().await.ok().flatten(),
+        None => None,
+    };
+    if let Some(log_keeper) = &start.log_keeper {
+        // Its last words are on their way to the file.
+        let _written = is_gone(log_keeper, Duration::from_secs(1)).await;
+    }
+    VmError::BootDied { status, log: logs::tail(&start.dir, &[VmDir::VMM_LOG, VmDir::CONSOLE_LOG]) }
 }
 
 fn power_off(start: &mut Start) -> StepFuture<'_> {
@@ -203,18 +223,18 @@ async fn undo_boot(start: &mut Start) -> Result<(), VmError> {
     if let Some(process) = start.process.take() {
         kill_and_wait(&process).await?;
     }
-    Ok(remove_file(&start.dir, VmDir::AGENT_SOCKET)?)
+    clean_up(&start.dir)
 }
 
 /// Tells the guest who it is.
 fn configure(start: &mut Start) -> StepFuture<'_> {
     Box::pin(async {
         start.reporter.stage(Stage::Configure, "mounting the root");
-        let (Some(guest), Some(process)) = (&start.guest, &start.process) else { return Ok(()) };
+        let Some(guest) = &start.guest else { return Ok(()) };
         let request = configuration(&start.row, start.command_defaults.clone());
         let configured = tokio::select! {
             configured = guest.configure(&request) => configured.map_err(VmError::Configure)?,
-            _ = process.wait_exit() => return Err(died(process, &start.dir).await),
+            error = cut_off(start) => return Err(error),
         };
         tracing::info!(vm = %start.row.name, ?configured, "configured");
         for warning in &configured.warnings {
@@ -264,13 +284,10 @@ fn configuration(row: &VmRow, command_defaults: CommandDefaults) -> Configure {
 fn hand_over(start: &mut Start) -> StepFuture<'_> {
     Box::pin(async {
         let belongings = start.belongings.take();
-        let (Some(guest), Some(process), Some(belongings)) = (&start.guest, &start.process, belongings)
-        else {
-            return Ok(());
-        };
+        let (Some(guest), Some(belongings)) = (&start.guest, belongings) else { return Ok(()) };
         tokio::select! {
             handed_over = belongings.hand_over(guest, &start.reporter) => handed_over,
-            _ = process.wait_exit() => Err(died(process, &start.dir).await),
+            error = cut_off(start) => Err(error),
         }
     })
 }

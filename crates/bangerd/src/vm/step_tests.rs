@@ -143,7 +143,7 @@ impl Bench {
     fn assert_not_running(&self, dir: &VmDir, context: &str) {
         let processes = find_by_cwd_and_arg(&self.services.paths.vms(), "banger-").unwrap();
         assert!(processes.is_empty(), "a process is left: {context}: {processes:?}");
-        for name in [VmDir::AGENT_SOCKET, VmDir::HANDLES] {
+        for name in [VmDir::AGENT_SOCKET, VmDir::QMP_SOCKET, VmDir::HANDLES] {
             assert!(!dir.file(name).exists(), "{name} is left: {context}");
         }
         for name in [VmDir::COW, VmDir::WORK] {
@@ -175,6 +175,23 @@ fn kernel_row() -> KernelRow {
     }
 }
 
+/// A copy of the socket that the VMM in `dir` was started with for its agent; none before it runs.
+fn agent_listener(dir: &VmDir) -> Option<UnixListener> {
+    let found = find_by_cwd_and_arg(dir.path().parent()?, "id=agent,fd=").unwrap();
+    let found = found.into_iter().find(|found| found.cwd == dir.path())?;
+    let number = found.argv.iter().find_map(|arg| {
+        let (number, _) = arg.to_str()?.strip_prefix("socket,id=agent,fd=")?.split_once(',')?;
+        number.parse().ok()
+    })?;
+    let pid = rustix::process::Pid::from_raw(found.identity.pid)?;
+    let process = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()?;
+    let copy =
+        rustix::process::pidfd_getfd(process, number, rustix::process::PidfdGetfdFlags::empty()).ok()?;
+    let listener = std::os::unix::net::UnixListener::from(copy);
+    listener.set_nonblocking(true).unwrap();
+    UnixListener::from_std(listener).ok()
+}
+
 /// Answers as a guest's agent would, as soon as the VM's directory says that it was started.
 async fn play_agent(dir: VmDir) {
     play_agent_that(dir, true).await;
@@ -182,10 +199,12 @@ async fn play_agent(dir: VmDir) {
 
 /// The same; `takes_files` or refuses them.
 async fn play_agent_that(dir: VmDir, takes_files: bool) {
-    while !dir.file(VmDir::VMM_LOG).exists() {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-    let listener = UnixListener::bind(dir.file(VmDir::AGENT_SOCKET)).unwrap();
+    let listener = loop {
+        match agent_listener(&dir) {
+            Some(listener) => break listener,
+            None => tokio::time::sleep(Duration::from_millis(2)).await,
+        }
+    };
     let (mut stream, _) = listener.accept().await.unwrap();
     let mut scanner = GreetingScanner::default();
     let session = loop {

@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::VmError;
 use super::handles::{Handles, remove_file};
+use super::view::RunningView;
 use crate::clock::unix_ms;
-use crate::guest::Guest;
 use crate::operation::Reporter;
 use crate::paths::VmDir;
 
@@ -29,13 +29,18 @@ pub(super) fn note(dir: &VmDir, grace: Duration) {
 /// Asks the guest to shut down and kills it when it does not within `grace`, or when `cut_short`. Says whether it was
 /// killed.
 pub(super) async fn shut_down(
-    guest: &Guest,
-    process: &ProcessHandle,
+    RunningView { guest, process, monitor, .. }: &RunningView,
     grace: Duration,
     reporter: &Reporter,
     cut_short: &CancellationToken,
 ) -> Result<bool, VmError> {
     reporter.stage(Stage::Shutdown, "shutting the guest down");
+    if let Some(pause) = monitor.pause().filter(|_| !cut_short.is_cancelled()) {
+        let wait = grace.as_secs();
+        reporter.notice(format!(
+            "it is paused ({pause}) and cannot shut down: unless it goes on, it is killed in {wait} s, and loses what it has not written"
+        ));
+    }
     let polite = async {
         if let Err(error) = guest.shutdown(grace).await {
             // The guest may go down so fast that its answer is lost: then its process ends all the same.
@@ -68,5 +73,5 @@ pub(super) async fn is_gone(process: &ProcessHandle, limit: Duration) -> bool {
 /// Removes what only makes sense while a VM runs.
 pub(super) fn clean_up(dir: &VmDir) -> Result<(), VmError> {
     Handles::remove(dir)?;
-    Ok(remove_file(dir, VmDir::AGENT_SOCKET)?)
+    Ok(VmDir::SOCKETS.iter().try_for_each(|socket| remove_file(dir, socket))?)
 }

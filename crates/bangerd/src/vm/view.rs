@@ -1,13 +1,14 @@
-use banger_api::vm::{Acceleration, NetworkMode, Vm, VmSpec, VmState};
+use banger_api::vm::{Acceleration, NetworkMode, Pause, Vm, VmSpec, VmState};
 use banger_api::workspace::Workspace;
 
 use banger_host::process::ProcessHandle;
 
+use super::VmError;
 use super::state::State;
 use crate::clock::unix_ms;
 use crate::guest::Guest;
 use crate::store::{StoredWorkspace, VmRow};
-use crate::vmm::user_network;
+use crate::vmm::{Monitor, user_network};
 
 /// A VM as anybody may look at it at any time, whatever its actor is busy with.
 #[derive(Clone)]
@@ -31,6 +32,7 @@ pub struct RunningView {
     pub guest_init: Option<String>,
     pub started_at_unix_ms: u64,
     pub guest: Guest,
+    pub monitor: Monitor,
 }
 
 impl VmView {
@@ -43,12 +45,33 @@ impl VmView {
         if self.state == State::Stopped && self.broken.is_some() {
             VmState::Broken
         } else {
-            self.state.shown()
+            self.pause().map_or(self.state.shown(), |_| VmState::Paused)
+        }
+    }
+
+    /// Why it stands still; none while it runs, or does not.
+    pub fn pause(&self) -> Option<Pause> {
+        self.running.as_ref().filter(|_| self.state == State::Running)?.monitor.pause()
+    }
+
+    /// The agent of a VM that runs, if it can answer now.
+    ///
+    /// # Errors
+    ///
+    /// When the VM does not run, or stands still.
+    pub fn guest(&self) -> Result<Guest, VmError> {
+        let name = || self.row.name.to_string();
+        let running = self.running.as_ref();
+        let running = running.ok_or_else(|| VmError::NotRunning { name: name(), state: self.state })?;
+        match self.pause() {
+            Some(pause) => Err(VmError::Paused { name: name(), pause }),
+            None => Ok(running.guest.clone()),
         }
     }
 
     /// The VM in the API's words.
     pub fn to_api(&self) -> Vm {
+        let paused_because = self.pause();
         let running = self.running.as_ref();
         let spec = &self.row.spec;
         let address = (spec.network == NetworkMode::User).then(|| user_network::GUEST.to_string());
@@ -66,6 +89,7 @@ impl VmView {
                 init: spec.init,
             },
             state: self.shown_state(),
+            paused_because,
             lifetime: spec.lifetime,
             created_at_unix_ms: self.row.created_at_unix_ms,
             uptime_ms: running.map(|running| unix_ms().saturating_sub(running.started_at_unix_ms)),

@@ -286,9 +286,7 @@ impl Vms {
     }
 
     fn running_guest(&self, handle: &VmHandle) -> Result<Guest, VmError> {
-        let view = handle.view();
-        let not_running = || VmError::NotRunning { name: view.row.name.to_string(), state: view.state };
-        view.running.as_ref().map(|running| running.guest.clone()).ok_or_else(not_running)
+        handle.view().guest()
     }
 
     fn complete_workspace(&self, handle: &VmHandle) -> Result<StoredWorkspace, VmError> {

@@ -1,14 +1,20 @@
 //! Virtual machine monitors: from what a VM is made of to a process that runs it.
 
 mod acceleration;
+mod host_disk;
+mod monitor;
 pub mod qemu;
+mod qmp;
 
 use std::path::PathBuf;
 
 use banger_api::vm::{Acceleration, NetworkMode};
 
 pub use acceleration::Accelerator;
-pub use qemu::{Qemu, QemuError};
+pub use host_disk::{NoRoom, START_FLOOR_BYTES, room_to_start};
+pub(crate) use monitor::look;
+pub use monitor::{Monitor, pause_hint};
+pub use qemu::{Qemu, QemuError, Spawned};
 
 use crate::identity::VmId;
 

@@ -38,7 +38,7 @@ fn table(vms: &[Vm]) -> ui::Table {
     for vm in vms {
         table.row([
             vm.spec.name.clone(),
-            vm.state.to_string(),
+            vm.state_in_words(),
             vm.spec.image.clone(),
             vm.spec.vcpu.to_string(),
             ui::memory(vm.spec.memory_mib),
@@ -80,6 +80,13 @@ mod tests {
         (stopped.spec.name, stopped.state) = ("x".into(), banger_api::vm::VmState::Stopped);
         stopped.workspace = None;
         (stopped.address, stopped.uptime_ms, stopped.spec.memory_mib) = (None, None, 512);
+        let mut paused = running.clone();
+        (paused.state, paused.paused_because) =
+            (banger_api::vm::VmState::Paused, Some(banger_api::vm::Pause::HostDiskFull));
+        insta::assert_snapshot!(table(&[paused]).to_string(), @r"
+        NAME          STATE                    IMAGE           VCPU   MEM     DISK    IP          WORKSPACE       UPTIME
+        brave-otter   paused: host disk full   debian-trixie   4      8 GiB   8 GiB   10.0.2.15   otter@0123456   3m 12s
+        ");
         insta::assert_snapshot!(table(&[running, stopped]).to_string(), @r"
         NAME          STATE     IMAGE           VCPU   MEM       DISK    IP          WORKSPACE       UPTIME
         brave-otter   running   debian-trixie   4      8 GiB     8 GiB   10.0.2.15   otter@0123456   3m 12s

@@ -51,7 +51,7 @@ fn fields(vm: &Vm) -> ui::Fields {
     ui::Fields::default()
         .with("name", &spec.name)
         .with("id", &vm.id)
-        .with("state", vm.state)
+        .with("state", vm.state_in_words())
         .with_some("up", vm.uptime_ms.map(ui::duration))
         .with_some("last error", vm.last_error.as_ref())
         .with("image", &spec.image)

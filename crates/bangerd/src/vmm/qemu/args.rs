@@ -1,4 +1,5 @@
 use std::ffi::OsString;
+use std::os::fd::RawFd;
 use std::path::Path;
 
 use banger_api::vm::{Acceleration, NetworkMode};
@@ -7,12 +8,20 @@ use banger_guest_protocol::PORT_NAME;
 use crate::paths::VmDir;
 use crate::vmm::{BootSpec, serial};
 
+/// The numbers of the descriptors that QEMU is started with, beside the usual three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Listening {
+    pub(super) agent: RawFd,
+    pub(super) qmp: RawFd,
+}
+
 /// QEMU's arguments for a VM. Pure: equal specs give equal command lines.
-pub(super) fn arguments(spec: &BootSpec) -> Vec<OsString> {
+pub(super) fn arguments(spec: &BootSpec, listening: Listening) -> Vec<OsString> {
     let mut args = Arguments::default();
     args.machine(spec);
     args.console();
-    args.agent_channel();
+    args.agent_channel(listening.agent);
+    args.monitor(listening.qmp);
     args.disk(serial::BASE, &spec.image, Access::ReadOnly);
     args.disk(serial::COW, Path::new(VmDir::COW), Access::ReadWrite);
     args.disk(serial::WORK, Path::new(VmDir::WORK), Access::ReadWrite);
@@ -62,7 +71,7 @@ impl Arguments {
         self.pair("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
         // No PIT and no PIC: Linux leaves both alone on this machine, and the first tick of a PIT that nobody has silenced
         // may come as interrupt 0 (docs/decisions/0008).
-        self.pair("-M", "microvm,isa-serial=on,rtc=on,pit=off,pic=off");
+        self.pair("-M", "microvm,isa-serial=on,rtc=on,pit=off,pic=off,dump-guest-core=off");
         let (accelerator, cpu) = match spec.acceleration {
             Acceleration::Kvm => ("kvm", "host"),
             // Emulated, `rep movsb` goes byte by byte; without these two flags the guest's kernel copies by words, which
@@ -79,13 +88,18 @@ impl Arguments {
     }
 
     fn console(&mut self) {
-        // Append: the log of an earlier boot tells why it ended.
-        self.pair("-chardev", format!("file,id=console,path={},append=on", VmDir::CONSOLE_LOG));
+        // Its standard output is the console and nothing else. Nothing is typed: standard input is empty.
+        self.pair("-chardev", "stdio,id=console,signal=off");
         self.pair("-serial", "chardev:console");
     }
 
-    fn agent_channel(&mut self) {
-        self.pair("-chardev", format!("socket,id=agent,path={},server=on,wait=off", VmDir::AGENT_SOCKET));
+    fn monitor(&mut self, listening: RawFd) {
+        self.pair("-chardev", format!("socket,id=qmp,fd={listening},server=on,wait=off"));
+        self.pair("-mon", "chardev=qmp,mode=control");
+    }
+
+    fn agent_channel(&mut self, listening: RawFd) {
+        self.pair("-chardev", format!("socket,id=agent,fd={listening},server=on,wait=off"));
         self.pair("-device", "virtio-serial-device");
         self.pair("-device", format!("virtserialport,chardev=agent,name={PORT_NAME}"));
     }
@@ -93,9 +107,12 @@ impl Arguments {
     fn disk(&mut self, serial: &str, file: &Path, access: Access) {
         let mut drive = OsString::from(format!("if=none,format=raw,id={serial},"));
         match access {
-            Access::ReadOnly => drive.push("readonly=on,"),
-            // What the guest frees is given back to the host: the files are sparse.
-            Access::ReadWrite => drive.push("discard=unmap,detect-zeroes=unmap,"),
+            Access::ReadOnly => drive.push("readonly=on,rerror=report,"),
+            // What the guest frees is given back to the host: the files are sparse. A write that the host cannot take stops
+            // the guest, and is made again when it goes on (docs/decisions/0019).
+            Access::ReadWrite => {
+                drive.push("discard=unmap,detect-zeroes=unmap,werror=stop,rerror=report,");
+            }
         }
         drive.push("file=");
         drive.push(escape_commas(file));
@@ -154,7 +171,7 @@ mod tests {
 
     fn lines(spec: &BootSpec) -> String {
         let mut text = String::new();
-        for arg in arguments(spec) {
+        for arg in arguments(spec, Listening { agent: 7, qmp: 8 }) {
             let arg = arg.into_string().unwrap();
             text.push(if arg.starts_with('-') { '\n' } else { ' ' });
             text.push_str(&arg);

@@ -3,4 +3,4 @@
 mod args;
 mod process;
 
-pub use process::{Qemu, QemuError};
+pub use process::{Qemu, QemuError, Spawned};
