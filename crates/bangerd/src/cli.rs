@@ -34,6 +34,9 @@ pub(crate) enum Command {
     /// Run a few guest instructions on /dev/kvm and print how that went; it may hang
     #[command(hide = true)]
     ProbeKvm,
+    /// Try what the sandbox of VMs should deny and print what is not; it does no harm
+    #[command(hide = true)]
+    ProbeSandbox,
     /// Give up all access but what the sandbox allows, then become the VMM
     #[command(hide = true)]
     VmmLaunch {

@@ -13,6 +13,7 @@ use banger_api::doctor::{Report, Verdict};
 use banger_api::vm::Acceleration;
 use banger_api::{ApiError, Build, ErrorCode};
 use banger_host::kvm;
+use banger_host::sandbox::inspect;
 use bangerd::config::{Config, ConfigError, HostSize, vm_defaults};
 use bangerd::paths::Paths;
 use bangerd::{doctor, logging, server};
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Command::Openapi => print_json(&server::openapi()),
         Command::Version => print(&format!("bangerd {}\n", Build::current())),
         Command::ProbeKvm => print_json(&kvm::run_probe_here()),
+        Command::ProbeSandbox => print_json(&inspect::run_probe_here()),
         Command::VmmLaunch { sandbox, program, args } => Err(launch(&sandbox, &program, &args)),
     };
     match done {

@@ -1,6 +1,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use banger_api::vm::{Acceleration, NetworkMode};
 use banger_host::command::{CommandError, find_program};
 use banger_host::process::{DetachedSpec, ProcessError, ProcessHandle};
 use banger_host::sandbox::VmmSandbox;
@@ -64,11 +65,15 @@ impl Qemu {
     /// The command line that starts QEMU with access to its own files only.
     fn confined(&self, qemu: PathBuf, spec: &BootSpec, dir: &VmDir) -> (PathBuf, Vec<OsString>) {
         let Some(launcher) = &self.launcher else { return (qemu, arguments(spec)) };
-        let files = [&spec.vmlinux, &spec.initramfs, &spec.image, &spec.modules, &qemu];
+        let files = [&spec.vmlinux, &spec.initramfs, &spec.image, &spec.modules];
         let sandbox = VmmSandbox {
             vm_dir: dir.path().into(),
             read_only: files.into_iter().cloned().collect(),
-            read_write: Vec::new(),
+            read_write: [VmDir::COW, VmDir::WORK].map(|disk| dir.file(disk)).into(),
+            logs: vec![dir.file(VmDir::CONSOLE_LOG)],
+            unix_sockets: true,
+            network: spec.network == NetworkMode::User,
+            kvm: spec.acceleration == Acceleration::Kvm,
         };
         let sandbox = serde_json::to_string(&sandbox).unwrap_or_default();
         let words =
