@@ -24,6 +24,7 @@ mod registry;
 mod streams;
 mod systemd;
 mod terminals;
+mod vmm_sandbox;
 mod without_init;
 mod workspace_bad_input;
 mod workspace_cut_off;
