@@ -48,6 +48,9 @@ pub(crate) enum Command {
         #[arg(long = "log", value_parser = log)]
         logs: Vec<(RawFd, String)>,
     },
+    /// Try what the sandbox of VMs should deny and print what is not; it does no harm
+    #[command(hide = true)]
+    ProbeSandbox,
     /// Give up all access but what the sandbox allows, then become the VMM
     #[command(hide = true)]
     VmmLaunch {

@@ -15,6 +15,7 @@ use banger_api::environment::is_kept_by_daemon;
 use banger_api::vm::Acceleration;
 use banger_api::{ApiError, Build, ErrorCode};
 use banger_host::clean_start::start_clean;
+use banger_host::sandbox::inspect;
 use banger_host::{kvm, log_keeper};
 use bangerd::config::{Config, ConfigError, HostSize, vm_defaults};
 use bangerd::paths::Paths;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         Command::Version => print(&format!("bangerd {}\n", Build::current())),
         Command::ProbeKvm => print_json(&kvm::run_probe_here()),
         Command::VmmLog { dir, logs } => keep_logs(&dir, logs),
+        Command::ProbeSandbox => print_json(&inspect::run_probe_here()),
         Command::VmmLaunch { sandbox, program, args } => Err(launch(&sandbox, &program, &args)),
     };
     match done {

@@ -28,6 +28,7 @@ mod state_loss;
 mod streams;
 mod systemd;
 mod terminals;
+mod vmm_sandbox;
 mod without_init;
 mod workspace_bad_input;
 mod workspace_cut_off;

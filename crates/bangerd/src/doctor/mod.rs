@@ -12,6 +12,7 @@ mod kvm;
 mod leftovers;
 mod paused_vms;
 mod qemu;
+mod sandbox;
 mod state_store;
 #[cfg(test)]
 mod tests;
@@ -82,13 +83,15 @@ impl Host {
 /// Makes all checks.
 pub async fn run(paths: &Paths) -> Report {
     let host = Host::look(paths);
-    let (probe, qemu) = tokio::join!(kvm::probe(&host.program), qemu::check(&host));
+    let (probe, qemu, sandbox) =
+        tokio::join!(kvm::probe(&host.program), qemu::check(&host), sandbox::check(&host.program));
     let (image, kernel) = tokio::join!(defaults::image(&host), defaults::kernel(&host));
     let complete = image.local && kernel.local;
     let mut checks = vec![
         config_file::check(&host),
         kvm::check(&probe),
         qemu,
+        sandbox,
         e2fsprogs::check(),
         image_build::check(&host.catalog, complete).await,
         disk_space::check(&host.paths.state),

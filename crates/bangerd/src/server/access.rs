@@ -10,6 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use banger_api::environment::{ENVIRONMENT_HEADER, from_header};
 use banger_api::{ApiError, BUILD_HEADER, Build, ErrorCode};
+use banger_host::sandbox::peer::Origin;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::net::unix::SocketAddr;
@@ -17,24 +18,53 @@ use tokio::net::unix::SocketAddr;
 use super::error::Failure;
 use super::presence::Listener;
 use crate::download::Environment;
+use crate::vm::Vms;
 
-/// Accepts connections of the daemon's own user only. The socket's directory keeps others out already; this holds even
-/// where somebody changed its mode.
-pub(super) struct OwnUserListener(pub(super) Listener);
+/// Accepts connections of the daemon's own user only, and of no VMM. The socket's directory keeps others out already, and
+/// the sandbox the VMMs; this holds even where somebody changed its mode, or a hole was found.
+pub(super) struct OwnUserListener {
+    pub(super) socket: Listener,
+    pub(super) vms: Vms,
+}
+
+impl OwnUserListener {
+    fn may_talk(&self, stream: &UnixStream) -> bool {
+        let peer = match stream.peer_cred() {
+            Ok(peer) => peer,
+            Err(error) => {
+                tracing::warn!(%error, "refused a connection of unknown origin");
+                return false;
+            }
+        };
+        if peer.uid() != banger_host::system::uid() {
+            tracing::warn!(uid = peer.uid(), "refused another user's connection");
+            return false;
+        }
+        // Without a number it is in another pid namespace, and no VMM: theirs is ours.
+        let pid = peer.pid().filter(|pid| *pid > 0);
+        match pid.map_or(Origin::Elsewhere, |pid| self.vms.origin(pid)) {
+            Origin::Elsewhere => true,
+            Origin::Confined => {
+                tracing::warn!(pid, "refused the connection of a VMM");
+                false
+            }
+            Origin::Gone => {
+                tracing::warn!(pid, "refused the connection of a process that has ended");
+                false
+            }
+        }
+    }
+}
 
 impl axum::serve::Listener for OwnUserListener {
     type Io = UnixStream;
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (UnixStream, SocketAddr) {
-        let own = banger_host::system::uid();
         loop {
-            match self.0.accept().await {
-                Ok((stream, address)) => match stream.peer_cred() {
-                    Ok(peer) if peer.uid() == own => return (stream, address),
-                    Ok(peer) => tracing::warn!(uid = peer.uid(), "refused another user's connection"),
-                    Err(error) => tracing::warn!(%error, "refused a connection of unknown origin"),
-                },
+            match self.socket.accept().await {
+                Ok((stream, address)) if self.may_talk(&stream) => return (stream, address),
+                Ok(_) => {}
                 Err(error) => {
                     // Out of descriptors, most likely: time heals that, and a busy loop does not.
                     tracing::error!(%error, "could not accept a connection");
@@ -45,7 +75,7 @@ impl axum::serve::Listener for OwnUserListener {
     }
 
     fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.socket.local_addr()
     }
 }
 

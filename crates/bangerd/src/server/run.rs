@@ -84,7 +84,7 @@ pub async fn run(paths: Paths, config: Config, taken_over: TakenOver) -> Result<
         .layer(axum::middleware::from_fn(same_build))
         .with_state(app.clone());
     let (stopping, stopped) = (app.stopping.clone(), app.stopping.clone());
-    let server = axum::serve(OwnUserListener(listener), service)
+    let server = axum::serve(OwnUserListener { socket: listener, vms: app.vms.clone() }, service)
         .with_graceful_shutdown(async move { stopping.cancelled().await });
     tokio::select! {
         served = async { server.await } => {

@@ -1,9 +1,11 @@
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use banger_api::vm::{CreateVm, Lifetime, VmSpec};
 use banger_host::process::Signal;
+use banger_host::sandbox::peer::{Origin, origin};
 use tokio::sync::oneshot;
 
 use super::actor::{Actor, Beginning};
@@ -92,6 +94,16 @@ impl Vms {
             (a.row.created_at_unix_ms, &a.row.id).cmp(&(b.row.created_at_unix_ms, &b.row.id))
         });
         views
+    }
+
+    /// Is process `pid` a VMM, of this daemon or another of the user's, or one that belongs to it?
+    pub fn origin(&self, pid: i32) -> Origin {
+        let views: Vec<VmView> = self.members.lock().values().map(VmHandle::view).collect();
+        let running = views.iter().filter_map(|view| view.running.as_ref());
+        let alive = running.filter(|running| running.process.is_alive());
+        let known: Vec<i32> = alive.map(|running| running.process.identity().pid).collect();
+        // One that is being started is a child of this process; one of another daemon shows where it runs.
+        origin(pid, &known, is_vm_dir)
     }
 
     /// The VM that `reference` names: by name, id or the beginning of an id that is no other's.
@@ -258,6 +270,15 @@ impl Vms {
     }
 }
 
+/// Does the path end as every daemon's do (see [`Paths`])? The kernel says so of a directory that was removed.
+fn is_vm_dir(dir: &Path) -> bool {
+    let dir = dir.to_string_lossy();
+    let mut names = dir.strip_suffix(" (deleted)").unwrap_or(&dir).rsplit('/');
+    names.next().and_then(VmId::parse).is_some()
+        && names.next() == Some("vms")
+        && names.next() == Some("banger")
+}
+
 fn not_found(id: &VmId) -> Arc<VmError> {
     Arc::new(VmError::NotFound { reference: id.to_string(), similar: None })
 }
@@ -266,5 +287,25 @@ impl VmView {
     /// Is it deleted when the connection that asked for it goes?
     pub fn is_leased(&self) -> bool {
         self.row.spec.lifetime == Lifetime::Leased
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_of_vms_are_told_from_others() {
+        for (dir, is) in [
+            ("/home/u/.local/state/banger/vms/0123456789ab", true),
+            ("/x/banger/vms/0123456789ab (deleted)", true),
+            ("/x/banger/vms", false),
+            ("/x/banger/vms/0123456789ab/sub", false),
+            ("/x/banger/vms/work", false),
+            ("/x/other/vms/0123456789ab", false),
+            ("/", false),
+        ] {
+            assert_eq!(is_vm_dir(Path::new(dir)), is, "{dir}");
+        }
     }
 }

@@ -3,6 +3,7 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::PathBuf;
 
+use banger_api::vm::{Acceleration, NetworkMode};
 use banger_host::command::{CommandError, find_program};
 use banger_host::process::{
     DetachedSpec, ProcessError, ProcessHandle, open_log, output_pipe, spawn_detached,
@@ -20,6 +21,8 @@ use crate::vmm::BootSpec;
 pub enum QemuError {
     #[error("there is no QEMU to run the VM with")]
     Missing(#[source] CommandError),
+    #[error("could not put QEMU's sandbox into words")]
+    Sandbox(#[source] serde_json::Error),
     #[error("could not start QEMU")]
     Spawn(#[source] ProcessError),
     #[error("could not listen on {} for QEMU", path.display())]
@@ -73,7 +76,7 @@ impl Qemu {
         let (agent, qmp) = (listen(VmDir::AGENT_SOCKET)?, listen(VmDir::QMP_SOCKET)?);
         let listening = Listening { agent: agent.as_raw_fd(), qmp: qmp.as_raw_fd() };
         let (console, messages, log_keeper) = self.logs(dir).map_err(QemuError::Logs)?;
-        let (program, args) = self.confined(qemu, spec, listening, dir);
+        let (program, args) = self.confined(qemu, spec, listening, dir)?;
         let process = spawn_detached(DetachedSpec {
             program,
             args,
@@ -119,19 +122,24 @@ impl Qemu {
         spec: &BootSpec,
         listening: Listening,
         dir: &VmDir,
-    ) -> (PathBuf, Vec<OsString>) {
+    ) -> Result<(PathBuf, Vec<OsString>), QemuError> {
         let arguments = arguments(spec, listening);
-        let Some(launcher) = &self.launcher else { return (qemu, arguments) };
-        let files = [&spec.vmlinux, &spec.initramfs, &spec.image, &spec.modules, &qemu];
+        let Some(launcher) = &self.launcher else { return Ok((qemu, arguments)) };
+        let files = [&spec.vmlinux, &spec.initramfs, &spec.image, &spec.modules];
         let sandbox = VmmSandbox {
             vm_dir: dir.path().into(),
             read_only: files.into_iter().cloned().collect(),
-            read_write: Vec::new(),
+            read_write: [VmDir::COW, VmDir::WORK].map(|disk| dir.file(disk)).into(),
+            // What it says goes into pipes, and its sockets are handed to it.
+            logs: Vec::new(),
+            unix_sockets: false,
+            network: spec.network == NetworkMode::User,
+            kvm: spec.acceleration == Acceleration::Kvm,
         };
-        let sandbox = serde_json::to_string(&sandbox).unwrap_or_default();
+        let sandbox = serde_json::to_string(&sandbox).map_err(QemuError::Sandbox)?;
         let words =
             ["vmm-launch".into(), "--sandbox".into(), sandbox.into(), "--".into(), qemu.into_os_string()];
-        (launcher.clone(), words.into_iter().chain(arguments).collect())
+        Ok((launcher.clone(), words.into_iter().chain(arguments).collect()))
     }
 
     /// What marks a process as the VMM of VM `id`.
