@@ -22,6 +22,7 @@ mod ordinary_user;
 mod recovery;
 mod registry;
 mod streams;
+mod streams_at_the_edge;
 mod systemd;
 mod terminals;
 mod without_init;
