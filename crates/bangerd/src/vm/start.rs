@@ -184,7 +184,9 @@ fn console_tail(dir: &VmDir) -> String {
 fn read_tail(path: &Path) -> String {
     let mut bytes = Vec::new();
     if let Ok(mut file) = std::fs::File::open(path) {
+        // A shorter log is read from its start.
         let _ = file.seek(SeekFrom::End(-TAIL_BYTES));
+        // What could be read is what there is to show: it only adds to an error.
         let _ = file.take(TAIL_BYTES as u64).read_to_end(&mut bytes);
     }
     let text = String::from_utf8_lossy(&bytes);
