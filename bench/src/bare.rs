@@ -116,6 +116,7 @@ impl Killed {
     fn complaint(&mut self) -> String {
         let mut text = String::new();
         if let Some(stderr) = &mut self.0.stderr {
+            // What could be read is better than nothing.
             let _ = stderr.read_to_string(&mut text);
         }
         text.trim().to_owned()
@@ -124,7 +125,9 @@ impl Killed {
 
 impl Drop for Killed {
     fn drop(&mut self) {
+        // It may have ended by itself.
         let _ = self.0.kill();
+        // Only reaps it.
         let _ = self.0.wait();
     }
 }

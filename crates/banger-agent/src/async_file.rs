@@ -4,8 +4,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::buffer::spare_capacity;
-use rustix::io::retry_on_intr;
+use rustix::io::{Errno, retry_on_intr};
 use tokio::io::unix::AsyncFd;
+
+const DISCARD_LEN: usize = 64 * 1024;
 
 /// A non-blocking descriptor whose other side, once it has hung up, does not come back: what would block then is end of
 /// file. Reading and writing take `&self`, so that both directions of a terminal can share it.
@@ -34,13 +36,36 @@ impl AsyncFile {
     ///
     /// What `read` reports; a terminal whose other side is closed answers `EIO`.
     pub async fn read_into(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        self.read_with(|fd| rustix::io::read(fd, spare_capacity(&mut *buffer))).await
+    }
+
+    /// As [`Self::read_into`], for what is there now; none when there is nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// What `read` reports.
+    pub fn read_now(&self, buffer: &mut Vec<u8>) -> io::Result<Option<usize>> {
+        match retry_on_intr(|| rustix::io::read(self.fd.get_ref(), spare_capacity(&mut *buffer))) {
+            Ok(count) => Ok(Some(count)),
+            Err(Errno::AGAIN) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Throws away what there is, up to some 64 KiB. 0 is end of file. Takes no memory while it waits.
+    ///
+    /// # Errors
+    ///
+    /// What `read` reports.
+    pub async fn discard(&self) -> io::Result<usize> {
+        self.read_with(|fd| rustix::io::read(fd, &mut [0u8; DISCARD_LEN])).await
+    }
+
+    async fn read_with(&self, mut read: impl FnMut(&OwnedFd) -> Result<usize, Errno>) -> io::Result<usize> {
         loop {
             let mut guard = self.fd.readable().await?;
             let hung_up = guard.ready().is_read_closed();
-            let read = guard.try_io(|fd| {
-                Ok(retry_on_intr(|| rustix::io::read(fd.get_ref(), spare_capacity(&mut *buffer)))?)
-            });
-            match read {
+            match guard.try_io(|fd| Ok(retry_on_intr(|| read(fd.get_ref()))?)) {
                 Ok(result) => return result,
                 Err(_) if hung_up => return Ok(0),
                 Err(_) => {}

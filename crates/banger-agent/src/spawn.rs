@@ -18,6 +18,10 @@ use crate::exec::command::{DEFAULT_PATH, Environment};
 /// Spares the agent from the OOM killer; its commands are put back to normal.
 const AGENT_OOM_SCORE: &[u8] = b"-900";
 
+/// How many files a command may have open at once, and how many it may ask for (the agent has those).
+const COMMAND_FILES: u64 = 1024;
+const FILES_MAX: u64 = 524_288;
+
 /// Emulated processors run AVX and `rep movsb` copies several times slower than plain SSE2 ones; real ones hardly differ.
 const PLAIN_COPIES: &str = "glibc.cpu.hwcaps=-AVX2,-AVX512F,-AVX512VL,-AVX,-ERMS,-FSRM";
 
@@ -61,10 +65,14 @@ pub(crate) fn run_quietly(program: &Path, args: &[&str]) -> io::Result<bool> {
 
 /// Prepares the agent process itself: its name, its limits, and what the OOM killer thinks of it.
 pub(crate) fn prepare_agent() {
+    // A name for people only.
     let _kept = rustix::thread::set_name(c"banger-agent");
-    // Kernel defaults (1024/4096 files) are too low for build tools; these are the ones systemd gives a session.
-    let limit = Rlimit { current: Some(1024), maximum: Some(524_288) };
+    // Kernel defaults (1024/4096 files) are too low for build tools; the upper one is what systemd gives a session. The agent
+    // itself may need all of them: every output that is still open is one.
+    let limit = Rlimit { current: Some(FILES_MAX), maximum: Some(FILES_MAX) };
+    // With less it works as well, until it does not: there is nobody to tell yet.
     let _kept = rustix::process::setrlimit(Resource::Nofile, limit);
+    // Not every kernel has an OOM killer.
     let _kept = std::fs::write("/proc/self/oom_score_adj", AGENT_OOM_SCORE);
 }
 
@@ -111,8 +119,12 @@ fn in_child(terminal: bool) -> io::Result<()> {
     if terminal {
         rustix::process::ioctl_tiocsctty(rustix::stdio::stdin().as_fd())?;
     }
+    let files = rustix::process::getrlimit(Resource::Nofile);
+    let current = files.maximum.map_or(COMMAND_FILES, |maximum| maximum.min(COMMAND_FILES));
+    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(current), ..files })?;
     let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC;
     if let Ok(score) = rustix::fs::open("/proc/self/oom_score_adj", flags, rustix::fs::Mode::empty()) {
+        // A command that the OOM killer spares is still better than none.
         let _kept = rustix::io::write(&score, b"0");
     }
     Ok(())

@@ -135,29 +135,140 @@ async fn control_c_reaches_the_terminals_foreground() {
 }
 
 #[tokio::test]
-async fn a_terminals_input_can_end() {
-    let output = run(ExecSpec { tty: SIZE, ..shell("cat; echo over") }, b"line\n").await;
-    assert!(String::from_utf8_lossy(&output.stdout).contains("over"));
+async fn a_terminals_input_ends_for_everybody_who_reads_it() {
+    for (script, input) in [
+        ("cat; echo over", &b"line\n"[..]),
+        ("cat; echo over", b"no line end"),
+        ("cat; echo over", b""),
+        ("cat; cat; read x; sleep 0.3; cat; echo over", b"two\nlines"),
+        ("read a; read b; echo over", b"x"),
+        ("sleep 0.5; cat; echo over", b"late"),
+    ] {
+        let output = run(ExecSpec { tty: SIZE, ..shell(script) }, input).await;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains("over"), "{script}: {text:?}");
+        assert!(text.contains(&*String::from_utf8_lossy(input).replace('\n', "\r\n")), "{script}: {text:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_shell_that_reads_keys_ends_with_its_input() {
+    let argv = ["/bin/bash", "--norc", "-i"].map(Into::into).to_vec();
+    let spec = ExecSpec { argv, workdir: Some("/".into()), tty: SIZE, ..ExecSpec::default() };
+    let output = run(spec, b"echo $((40 + 2))\n").await;
+    assert!(String::from_utf8_lossy(&output.stdout).contains("42"), "{output:?}");
+}
+
+#[tokio::test]
+async fn one_pipe_keeps_the_order_of_both_outputs() {
+    let script = "for i in 1 2 3 4 5 6 7 8 9; do echo out $i; echo err $i >&2; done";
+    let output = run(ExecSpec { merge_output: true, ..shell(script) }, b"").await;
+    let expected: String = (1..10).map(|i| format!("out {i}\nerr {i}\n")).collect();
+    assert_eq!((String::from_utf8_lossy(&output.stdout).into_owned(), output.stderr.len()), (expected, 0));
+}
+
+#[tokio::test]
+async fn a_reader_that_went_away_is_the_commands_to_deal_with() {
+    for (merge_output, closed) in
+        [(false, Frame::Stdout as fn(Bytes) -> Frame), (true, Frame::Stdout), (false, Frame::Stderr)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("code");
+        let to = if closed(Bytes::new()) == Frame::Stderr(Bytes::new()) { ">&2" } else { "" };
+        let script = format!("read x; yes {to}; echo $? >{}; exit 3", file.display());
+        let (mut client, _) = start(ExecSpec { merge_output, ..shell(&script) }).await;
+        client.send(closed(Bytes::new())).await.unwrap();
+        let output = talk(client, b"go\n").await.unwrap();
+        assert_eq!(code(&output), 3);
+        assert_eq!(std::fs::read_to_string(file).unwrap().trim(), "141");
+    }
+}
+
+/// The first word that a command printed, which is a process that it left behind.
+fn leftover(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).split_whitespace().next().unwrap().to_owned()
+}
+
+fn kill(pid: &str) {
+    let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
 }
 
 #[tokio::test]
 async fn a_background_child_does_not_hold_the_exit_back() {
-    let began = Instant::now();
-    let output = run(shell("sleep 30 & echo $!"), b"").await;
-    assert!(began.elapsed() < Duration::from_secs(10));
-    let pid = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    assert!(alive(&pid), "it was started to stay");
-    rustix::process::kill_process(
-        rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap(),
-        rustix::process::Signal::KILL,
-    )
-    .unwrap();
+    for job in ["sleep 30", "yes", "setsid yes", "yes | cat"] {
+        let began = Instant::now();
+        let output = run(shell(&format!("{job} & echo $!; echo said")), b"").await;
+        assert!(began.elapsed() < Duration::from_secs(10), "{job}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("said"), "{job}");
+        let pid = leftover(&output);
+        assert!(alive(&pid), "{job}: it was started to stay");
+        kill(&pid);
+    }
+}
+
+#[tokio::test]
+async fn what_is_left_behind_can_go_on_talking() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("told");
+    let megabytes = "head -c 3000000 /dev/zero; head -c 3000000 /dev/zero >&2";
+    for merge_output in [false, true] {
+        let script = format!(
+            "(sleep 0.4; {megabytes}; echo more && echo more >&2 && echo ok >>{0}) &",
+            file.display()
+        );
+        run(ExecSpec { merge_output, ..shell(&script) }, b"").await;
+    }
+    let told = || std::fs::read_to_string(&file).unwrap_or_default();
+    eventually("both said it all", || told() == "ok\nok\n").await;
+}
+
+#[tokio::test]
+async fn what_helpers_write_at_once_still_comes() {
+    let argv = ["/bin/bash", "-c", "seq 20000 > >(cat; echo last)"].map(Into::into).to_vec();
+    let output = run(ExecSpec { argv, workdir: Some("/".into()), ..ExecSpec::default() }, b"").await;
+    assert!(output.stdout.ends_with(b"20000\nlast\n"), "{} bytes", output.stdout.len());
+}
+
+#[tokio::test]
+async fn a_command_that_is_ended_may_say_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("tidy");
+    let script = format!(
+        "trap 'echo bye; echo bye >&2; echo tidy >{}; exit' HUP; echo $$; sleep 100 & wait",
+        file.display()
+    );
+    let (mut client, _) = start(shell(&script)).await;
+    expect(&mut client, "\n").await;
+    drop(client);
+    eventually("it tidied up", || std::fs::read_to_string(&file).is_ok_and(|text| text == "tidy\n")).await;
+}
+
+#[tokio::test]
+async fn a_signal_is_answered() {
+    let (mut client, _) = start(shell("trap '' TERM; echo ready; sleep 100")).await;
+    expect(&mut client, "ready").await;
+    client.send(Frame::Signal(Signal::Term)).await.unwrap();
+    assert_eq!(client.next().await.unwrap().unwrap(), Frame::Credit(0));
+}
+
+#[tokio::test]
+async fn a_command_starts_with_clean_signals_and_usual_limits() {
+    let output = run(shell("grep -E '^Sig(Blk|Ign):' /proc/self/status; ulimit -Sn"), b"").await;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mask = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        u64::from_str_radix(line.trim(), 16).unwrap()
+    };
+    const PIPE: u64 = 1 << 12;
+    assert_eq!((mask("SigBlk:"), mask("SigIgn:") & PIPE), (0, 0), "{text}");
+    assert!(text.lines().last().unwrap().parse::<u64>().unwrap() <= 1024, "{text}");
 }
 
 #[tokio::test]
 async fn late_output_of_a_slow_client_is_not_lost() {
     let (client, _) = start(shell("head -c 900000 /dev/zero")).await;
-    // Longer than the silence that ends a command whose children stay.
+    // Longer than a command's helpers may still write.
     tokio::time::sleep(Duration::from_millis(600)).await;
     assert_eq!(talk(client, b"").await.unwrap().stdout.len(), 900_000);
 }
@@ -188,10 +299,16 @@ async fn a_shutdown_ends_commands_and_says_how() {
 
 #[tokio::test]
 async fn what_cannot_be_started_is_explained() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = dir.path().join("script");
+    std::fs::write(&script, "#!/bin/sh\r\necho hi\r\n").unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let script = script.to_str().unwrap().to_owned();
     let argv = |name: &str| ExecSpec { argv: vec![name.into()], ..ExecSpec::default() };
     for (spec, expected, text) in [
         (argv("no-such-program"), 127, "no-such-program"),
         (argv("/etc/passwd"), 126, "not executable"),
+        (argv(&script), 127, "Windows line ends"),
         (ExecSpec { workdir: Some("/no/dir".into()), ..argv("true") }, 126, "/no/dir"),
         (ExecSpec { env: vec![("A=B".into(), "".into())], ..argv("true") }, 126, "A=B"),
     ] {

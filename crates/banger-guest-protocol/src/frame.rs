@@ -4,6 +4,11 @@
 //! frame says end of file. The client may have at most [`STDIN_WINDOW`] bytes of stdin under way; the guest answers every
 //! byte that reached the command with [`Frame::Credit`]. So a command that does not read its input never keeps a signal
 //! or a resize from getting through.
+//!
+//! A client whose own reader went away sends an empty `Stdout` or `Stderr` frame: the command then meets a closed pipe there,
+//! as it would without a guest in between. (A guest too old to know that takes it for a client that left, and ends the
+//! command.) A guest that passed a signal on says so with a `Credit` of 0 bytes, which tells a command that takes its time
+//! from a guest that hangs; one that has more to say than the client takes in leaves it out.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::de::DeserializeOwned;
@@ -45,6 +50,10 @@ pub struct ExecSpec {
     /// With a terminal of this size; stdout and stderr are then one stream (`Stdout`).
     #[serde(default)]
     pub tty: Option<WindowSize>,
+    /// Stdout and stderr end in one file at the client: the command gets one pipe for both, so that their order is kept, and
+    /// all of it comes as `Stdout`.
+    #[serde(default)]
+    pub merge_output: bool,
 }
 
 /// A terminal's size in character cells.

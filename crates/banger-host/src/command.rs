@@ -303,6 +303,7 @@ impl Drop for ProcessGroup {
 /// Writes all input, then closes the pipe. A tool that does not read its input to the end is free to do so.
 async fn feed(pipe: Option<ChildStdin>, input: Option<Vec<u8>>) {
     if let (Some(mut pipe), Some(input)) = (pipe, input) {
+        // See above: how it ended tells what it thinks of that.
         let _ = pipe.write_all(&input).await;
     }
 }

@@ -224,8 +224,10 @@ impl Drop for ObjectReader {
         // End of input ends it; one that is still writing an object nobody wants is not waited for.
         self.requests = None;
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+            // It may have ended by itself.
             let _ = rustix::process::kill_process(pid, Signal::KILL);
         }
+        // Only reaps it.
         let _ = self.child.wait();
     }
 }

@@ -4,8 +4,9 @@ use std::ffi::{OsStr, OsString};
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::cmd::{completion, config, daemon, doctor, image, kernel, lost_found, version, vm};
+use crate::cmd::{Outcome, completion, config, daemon, doctor, image, kernel, lost_found, version, vm};
 use crate::error::SESSION_FAILED;
+use crate::ui;
 
 /// Disposable Linux microVMs.
 #[derive(Debug, Parser)]
@@ -102,10 +103,17 @@ pub(crate) struct Usage(clap::Error);
 
 impl Usage {
     /// Prints it and answers the exit code.
-    pub(crate) fn show(&self, scope: Scope) -> u8 {
-        // Nobody to tell when that fails.
-        let _ = self.0.print();
-        if self.0.use_stderr() { scope.exit_code(2) } else { 0 }
+    ///
+    /// # Errors
+    ///
+    /// When stdout does not take the help that was asked for.
+    pub(crate) fn show(&self, scope: Scope) -> Outcome {
+        if self.0.use_stderr() {
+            // Where stderr fails, the exit code has to tell it alone.
+            let _ = self.0.print();
+            return Ok(scope.exit_code(2));
+        }
+        ui::print(self.0.render().ansi()).map(|()| 0)
     }
 }
 

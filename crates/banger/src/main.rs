@@ -23,12 +23,15 @@ fn main() -> ExitCode {
         session::restore_terminal();
         usual(panic);
     }));
+    ui::survive_file_size_limit();
     let args: Vec<OsString> = std::env::args_os().collect();
     let scope = Scope::of(&args);
     let outcome = match cli::parse(args) {
         Ok(command) => cmd::run(command),
-        Err(usage) => return ExitCode::from(usage.show(scope)),
+        Err(usage) => usage.show(scope),
     };
+    // What was not written whole did not end well, whatever came of the rest.
+    let outcome = outcome.and_then(|code| ui::finish().map(|()| code));
     ExitCode::from(match outcome {
         Ok(code) => code,
         Err(CommandError::Quiet { exit_code }) => exit_code,

@@ -26,6 +26,7 @@ mod recovery;
 mod registry;
 mod state_loss;
 mod streams;
+mod streams_at_the_edge;
 mod systemd;
 mod terminals;
 mod vmm_sandbox;

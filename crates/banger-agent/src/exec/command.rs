@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use banger_guest_protocol::frame::{ExecSpec, Exit};
 
 use super::defaults::ImageDefaults;
+use super::obstacle::Obstacle;
 use super::shell::Shell;
 use crate::console;
 use crate::passwd::{RootAccount, root_account};
@@ -42,6 +43,8 @@ pub enum CommandError {
     EnvironmentName { name: OsString },
     #[error("could not start {program}")]
     Start { program: String, source: io::Error },
+    #[error("could not start {program}")]
+    Unstartable { program: String, not_found: bool, source: Obstacle },
 }
 
 impl CommandError {
@@ -51,6 +54,7 @@ impl CommandError {
             Self::NotFound { .. } | Self::NoSuchFile { .. } | Self::NoShell => 127,
             // The file is there, so it is its interpreter that is not.
             Self::Start { source, .. } if source.kind() == io::ErrorKind::NotFound => 127,
+            Self::Unstartable { not_found: true, .. } => 127,
             _ => 126,
         };
         Exit { code, error: Some(console::one_line(self)) }
@@ -99,7 +103,19 @@ impl Command {
     }
 
     pub(super) fn start_error(&self, source: io::Error) -> CommandError {
-        CommandError::Start { program: self.program.display().to_string(), source }
+        let program = self.program.display().to_string();
+        let not_found = source.kind() == io::ErrorKind::NotFound;
+        let refused = source.kind() == io::ErrorKind::PermissionDenied;
+        let unknown = source.raw_os_error() == Some(libc::ENOEXEC);
+        let obstacle = (not_found || refused || unknown).then(|| Obstacle::of(&self.program, &self.workdir));
+        match obstacle.flatten() {
+            // A place that forbids execution does so to all kinds of files.
+            Some(Obstacle::NoProgram | Obstacle::Empty) | None if !unknown => {
+                CommandError::Start { program, source }
+            }
+            Some(source) => CommandError::Unstartable { program, not_found, source },
+            None => CommandError::Start { program, source },
+        }
     }
 }
 

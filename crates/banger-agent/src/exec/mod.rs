@@ -1,14 +1,12 @@
 //! Commands of the host's: one upgraded stream each.
 //!
-//! A command ends for its client when it exited *and* its output is at its end. Background children may hold the output open
-//! for longer than that: once the command itself is gone and its output was silent for [`SILENCE_AFTER_EXIT`], the client gets
-//! its exit code. Nothing the command itself wrote is ever lost.
+//! A command ends for its client when it exited and all that it wrote is on its way; what it leaves behind in the background
+//! neither holds that up nor dies of it: see [`output`].
 //!
 //! When the client goes away first (or breaks the protocol), the command is ended: see [`process`].
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use banger_guest_protocol::frame::{ExecSpec, Exit, Frame, FrameCodec, PAYLOAD_MAX_LEN, STDIN_WINDOW};
 use bytes::Bytes;
@@ -21,15 +19,16 @@ use crate::async_file::AsyncFile;
 
 pub mod command;
 mod defaults;
+mod end_of_input;
+mod obstacle;
+mod output;
 mod process;
 mod pump;
 mod shell;
 
 pub use defaults::ImageDefaults;
+use output::{Output, Readers};
 use process::Running;
-
-/// How long output may stay silent after the command itself exited before it counts as finished.
-pub const SILENCE_AFTER_EXIT: Duration = Duration::from_millis(200);
 
 /// Frames on their way to the client; more would only add memory, not speed.
 const OUTBOX_FRAMES: usize = 4;
@@ -56,6 +55,7 @@ impl ExecSessions {
 
     /// Says what commands get from now on. A guest learns that once.
     pub fn set_image_defaults(&self, image: ImageDefaults) {
+        // Fails where it is known already: the first one stays.
         let _known = self.image.set(image);
     }
 
@@ -103,6 +103,7 @@ where
         let _delivered = outbox.send(Frame::Exit(exit)).await;
     }
     drop(outbox);
+    // It only fails by a panic, which the console has heard of.
     let _finished = writing.await;
 }
 
@@ -118,29 +119,23 @@ async fn run<S: AsyncRead>(
         Ok(running) => running,
         Err(error) => return Some(error.exit()),
     };
-    let (exited, _) = watch::channel(false);
     let stdin = Stdin::default();
     let (stdin_bytes, stdin_inbox) = mpsc::unbounded_channel();
     let control = running.control();
     let terminal = running.terminal.is_some();
-    let output = pump::all_output(running.stdout.take(), running.stderr.take(), terminal, outbox, &exited);
+    let mut output = Output::start(running.stdout.take(), running.stderr.take(), terminal, outbox);
+    let readers = output.readers();
     let input = running.stdin.take();
     let finished = tokio::select! {
         biased;
         // Output first: it holds what the command said before it ended.
         exit = async {
-            let (exit, ()) = tokio::join!(
-                async {
-                    let exit = running.wait().await;
-                    exited.send_replace(true);
-                    exit
-                },
-                output,
-            );
+            let exit = running.wait().await;
+            output.finish().await;
             exit
         } => Finished::ByItself(exit),
         () = pump::stdin(input, terminal, stdin_inbox, outbox, &stdin) => Finished::ClientGone,
-        () = follow_client(frames, stdin_bytes, &stdin, &control) => Finished::ClientGone,
+        () = follow_client(frames, stdin_bytes, &stdin, &control, &readers, outbox) => Finished::ClientGone,
         () = outbox.closed() => Finished::ClientGone,
         _ = ending.wait_for(|ending| *ending) => Finished::Shutdown,
     };
@@ -149,10 +144,19 @@ async fn run<S: AsyncRead>(
     match finished {
         Finished::ByItself(exit) => Some(exit),
         Finished::ClientGone => {
+            // First, for what a command says about its end must not cut that short.
+            output.abandon().await;
             running.end().await;
             None
         }
-        Finished::Shutdown => Some(running.end().await),
+        Finished::Shutdown => {
+            let exit = running.end().await;
+            tokio::select! {
+                () = output.finish() => {}
+                () = outbox.closed() => {}
+            }
+            Some(exit)
+        }
     }
 }
 
@@ -185,6 +189,8 @@ async fn follow_client<S: AsyncRead>(
     stdin_bytes: mpsc::UnboundedSender<Bytes>,
     stdin: &Stdin,
     control: &process::Control,
+    readers: &Readers,
+    outbox: &mpsc::Sender<Frame>,
 ) {
     while let Some(Ok(frame)) = frames.next().await {
         match frame {
@@ -193,7 +199,13 @@ async fn follow_client<S: AsyncRead>(
                 let _taken = stdin_bytes.send(bytes);
             }
             Frame::Resize(size) => control.resize(size),
-            Frame::Signal(signal) => control.signal(signal),
+            Frame::Signal(signal) => {
+                control.signal(signal);
+                // Where there is no room for it, there are frames on the way that tell as well that we live.
+                let _told = outbox.try_send(Frame::Credit(0));
+            }
+            Frame::Stdout(bytes) if bytes.is_empty() && control.has_pipes() => readers.stdout.notify_one(),
+            Frame::Stderr(bytes) if bytes.is_empty() && control.has_pipes() => readers.stderr.notify_one(),
             _ => return,
         }
     }

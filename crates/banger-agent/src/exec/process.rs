@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The largest pipe Linux gives without extra rights. A fast writer then rarely waits for the pump.
-const PIPE_LEN: usize = 1024 * 1024;
+pub(super) const PIPE_LEN: usize = 1024 * 1024;
 
 /// A command that was started.
 pub(super) struct Running {
@@ -44,15 +44,20 @@ impl Running {
         let command = Command::prepare(spec, image)?;
         let started = match spec.tty {
             Some(size) => Self::with_terminal(&command, size),
-            None => Self::with_pipes(&command),
+            None => Self::with_pipes(&command, spec.merge_output),
         };
         started.map_err(|source| command.start_error(source))
     }
 
-    fn with_pipes(command: &Command) -> io::Result<Self> {
+    fn with_pipes(command: &Command, merge_output: bool) -> io::Result<Self> {
         let (stdin_theirs, stdin) = pipe()?;
         let (stdout, stdout_theirs) = pipe()?;
-        let (stderr, stderr_theirs) = pipe()?;
+        let (stderr, stderr_theirs) = if merge_output {
+            (None, stdout_theirs.try_clone()?)
+        } else {
+            let (stderr, theirs) = pipe()?;
+            (Some(stderr), theirs)
+        };
         let streams = CommandStreams {
             stdin: stdin_theirs,
             stdout: stdout_theirs,
@@ -65,7 +70,7 @@ impl Running {
             child,
             stdin: share(stdin)?,
             stdout: share(stdout)?,
-            stderr: share(stderr)?,
+            stderr: stderr.map(share).transpose()?.flatten(),
             terminal: None,
         })
     }
@@ -147,6 +152,11 @@ pub(super) struct Control {
 }
 
 impl Control {
+    /// Not a terminal, that is.
+    pub(super) fn has_pipes(&self) -> bool {
+        self.terminal.is_none()
+    }
+
     pub(super) fn resize(&self, size: WindowSize) {
         if let Some(terminal) = &self.terminal {
             // Fails only when the command is about to end.

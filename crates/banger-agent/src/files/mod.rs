@@ -50,6 +50,7 @@ pub(crate) async fn feed<B: Body<Data = Bytes> + Unpin>(mut body: B, chunks: mps
     // A body that breaks off is seen as an archive without an end.
     while let Some(Ok(frame)) = body.frame().await {
         if let Ok(chunk) = frame.into_data() {
+            // See above: who does not take it has its own reason, and tells it.
             let _taken = chunks.send(chunk).await;
         }
     }

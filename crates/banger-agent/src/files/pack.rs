@@ -28,12 +28,15 @@ pub(super) fn run(source: Source, chunks: Chunks) {
     match packer.source(source) {
         Ok(()) => {
             put_end(&mut packer.out);
+            // A host that went away misses nothing.
             let _sent = packer.send();
         }
         Err(Stop::Failed(error)) => {
             let reason = console::one_line(&error);
             put_note(&mut packer.out, &Note::Failed { reason: reason.clone() });
+            // Neither can be told to a host that went away.
             let _sent = packer.send();
+            // As above.
             let _sent = packer.chunks.blocking_send(Err(io::Error::other(reason)));
         }
         Err(Stop::Unwanted) => {}

@@ -253,6 +253,7 @@ impl Drop for Unpacker {
         if let Some(open) = self.file.take()
             && let Ok(parent) = self.parent(&open.path)
         {
+            // The error that made us stop is on its way already; this would only hide it.
             let _removed = rustix::fs::unlinkat(parent, open.path.name(), AtFlags::empty());
         }
     }

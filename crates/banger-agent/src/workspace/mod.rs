@@ -90,6 +90,7 @@ where
             Ok(Err(error)) => FinishEvent::Failed(error.told()),
             Err(error) => FinishEvent::Failed(WorkspaceError::Thread(error).told()),
         };
+        // As above: a host that hung up needs no last word.
         let _listening = events.send(last).await;
     });
     reports

@@ -56,6 +56,7 @@ pub(crate) fn pack(
             Ok(true) => {}
             Ok(false) => return Ok(()),
             Err(error) => {
+                // The error is answered below; this only cuts the archive off, which a lost receiver has done itself.
                 let _sent = pieces.blocking_send(Err(io::Error::other(error.to_string())));
                 return Err(error);
             }
@@ -146,6 +147,7 @@ fn open(path: &Path) -> io::Result<File> {
 /// When it cannot be read. The archive is cut off then.
 pub(crate) fn stdin(pieces: &Pieces, moved: &Moved) -> Result<(), CopyError> {
     let failed = |error: io::Error| {
+        // As above.
         let _sent = pieces.blocking_send(Err(io::Error::other(error.to_string())));
         CopyError::io("read", "stdin")(error)
     };

@@ -232,6 +232,7 @@ impl Drop for Unpacker {
         if let Some(open) = self.file.take()
             && let Ok(parent) = self.parent(&open.path)
         {
+            // The error that made us stop is on its way already; this would only hide it.
             let _removed = rustix::fs::unlinkat(parent, &open.temporary, AtFlags::empty());
         }
         // New directories are no longer private to the one who was to fill them.

@@ -20,6 +20,14 @@ fn play<P: Future<Output = ()>>(
     buffer: usize,
     play: impl FnOnce(Guest, Client) -> P,
 ) -> Result<Ending, SessionError> {
+    play_with(ExecSpec::default(), buffer, play)
+}
+
+fn play_with<P: Future<Output = ()>>(
+    spec: ExecSpec,
+    buffer: usize,
+    play: impl FnOnce(Guest, Client) -> P,
+) -> Result<Ending, SessionError> {
     let (ours, theirs) = tokio::io::duplex(buffer);
     let (stdin, stdin_port) = mpsc::channel(1);
     let (control, control_port) = mpsc::channel(4);
@@ -28,8 +36,8 @@ fn play<P: Future<Output = ()>>(
     let ports = Ports { stdin: stdin_port, control: control_port, stdout: stdout_port, stderr: stderr_port };
     let guest = play(Framed::new(theirs, FrameCodec), Client { stdin, control, stdout, stderr });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let heard = Cell::new(0);
-    let conversation = converse(ours, ExecSpec::default(), ports, &heard);
+    let heard = Heard::default();
+    let conversation = converse(ours, spec, ports, &heard);
     let both = async { tokio::join!(conversation, guest).0 };
     runtime.block_on(async { tokio::time::timeout(std::time::Duration::from_secs(20), both).await }).unwrap()
 }
@@ -157,9 +165,48 @@ fn credit_beyond_what_was_sent_buys_nothing() {
     assert!(ending.is_ok());
 }
 
+/// Says something that nobody reads, and answers what the client says to that.
+async fn say_to_nobody(mut guest: Guest, client: Client, says: fn(Bytes) -> Frame) -> (Guest, Frame) {
+    let Client { stdin: _stdin, control: _control, stdout, stderr } = client;
+    drop((stdout, stderr));
+    frame(&mut guest).await;
+    for _ in 0..3 {
+        guest.send(says("x".into())).await.unwrap();
+    }
+    let told = loop {
+        match frame(&mut guest).await {
+            Frame::Stdin(end) => assert!(end.is_empty()),
+            told => break told,
+        }
+    };
+    (guest, told)
+}
+
 #[test]
-fn an_output_nobody_reads_ends_it() {
-    let ending = play(1 << 16, |mut guest, client| async move {
+fn a_command_learns_that_nobody_reads_it_and_ends_as_it_likes() {
+    for says in [Frame::Stdout as fn(Bytes) -> Frame, Frame::Stderr] {
+        let ending = play(1 << 16, |guest, client| async move {
+            let (mut guest, told) = say_to_nobody(guest, client, says).await;
+            assert_eq!(told, says(Bytes::new()));
+            guest.send(says("still there".into())).await.unwrap();
+            exit(&mut guest, 3).await;
+        });
+        assert_eq!(ending.unwrap(), Ending::Exit(Exit { code: 3, error: None }));
+    }
+}
+
+#[test]
+fn a_guest_that_ends_a_command_that_nobody_reads_is_no_error() {
+    let ending = play(1 << 16, |guest, client| async move {
+        drop(say_to_nobody(guest, client, Frame::Stdout).await);
+    });
+    assert_eq!(ending.unwrap(), Ending::OutputClosed);
+}
+
+#[test]
+fn a_terminal_that_nobody_looks_at_is_hung_up_on() {
+    let spec = ExecSpec { tty: Some(WindowSize { rows: 1, cols: 1 }), ..ExecSpec::default() };
+    let ending = play_with(spec, 1 << 16, |mut guest, client| async move {
         let Client { stdin: _stdin, control: _control, stdout, stderr: _stderr } = client;
         drop(stdout);
         frame(&mut guest).await;

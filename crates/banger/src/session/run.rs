@@ -1,4 +1,3 @@
-use std::cell::Cell;
 use std::time::Duration;
 
 use banger_api::stream::{ExecSpec, Exit};
@@ -8,16 +7,20 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::converse::{Control, Ending, Ports, SessionError, converse};
-use super::output::Output;
+use super::converse::{Control, Ending, Heard, Ports, SessionError, converse};
+use super::output::{Failures, Output, failure};
 use super::signals::{Caught, Signals, arrival};
 use super::terminal::{RawMode, size, stdin_is_terminal};
 
 /// A second Ctrl-C within this time, with no sign of life from the guest in between, gives up on it.
 const IMPATIENCE: Duration = Duration::from_secs(1);
 
-/// How long a command may go on whose user hung up.
+/// How long a guest may give no sign of life after a signal was passed on.
+const SILENCE_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long a command may go on whose user hung up, and one that was asked to end from outside.
 const HANG_UP_LIMIT: Duration = Duration::from_secs(2);
+const TERM_LIMIT: Duration = Duration::from_secs(5);
 
 /// A command to run in a guest, and what it gets of this process.
 pub(crate) struct Session {
@@ -53,32 +56,41 @@ impl Session {
     ///
     /// When the stream breaks, or this process's own streams cannot be used.
     pub(crate) async fn run(
-        self,
+        mut self,
         stream: impl AsyncRead + AsyncWrite,
         signals: &mut Signals,
     ) -> Result<Outcome, SessionError> {
-        let output = Output::open().map_err(SessionError::Local)?;
+        let failures = Failures::new(None);
+        let output = Output::open(&failures).map_err(SessionError::Local)?;
         let with_tty = self.spec.tty.is_some();
+        self.spec.merge_output = output.is_one() && !with_tty;
         let raw = (with_tty && self.stdin && stdin_is_terminal()).then(RawMode::enter);
         let _raw = raw.transpose().map_err(SessionError::Local)?;
-        let outcome = self.converse(stream, &output, signals, with_tty).await;
-        if matches!(outcome, Ok(Outcome::Exited(_)) | Err(_)) {
-            // Who reads the output may take his time; a signal says that he has had enough.
-            let _ = signals.unless_caught(output.drain()).await;
+        let outcome = self.converse(stream, &output, &failures, signals, with_tty).await;
+        if matches!(outcome, Ok(Outcome::Interrupted(_))) {
+            return outcome;
         }
-        outcome
+        // Who reads the output may take his time; a signal says that he has had enough, and not all of it.
+        let drained = signals.unless_caught(output.drain()).await;
+        let failed = *failures.borrow();
+        match (failed, drained) {
+            (Some(failure), _) => Err(failure.into()),
+            (None, Err(caught)) => outcome.and(Ok(Outcome::Interrupted(caught))),
+            (None, Ok(())) => outcome,
+        }
     }
 
     async fn converse(
         self,
         stream: impl AsyncRead + AsyncWrite,
         output: &Output,
+        failures: &Failures,
         signals: &mut Signals,
         with_tty: bool,
     ) -> Result<Outcome, SessionError> {
         let (closed, nothing) = mpsc::channel(1);
         drop(closed);
-        let (stdin, _reader) = match self.stdin.then(super::stdin::forward) {
+        let (stdin, _reader) = match self.stdin.then(|| super::stdin::forward(failures.clone())) {
             None => (nothing, None),
             Some(reader) => {
                 let (pieces, awake) = reader.map_err(SessionError::Local)?;
@@ -87,65 +99,103 @@ impl Session {
         };
         let (wishes, control) = mpsc::channel(16);
         let ports = Ports { stdin, control, stdout: output.stdout.clone(), stderr: output.stderr.clone() };
-        let heard = Cell::new(0);
+        let heard = Heard::default();
         let conversation = converse(stream, self.spec, ports, &heard);
         tokio::pin!(conversation);
+        // A terminal that does not follow the window's size is better than none.
         let mut resized = if with_tty { signal(SignalKind::window_change()).ok() } else { None };
         let mut patience = Patience::default();
         loop {
             // A full queue means that the guest takes nothing at all; what does not fit in would not help.
             tokio::select! {
+                biased;
+                failure = failure(failures) => return Err(failure.into()),
                 ending = &mut conversation => return Ok(match ending? {
                     Ending::Exit(exit) => Outcome::Exited(exit),
                     Ending::OutputClosed => Outcome::OutputClosed,
                 }),
                 caught = signals.next() => {
-                    if patience.is_over(caught, with_tty, heard.get()) {
+                    if patience.is_over(caught, with_tty, &heard) {
                         return Ok(Outcome::Interrupted(caught));
                     }
-                    let _ = wishes.try_send(Control::Signal(caught.for_guest()));
+                    // See above.
+                    let _full = wishes.try_send(Control::Signal(caught.for_guest()));
                 }
                 () = arrival(&mut resized) => {
                     if let Some(size) = size() {
-                        let _ = wishes.try_send(Control::Resize(size));
+                        // See above.
+                        let _full = wishes.try_send(Control::Resize(size));
                     }
                 }
-                () = patience.hung_up() => return Ok(Outcome::Interrupted(Caught::Hup)),
+                caught = patience.runs_out(&heard) => return Ok(Outcome::Interrupted(caught)),
             }
         }
     }
 }
 
 /// When to stop passing signals on and give up on the guest.
+///
+/// A command may take a signal as it likes, and take its time for that. A guest that gives no sign of life cannot (an agent
+/// answers each signal), and who hung up or sent SIGTERM does not wait for long either.
 #[derive(Default)]
 struct Patience {
-    /// When the last Ctrl-C came, and how many frames had been heard by then.
+    /// When the last Ctrl-C came, and how much output had been heard by then.
     interrupted: Option<(Instant, u64)>,
-    hang_up_at: Option<Instant>,
+    /// Until when the guest must have given a sign of life, and how many it had given before.
+    silence: Option<(Instant, u64, Caught)>,
+    limit: Option<(Instant, Caught)>,
 }
 
 impl Patience {
-    fn is_over(&mut self, caught: Caught, with_tty: bool, heard: u64) -> bool {
+    fn is_over(&mut self, caught: Caught, with_tty: bool, heard: &Heard) -> bool {
+        let now = Instant::now();
+        self.silence.get_or_insert((now + SILENCE_LIMIT, heard.frames.get(), caught));
         match caught {
             // With a terminal, keys are bytes; these two come from outside and mean this process.
-            Caught::Hup | Caught::Term if with_tty => true,
-            Caught::Hup => {
-                self.hang_up_at.get_or_insert(Instant::now() + HANG_UP_LIMIT);
-                false
-            }
+            Caught::Hup | Caught::Term if with_tty => return true,
+            Caught::Hup => self.limit_to(now + HANG_UP_LIMIT, caught),
+            Caught::Term => self.limit_to(now + TERM_LIMIT, caught),
             Caught::Int => {
-                let before = self.interrupted.replace((Instant::now(), heard));
-                before.is_some_and(|(at, heard_then)| at.elapsed() < IMPATIENCE && heard_then == heard)
+                let said = heard.output.get();
+                let before = self.interrupted.replace((now, said));
+                return before.is_some_and(|(at, then)| at + IMPATIENCE > now && then == said);
             }
-            Caught::Quit | Caught::Term => false,
+            Caught::Quit => {}
+        }
+        false
+    }
+
+    fn limit_to(&mut self, at: Instant, caught: Caught) {
+        if self.limit.is_none_or(|(limit, _)| at < limit) {
+            self.limit = Some((at, caught));
         }
     }
 
-    async fn hung_up(&self) {
-        match self.hang_up_at {
-            Some(at) => tokio::time::sleep_until(at).await,
-            None => std::future::pending().await,
+    /// Waits for the moment to give up. Safe to drop half-way.
+    async fn runs_out(&mut self, heard: &Heard) -> Caught {
+        loop {
+            let silence = self.silence.map(|(until, ..)| until);
+            let next = [silence, self.limit.map(|(at, _)| at)].into_iter().flatten().min();
+            let Some(next) = next else { return std::future::pending().await };
+            tokio::time::sleep_until(next).await;
+            if let Some(caught) = self.look(next, heard) {
+                return caught;
+            }
         }
+    }
+
+    /// Is it time to give up?
+    fn look(&mut self, now: Instant, heard: &Heard) -> Option<Caught> {
+        match self.silence {
+            Some((until, before, caught)) if until <= now => {
+                if heard.frames.get() == before {
+                    return Some(caught);
+                }
+                self.silence = None;
+            }
+            _ => {}
+        }
+        self.limit.filter(|(at, _)| *at <= now).map(|(_, caught)| caught)
     }
 }
 
@@ -153,19 +203,51 @@ impl Patience {
 mod tests {
     use super::*;
 
+    fn heard(frames: u64, output: u64) -> Heard {
+        Heard { frames: frames.into(), output: output.into() }
+    }
+
     #[test]
-    fn a_second_ctrl_c_gives_up_only_on_a_silent_guest() {
+    fn a_second_ctrl_c_gives_up_only_on_a_silent_command() {
         let mut patience = Patience::default();
-        assert!(!patience.is_over(Caught::Int, false, 5));
-        assert!(!patience.is_over(Caught::Int, false, 6), "it said something in between");
-        assert!(patience.is_over(Caught::Int, false, 6));
+        assert!(!patience.is_over(Caught::Int, false, &heard(5, 5)));
+        assert!(!patience.is_over(Caught::Int, false, &heard(7, 6)), "it said something in between");
+        assert!(patience.is_over(Caught::Int, false, &heard(8, 6)));
     }
 
     #[test]
     fn with_a_terminal_outside_signals_are_for_the_client() {
         let mut patience = Patience::default();
-        assert!(patience.is_over(Caught::Term, true, 0) && patience.is_over(Caught::Hup, true, 0));
-        assert!(!patience.is_over(Caught::Term, false, 0) && !patience.is_over(Caught::Hup, false, 0));
-        assert!(patience.hang_up_at.is_some());
+        assert!(patience.is_over(Caught::Term, true, &heard(0, 0)));
+        assert!(patience.is_over(Caught::Hup, true, &heard(0, 0)));
+        assert!(!patience.is_over(Caught::Term, false, &heard(0, 0)));
+        assert!(!patience.is_over(Caught::Hup, false, &heard(0, 0)));
+    }
+
+    /// After how many seconds a signal ends it, in a guest that answers it or not.
+    fn patience_s(caught: Caught, answered: bool) -> Option<u64> {
+        let (mut patience, heard) = (Patience::default(), heard(3, 3));
+        assert!(!patience.is_over(caught, false, &heard));
+        heard.frames.set(3 + u64::from(answered));
+        let began = Instant::now();
+        (1..60).find(|s| patience.look(began + Duration::from_secs(*s), &heard) == Some(caught))
+    }
+
+    #[test]
+    fn a_silent_guest_is_given_up_and_a_live_one_gets_its_time() {
+        for caught in [Caught::Int, Caught::Quit, Caught::Term, Caught::Hup] {
+            assert_eq!(patience_s(caught, false), Some(2), "{caught:?}");
+        }
+        assert_eq!(patience_s(Caught::Hup, true), Some(2));
+        assert_eq!(patience_s(Caught::Term, true), Some(5));
+        assert_eq!(patience_s(Caught::Int, true), None);
+        assert_eq!(patience_s(Caught::Quit, true), None);
+    }
+
+    #[test]
+    fn a_limit_ends_a_wait() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let mut patience = Patience { limit: Some((Instant::now(), Caught::Term)), ..Patience::default() };
+        assert_eq!(runtime.block_on(patience.runs_out(&Heard::default())), Caught::Term);
     }
 }

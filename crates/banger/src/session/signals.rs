@@ -1,6 +1,8 @@
 use banger_api::stream::Signal as GuestSignal;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::error::CommandError;
+
 /// A signal that asks this process to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Caught {
@@ -47,6 +49,7 @@ impl Signals {
     ///
     /// When the kernel refuses.
     pub(crate) fn catch() -> std::io::Result<Self> {
+        // Without /proc none is known to be ignored.
         let ignored = ignored_mask(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
         let mut caught = [None, None, None, None];
         for (slot, which) in caught.iter_mut().zip(Caught::ALL) {
@@ -73,6 +76,21 @@ impl Signals {
         tokio::select! {
             done = work => Ok(done),
             caught = self.next() => Err(caught),
+        }
+    }
+
+    /// `work`'s result; a signal that comes first ends the command.
+    ///
+    /// # Errors
+    ///
+    /// The work's own, or a quiet one when a signal came.
+    pub(crate) async fn or_end<T, E: Into<CommandError>>(
+        &mut self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, CommandError> {
+        match self.unless_caught(work).await {
+            Ok(done) => done.map_err(Into::into),
+            Err(caught) => Err(CommandError::Quiet { exit_code: caught.exit_code() }),
         }
     }
 }

@@ -7,6 +7,7 @@ use super::style::{DIM, ERROR, HELP, clean, paint};
 
 /// Prints an error on stderr: what failed, why, and what to do about it.
 pub(crate) fn print_error(error: &ApiError) {
+    // Where stderr fails, the exit code has to tell it alone.
     let _ = write!(anstream::stderr().lock(), "{}", render(error));
 }
 
@@ -29,8 +30,10 @@ fn render(error: &ApiError) -> String {
 
 fn put(text: &mut String, label: &str, indent: &str, words: &str) {
     let mut lines = words.trim_end().lines();
+    // Text in memory takes everything.
     let _ = writeln!(text, "{label} {}", clean(lines.next().unwrap_or_default()));
     for line in lines {
+        // As above.
         let _ = writeln!(text, "{indent}{}", clean(line));
     }
 }

@@ -109,6 +109,7 @@ impl Progress {
                 let style = ProgressStyle::with_template("{spinner:.cyan} {prefix} {took}  {msg:.dim}")
                     .unwrap_or_else(|_| ProgressStyle::default_spinner())
                     .with_key("took", |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
+                        // The bar gets its text in memory, which takes everything.
                         let _ = write!(out, "{:>7}", elapsed(state.elapsed()));
                     })
                     .tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ ");
@@ -147,18 +148,15 @@ impl Progress {
         }
     }
 
-    /// Writes a line of its own, above the live one.
+    /// Writes a line of its own, above the live one. That nobody can read it is no reason to stop what it is about: the result
+    /// and the exit code tell how that went.
     fn say(&mut self, text: &str) {
         match &mut self.view {
-            View::Plain(out) => {
-                let _ = writeln!(out, "{text}");
+            View::Plain(out) => drop(writeln!(out, "{text}")),
+            View::Live { bar: Some(bar), .. } => {
+                bar.suspend(|| drop(writeln!(anstream::stderr().lock(), "{text}")));
             }
-            View::Live { bar: Some(bar), .. } => bar.suspend(|| {
-                let _ = writeln!(anstream::stderr().lock(), "{text}");
-            }),
-            View::Live { .. } => {
-                let _ = writeln!(anstream::stderr().lock(), "{text}");
-            }
+            View::Live { .. } => drop(writeln!(anstream::stderr().lock(), "{text}")),
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::program::{Finished, banger, signal};
 use banger_api::Build;
 use banger_api::vm::Lifetime;
 
-fn two_vms() -> World {
+pub(crate) fn two_vms() -> World {
     let mut world = World::default();
     for (id, name) in [("aaaaaaaaaaa1", "one"), ("aaaaaaaaaaa2", "two")] {
         world.vms.insert(id.into(), vm(id, name, Lifetime::Kept));
@@ -141,9 +141,12 @@ fn a_hundred_megabytes_come_back_as_they_went() {
 #[test]
 fn a_reader_that_leaves_ends_the_command_quietly() {
     let daemon = Daemon::start(two_vms());
-    let running = banger(&daemon, &["exec", "one", "--", "yes"]).start();
-    let done = running.close_stdout().finish();
-    assert_eq!((done.code, done.stderr.as_str()), (141, ""));
+    let leave = |command: &str| {
+        let done = banger(&daemon, &["exec", "one", "--", command]).start().close_stdout().finish();
+        (done.code, done.stderr)
+    };
+    assert_eq!(leave("yes"), (3, String::new()), "it has the last word");
+    assert_eq!(leave("old-yes"), (141, String::new()), "an agent that does not know hangs up");
     daemon.wait_for("the hang-up", |world| world.log.iter().any(|line| line == "command hung up on"));
 }
 

@@ -6,3 +6,4 @@ mod commands;
 mod fake;
 mod program;
 mod start;
+mod streams;

@@ -46,7 +46,7 @@ impl Guest {
         let mut frames = FramedRead::new(reader, FrameCodec);
         let mut sink = FramedWrite::new(writer, FrameCodec);
         let GuestCommand { argv, env, workdir } = command;
-        let start = ExecSpec { argv, env, workdir, mise: false, tty: None, ignore_image: true };
+        let start = ExecSpec { argv, env, workdir, ignore_image: true, ..ExecSpec::default() };
         sink.send(Frame::Start(start)).await.map_err(|_| GuestError::Broken)?;
         let credit = Semaphore::new(STDIN_WINDOW);
         let writing = write_input(sink, stdin, &credit);

@@ -54,6 +54,7 @@ async fn feed(body: Body, pieces: mpsc::Sender<Result<Bytes, axum::Error>>) {
     let mut body = body.into_data_stream();
     while let Some(piece) = body.next().await {
         let broken = piece.is_err();
+        // See above: who does not take it has its own reason, and tells it.
         let _taken = pieces.send(piece).await;
         if broken {
             return;

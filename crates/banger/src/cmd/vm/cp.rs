@@ -222,6 +222,7 @@ impl Copy {
             Err(interrupted) => {
                 // Its queue is closed, so it removes what is half there and ends. A second signal does not wait for that.
                 let tidied = tokio::time::timeout(TIDY_LIMIT, taking);
+                // The interruption is what is told, whether or not there was time to tidy up.
                 let _ = self.signals.unless_caught(tidied).await;
                 return Err(interrupted);
             }

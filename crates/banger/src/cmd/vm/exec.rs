@@ -33,7 +33,7 @@ pub(crate) fn run(args: ExecArgs) -> Outcome {
     block_on(async {
         let client = daemon::connect().await?;
         let mut signals = catch_signals()?;
-        let vm = client.vm(&args.vm).await?;
+        let vm = signals.or_end(client.vm(&args.vm)).await?;
         if let Some(workspace) = &vm.workspace {
             session.enter(workspace);
             freshen(&client, &vm, workspace, args.auto_prepare, &mut signals).await?;
@@ -50,7 +50,8 @@ async fn freshen(
     prepare: bool,
     signals: &mut Signals,
 ) -> Result<(), CommandError> {
-    let Ok(staleness) = client.workspace_staleness(&vm.id).await else { return Ok(()) };
+    let staleness = async { Ok::<_, CommandError>(client.workspace_staleness(&vm.id).await) };
+    let Ok(staleness) = signals.or_end(staleness).await? else { return Ok(()) };
     let must = prepare && !workspace.complete;
     if !staleness.stale && !must {
         return Ok(());

@@ -24,6 +24,9 @@ pub(crate) struct SessionArgs {
     /// Read stdin from the terminal; from files and pipes it is read anyway
     #[arg(long, short)]
     pub(crate) interactive: bool,
+    /// Read no stdin at all, and leave it to others (in a `while read` loop, else the loop's lines are taken)
+    #[arg(long, short, conflicts_with = "interactive")]
+    pub(crate) no_stdin: bool,
     /// Give the command a terminal (a shell has one if we do)
     #[arg(long, short)]
     pub(crate) tty: bool,
@@ -59,8 +62,10 @@ impl SessionArgs {
             mise: false,
             ignore_image: false,
             tty: tty.then(size),
+            merge_output: false,
         };
-        Ok(Session { spec, stdin: tty || shell || self.interactive || !terminal })
+        let wanted = tty || shell || self.interactive || !terminal;
+        Ok(Session { spec, stdin: wanted && !self.no_stdin })
     }
 }
 
@@ -118,6 +123,7 @@ pub(crate) async fn run(
         }
         Ok(Outcome::OutputClosed) => Ok(OUTPUT_CLOSED),
         Ok(Outcome::Interrupted(caught)) => Ok(caught.exit_code()),
+        Err(error) if error.is_local() => Err(ApiError::from_error(ErrorCode::Failed, &error).into()),
         Err(error) => Err(cut_off(client, vm, &error, "the VM stopped while the command ran").await.into()),
     }
 }

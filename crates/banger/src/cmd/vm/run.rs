@@ -24,7 +24,7 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     rm: bool,
     /// Return when the VM is ready, and print its name; with --rm it is deleted when it stops
-    #[arg(long, short, conflicts_with_all = ["command", "env", "workdir", "interactive", "tty", "no_tty"])]
+    #[arg(long, short, conflicts_with_all = ["command", "env", "workdir", "interactive", "no_stdin", "tty", "no_tty"])]
     detach: bool,
     #[command(flatten)]
     session: SessionArgs,
@@ -88,7 +88,8 @@ pub(crate) fn run(args: RunArgs) -> Outcome {
         }
         let outcome = guest::run(&client, &vm.spec.name, session, &mut signals).await;
         if verbosity != Verbosity::Quiet {
-            say_how_to_go_on(&client, &vm).await;
+            // Nobody waits for that who wants an end.
+            let _caught = signals.unless_caught(say_how_to_go_on(&client, &vm)).await;
         }
         outcome
     })

@@ -25,12 +25,16 @@ pub(crate) async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, world: Sh
             let _ = frames.send(Frame::Stdout(describe(&spec).into())).await;
             code(0)
         }
-        ["yes"] => loop {
-            if frames.send(Frame::Stdout(Bytes::from_static(&[b'y'; 4096]))).await.is_err() {
-                world.lock().unwrap().log.push("command hung up on".into());
-                return;
-            }
-        },
+        ["merged"] => {
+            let _ = frames.send(Frame::Stdout(format!("{}\n", spec.merge_output).into())).await;
+            code(0)
+        }
+        ["yes"] => return yes(frames, &world, true).await,
+        ["old-yes"] => return yes(frames, &world, false).await,
+        ["deaf"] => {
+            world.lock().unwrap().log.push("deaf ready".into());
+            std::future::pending().await
+        }
         ["trap"] => trap(&mut frames, &world).await,
         ["crash"] => return,
         _ => Exit { code: 127, error: Some("no such file or directory".into()) },
@@ -40,6 +44,28 @@ pub(crate) async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, world: Sh
 
 fn code(code: u8) -> Exit {
     Exit { code, error: None }
+}
+
+/// Goes on until it learns that nobody reads it, if it knows how that is told.
+async fn yes(frames: Framed<impl AsyncRead + AsyncWrite, FrameCodec>, world: &Shared, knows: bool) {
+    let (mut sink, mut stream) = frames.split();
+    let told = async {
+        loop {
+            match stream.next().await {
+                Some(Ok(Frame::Stdin(_))) => {}
+                Some(Ok(Frame::Stdout(bytes))) => return knows && bytes.is_empty(),
+                _ => return false,
+            }
+        }
+    };
+    let talking =
+        async { while sink.send(Frame::Stdout(Bytes::from_static(&[b'y'; 4096]))).await.is_ok() {} };
+    let told = tokio::select! { told = told => told, () = talking => false };
+    if told {
+        let _ = sink.send(Frame::Exit(code(3))).await;
+    } else {
+        world.lock().unwrap().log.push("command hung up on".into());
+    }
 }
 
 fn describe(spec: &ExecSpec) -> String {

@@ -44,6 +44,7 @@ impl Fetcher {
             let modified = entry.metadata().and_then(|meta| meta.modified());
             let age = modified.ok().and_then(|time| SystemTime::now().duration_since(time).ok());
             if age.is_some_and(|age| age > GIVEN_UP_AFTER) {
+                // See above.
                 let _ = std::fs::remove_file(entry.path());
             }
         }
@@ -97,6 +98,7 @@ pub(crate) async fn get(
     let got = unpack_file(&path, kind, Some(source), staging, reporter).await;
     // When the work was called off, the next attempt need not download it again.
     if downloaded && !matches!(got, Err(ArtifactError::Cancelled)) {
+        // What cannot be removed now is removed at a later start of the daemon.
         let _ = std::fs::remove_file(&path);
     }
     got
