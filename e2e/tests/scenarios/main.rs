@@ -18,6 +18,7 @@ mod lifecycle;
 mod listing;
 mod load;
 mod network;
+mod odd_copies;
 mod ordinary_user;
 mod recovery;
 mod registry;
