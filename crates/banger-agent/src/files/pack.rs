@@ -99,16 +99,15 @@ impl Packer {
             }
             Source::Directory { dir, name } => (name, Ok(Some(Found { dir, followed: false }))),
         };
-        let entered = match begun {
-            Ok(Some(found)) => self.enter(&mut levels, found, &path)?,
-            Ok(None) => Ok(()),
-            Err(why) => Err(why),
-        };
-        match entered {
-            Ok(()) => {}
-            Err(Left::Errno(errno)) => return Err(FileError::at("read", &path, errno).into()),
-            Err(Left::Told(reason)) => return Err(FileError::Unread { path: shown(&path), reason }.into()),
+        match self.settle(&mut levels, begun, &path)? {
+            Ok(()) => self.walk(levels),
+            Err(Left::Errno(errno)) => Err(FileError::at("read", &path, errno).into()),
+            Err(Left::Told(reason)) => Err(FileError::Unread { path: shown(&path), reason }.into()),
         }
+    }
+
+    /// Packs what is in `levels`.
+    fn walk(&mut self, mut levels: Vec<Level>) -> Result<(), Stop> {
         while let Some(level) = levels.last_mut() {
             let Some(entry) = level.entries.read() else {
                 levels.pop();
@@ -131,16 +130,25 @@ impl Packer {
                     (path, Err(errno.into()))
                 }
             };
-            let entered = match packed {
-                Ok(Some(found)) => self.enter(&mut levels, found, &path)?,
-                Ok(None) => Ok(()),
-                Err(why) => Err(why),
-            };
-            if let Err(why) = entered {
+            if let Err(why) = self.settle(&mut levels, packed, &path)? {
                 self.left(path, why)?;
             }
         }
         Ok(())
+    }
+
+    /// Goes into what was packed, when that is a directory.
+    fn settle(
+        &mut self,
+        levels: &mut Vec<Level>,
+        packed: Result<Option<Found>, Left>,
+        path: &[u8],
+    ) -> Result<Result<(), Left>, Stop> {
+        match packed {
+            Ok(Some(found)) => self.enter(levels, found, path),
+            Ok(None) => Ok(Ok(())),
+            Err(why) => Ok(Err(why)),
+        }
     }
 
     /// Packs `name` in `parent`; a directory is left to be gone into.

@@ -1,9 +1,8 @@
-use std::sync::Arc;
-
 use bytes::{Buf, Bytes};
 use tar::{EntryType, Header};
 
 use super::sparse::{self, MapPlace, MapReader, Run, SparseKeys};
+use super::sparse_data::SparseData;
 use super::{BLOCK_LEN, Entry, EntryKind, Note, Timestamp, note, pax};
 
 /// Largest long name or PAX header that is believed: some hundred times what a path can be.
@@ -73,18 +72,6 @@ enum State {
         left: u64,
     },
     Ended,
-}
-
-/// How far a sparse file's content has come.
-#[derive(Debug)]
-struct SparseData {
-    runs: Arc<[Run]>,
-    next: usize,
-    position: u64,
-    /// Of the present run.
-    left: u64,
-    size: u64,
-    padding: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -309,36 +296,8 @@ impl Decoder {
         let runs = sparse::checked(map, size, stored);
         let runs = runs.ok_or(ArchiveError::Header { field: "sparse map" })?;
         let padding = padding(stored);
-        self.state =
-            State::Sparse(SparseData { runs: runs.clone(), next: 0, position: 0, left: 0, size, padding });
+        self.state = State::Sparse(SparseData::new(size, runs.clone(), padding));
         Ok(Entry { kind: EntryKind::Sparse { size, runs }, ..entry })
-    }
-}
-
-impl SparseData {
-    /// The next piece; the outer none at the end, the inner one when there is nothing in `chunk`.
-    #[allow(clippy::option_option, reason = "the end is not the lack of bytes")]
-    fn next(&mut self, chunk: &mut Bytes) -> Option<Option<Item>> {
-        loop {
-            if self.left > 0 {
-                if chunk.is_empty() {
-                    return Some(None);
-                }
-                let len = chunk.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-                self.left -= len as u64;
-                self.position += len as u64;
-                return Some(Some(Item::Data(chunk.split_to(len))));
-            }
-            let run = self.runs.get(self.next).copied();
-            let hole_end = run.map_or(self.size, |run| run.offset);
-            if hole_end > self.position {
-                let hole = hole_end - self.position;
-                self.position = hole_end;
-                return Some(Some(Item::Hole(hole)));
-            }
-            self.left = run?.len;
-            self.next += 1;
-        }
     }
 }
 

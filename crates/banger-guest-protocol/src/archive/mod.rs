@@ -14,6 +14,7 @@ mod note;
 mod path;
 mod pax;
 mod sparse;
+mod sparse_data;
 
 pub use content::{Contents, Looks, Packed, SPOOL_MAX, SeekTo, Trouble, put_file};
 pub use decode::{ArchiveError, Decoder, Item};
