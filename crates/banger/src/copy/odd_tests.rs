@@ -173,7 +173,7 @@ fn odd_local_files_are_packed_as_they_are() {
     let back = fs::metadata(at("back")).unwrap();
     assert!(back.len() == 100 << 30 && back.blocks() * 512 < 1 << 20, "{} {}", back.len(), back.blocks());
     // What cannot be read is named; the rest goes.
-    let (sender, mut pieces) = mpsc::channel(1);
+    let (sender, mut pieces) = mpsc::channel::<Result<Bytes, std::io::Error>>(1);
     let taking = std::thread::spawn(move || {
         let mut archive = Vec::new();
         while let Some(piece) = pieces.blocking_recv() {
