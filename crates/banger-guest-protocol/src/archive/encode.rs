@@ -19,6 +19,8 @@ pub fn put_entry(out: &mut impl BufMut, entry: &Entry) {
         EntryKind::Sparse { size, runs } => {
             put_extension(out, EntryType::XHeader, &sparse::records(&entry.path, *size));
             map = sparse::map(runs, *size);
+            // GNU tar heeds the keys of an extended header only before one of the standard's own form.
+            header = Header::new_ustar();
             (EntryType::Regular, map.len() as u64 + sparse::stored(runs), b"")
         }
         EntryKind::Directory => (EntryType::Directory, 0, b""),
