@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use banger_guest_protocol::import::Begin;
 use banger_guest_protocol::messages::{
-    Configure, FileAt, GuestError, GuestErrorKind, Phase, Shutdown, Unpack,
+    Configure, FileAt, GuestError, GuestErrorKind, Pack, Phase, Shutdown, Unpack,
 };
 use banger_guest_protocol::{QueryError, UPGRADE_TOKEN};
 use bytes::Bytes;
@@ -124,7 +124,7 @@ async fn unpack(request: Request<Incoming>, agent: &Agent) -> Answer {
 }
 
 async fn pack(request: &Request<Incoming>, agent: &Agent) -> Answer {
-    match file_request(request, agent, FileAt::from_query) {
+    match file_request(request, agent, Pack::from_query) {
         Ok(what) => file_answer(files::pack(what).await, |body| {
             let mut answer = Response::new(body);
             answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-tar"));

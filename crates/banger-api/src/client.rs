@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::bundle::MakeBundle;
 use crate::daemon::{DaemonStatus, StopDaemon};
 use crate::environment::{ENVIRONMENT_HEADER, of_this_process, to_header};
-use crate::files::{FileAt, FileStat, Unpack, Unpacked};
+use crate::files::{FileAt, FileStat, Pack, Unpack, Unpacked};
 use crate::image::{Image, ImportImage, ListImages, PruneImages, PrunedImages, PullImage};
 use crate::operation::Operation;
 use crate::record::state_dir;
@@ -176,7 +176,7 @@ impl Client {
     }
 
     /// Packs a file or directory of a VM into a tar stream.
-    pub async fn vm_pack(&self, vm: &str, what: &FileAt) -> Result<ByteStream, ClientError> {
+    pub async fn vm_pack(&self, vm: &str, what: &Pack) -> Result<ByteStream, ClientError> {
         let path = format!("{}?{}", path(&["vms", vm, "files"]), what.to_query());
         let response = self.send(Method::GET, &path, &(), None).await?;
         Ok(ByteStream { client: self.clone(), body: response.into_body() })

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 /// What the copies are made of.
 pub use banger_guest_protocol::archive;
 /// The queries of the requests. The daemon hands them through, so they are the guest's own.
-pub use banger_guest_protocol::messages::{FileAt, Unpack};
+pub use banger_guest_protocol::messages::{FileAt, Pack, Unpack};
 
 /// How unpacking went: everything is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -220,14 +220,23 @@ pub struct Unpacked {
     pub bytes: u64,
 }
 
-/// Names a file, directory or symlink in the guest.
-///
-/// Packing calls it by its last part in the archive. A symlink is packed as such; with `/.` at the end it is the content of a
-/// directory that is packed, and the names in the archive begin with `./`.
+/// Names something in the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileAt {
     /// Absolute.
     pub path: ByteString,
+}
+
+/// Packs a file, directory or symlink of the guest's into an archive.
+///
+/// Its last part is its name there. A symlink is packed as such; with `/.` at the end it is the content of a directory that is
+/// packed, and the names in the archive begin with `./`. Directories where other file systems are mounted are packed empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pack {
+    /// Absolute.
+    pub path: ByteString,
+    /// Pack what symlinks lead to in their places.
+    pub follow: bool,
 }
 
 /// What is at a path, symlinks followed.

@@ -3,7 +3,7 @@
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 
 use crate::ByteString;
-use crate::messages::{FileAt, Unpack};
+use crate::messages::{FileAt, Pack, Unpack};
 
 /// Why a query is not the one that a request needs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,13 +30,7 @@ impl Unpack {
         for (key, value) in pairs(query) {
             match key {
                 "dir" => dir = Some(value),
-                "create" => {
-                    create = match value.as_bytes() {
-                        b"true" => true,
-                        b"false" => false,
-                        _ => return Err(QueryError::Flag { key: "create" }),
-                    }
-                }
+                "create" => create = flag("create", &value)?,
                 key => return Err(QueryError::Unknown { key: key.to_owned() }),
             }
         }
@@ -65,6 +59,37 @@ impl FileAt {
     }
 }
 
+impl Pack {
+    /// `path=...`, and `follow=true` where that is wanted.
+    pub fn to_query(&self) -> String {
+        let follow = if self.follow { "&follow=true" } else { "" };
+        format!("path={}{follow}", encoded(&self.path))
+    }
+
+    /// # Errors
+    ///
+    /// When there is no path, or something else. `follow` may be absent.
+    pub fn from_query(query: &str) -> Result<Self, QueryError> {
+        let (mut path, mut follow) = (None, false);
+        for (key, value) in pairs(query) {
+            match key {
+                "path" => path = Some(value),
+                "follow" => follow = flag("follow", &value)?,
+                key => return Err(QueryError::Unknown { key: key.to_owned() }),
+            }
+        }
+        Ok(Self { path: path.ok_or(QueryError::Missing { key: "path" })?, follow })
+    }
+}
+
+fn flag(key: &'static str, value: &ByteString) -> Result<bool, QueryError> {
+    match value.as_bytes() {
+        b"true" => Ok(true),
+        b"false" => Ok(false),
+        _ => Err(QueryError::Flag { key }),
+    }
+}
+
 fn encoded(bytes: &ByteString) -> String {
     percent_encode(bytes.as_bytes(), NON_ALPHANUMERIC).to_string()
 }
@@ -87,6 +112,8 @@ mod tests {
         fn paths_of_any_bytes_survive(path: Vec<u8>, create: bool) {
             let unpack = Unpack { dir: path.clone().into(), create };
             prop_assert_eq!(Unpack::from_query(&unpack.to_query()).unwrap(), unpack);
+            let pack = Pack { path: path.clone().into(), follow: create };
+            prop_assert_eq!(Pack::from_query(&pack.to_query()).unwrap(), pack);
             let at = FileAt { path: path.into() };
             prop_assert_eq!(FileAt::from_query(&at.to_query()).unwrap(), at);
         }
@@ -95,6 +122,7 @@ mod tests {
         fn any_query_is_answered(query: String) {
             let _ = Unpack::from_query(&query);
             let _ = FileAt::from_query(&query);
+            let _ = Pack::from_query(&query);
         }
     }
 

@@ -21,6 +21,7 @@ mod listing;
 mod load;
 mod logs;
 mod network;
+mod odd_copies;
 mod ordinary_user;
 mod recovery;
 mod registry;

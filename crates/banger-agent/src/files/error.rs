@@ -25,8 +25,8 @@ pub enum FileError {
     Name { name: String, source: EntryPathError },
     #[error("{name} in the archive is a device, a FIFO, or of another kind that is not unpacked")]
     Kind { name: String },
-    #[error("{path} became shorter while it was read")]
-    Shrank { path: String },
+    #[error("{path} {reason}")]
+    Unread { path: String, reason: String },
     #[error("the archive could not be read")]
     Archive(#[from] ArchiveError),
     #[error(transparent)]

@@ -6,6 +6,7 @@
 
 mod beneath;
 mod error;
+mod open_file;
 mod pack;
 mod source;
 mod stat;
@@ -14,7 +15,7 @@ mod unpack;
 
 use std::io;
 
-use banger_guest_protocol::messages::{FileAt, FileStat, Unpack, Unpacked};
+use banger_guest_protocol::messages::{FileAt, FileStat, Pack, Unpack, Unpacked};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use http_body_util::combinators::BoxBody;
@@ -56,15 +57,17 @@ pub(crate) async fn feed<B: Body<Data = Bytes> + Unpin>(mut body: B, chunks: mps
     }
 }
 
-/// Packs a file or tree into an archive. When something fails on the way, the archive gets a note and the body an error.
+/// Packs a file or tree into an archive. What cannot be read is left out, with a note. Without the source itself there is no
+/// archive: it gets a note, and the body an error.
 ///
 /// # Errors
 ///
 /// When there is nothing to pack.
-pub async fn pack(what: FileAt) -> Result<BoxBody<Bytes, io::Error>, FileError> {
+pub async fn pack(what: Pack) -> Result<BoxBody<Bytes, io::Error>, FileError> {
+    let follow = what.follow;
     let source = spawn_blocking(move || source::Source::open(&what)).await.map_err(FileError::Thread)??;
     let (chunks, mut inbox) = mpsc::channel(QUEUED_CHUNKS);
-    spawn_blocking(move || pack::run(source, chunks));
+    spawn_blocking(move || pack::run(source, follow, chunks));
     let stream = futures_util::stream::poll_fn(move |cx| inbox.poll_recv(cx));
     Ok(StreamBody::new(stream.map_ok(Frame::data)).boxed())
 }

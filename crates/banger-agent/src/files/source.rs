@@ -1,6 +1,6 @@
 use std::os::fd::OwnedFd;
 
-use banger_guest_protocol::messages::FileAt;
+use banger_guest_protocol::messages::Pack;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use super::error::{FileError, shown};
@@ -15,7 +15,7 @@ pub(super) enum Source {
 }
 
 impl Source {
-    pub(super) fn open(what: &FileAt) -> Result<Self, FileError> {
+    pub(super) fn open(what: &Pack) -> Result<Self, FileError> {
         let path = what.path.as_bytes();
         if !path.starts_with(b"/") {
             return Err(FileError::NotAbsolute { path: shown(path) });
@@ -33,7 +33,8 @@ impl Source {
         let failed = |errno| FileError::at("look at", path, errno);
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let parent = rustix::fs::open(&path[..start], flags, Mode::empty()).map_err(failed)?;
-        let found = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+        let links = if what.follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+        let found = rustix::fs::statat(&parent, name, links).map_err(failed)?;
         match FileType::from_raw_mode(found.st_mode) {
             FileType::RegularFile | FileType::Directory | FileType::Symlink => {
                 Ok(Self::Named { parent, name: name.to_vec() })

@@ -2,12 +2,12 @@
 //! directory.
 
 use std::ffi::OsStr;
-use std::io::Write;
+use std::io::{Seek as _, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use banger_guest_protocol::archive::{Decoder, Entry, EntryKind, EntryPath, Item, Timestamp};
+use banger_guest_protocol::archive::{Decoder, Entry, EntryKind, EntryPath, Item, Note, Timestamp};
 use banger_guest_protocol::messages::{Unpack, Unpacked};
 use bytes::Bytes;
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
@@ -50,7 +50,9 @@ fn unpack(path: &[u8], mut chunks: mpsc::Receiver<Bytes>) -> Result<Unpacked, Fi
         while let Some(item) = decoder.next()? {
             match item {
                 Item::Entry(entry) => unpacker.entry(&entry)?,
-                Item::Data(bytes) => unpacker.data(&bytes)?,
+                Item::Data(bytes) => unpacker.data(Piece::Data(&bytes))?,
+                Item::Hole(len) => unpacker.data(Piece::Hole(len))?,
+                Item::Note(Note::Cut { len, .. }) => unpacker.cut(len)?,
                 Item::Note(_) | Item::End => {}
             }
         }
@@ -66,6 +68,8 @@ struct Unpacker {
     /// Directories that the archive is in. What is written into them changes their time, so they get it afterwards.
     dirs: Vec<Dir>,
     file: Option<OpenFile>,
+    /// The latest file that is all there, until the next entry.
+    latest: Option<OpenFile>,
     /// Bits that the kernel takes away from a new file's mode.
     umask: u32,
     done: Unpacked,
@@ -76,6 +80,13 @@ struct Dir {
     /// None when it has its mode already.
     mode: Option<Mode>,
     mtime: Timestamp,
+}
+
+/// What comes next of a file.
+enum Piece<'a> {
+    Data(&'a [u8]),
+    /// So many zeros.
+    Hole(u64),
 }
 
 struct OpenFile {
@@ -89,18 +100,23 @@ struct OpenFile {
 
 impl Unpacker {
     fn new(root: Beneath) -> Self {
-        let (parent, dirs, file) = (None, Vec::new(), None);
-        Self { root, parent, dirs, file, umask: umask(), done: Unpacked::default() }
+        let (parent, dirs, file, latest) = (None, Vec::new(), None, None);
+        Self { root, parent, dirs, file, latest, umask: umask(), done: Unpacked::default() }
     }
 
     fn entry(&mut self, entry: &Entry) -> Result<(), FileError> {
         let refused = |source| FileError::Name { name: shown(&entry.path), source };
         let path = EntryPath::parse(&entry.path).map_err(refused)?;
+        self.latest = None;
         self.leave_dirs(|dir| is_below(path.as_bytes(), dir))?;
         match &entry.kind {
             EntryKind::Directory => return self.directory(&path, entry),
             _ if path.is_root() => return Err(FileError::InTheWay { path: self.root.shown(b"") }),
-            EntryKind::File { size } => self.new_file(&path, *size, entry)?,
+            EntryKind::File { size } => {
+                self.new_file(&path, *size, entry)?;
+                self.data(Piece::Data(&[]))?;
+            }
+            EntryKind::Sparse { size, .. } => self.new_sparse_file(&path, *size, entry)?,
             EntryKind::Symlink { target } => self.symlink(&path, target, entry.mtime)?,
             EntryKind::Hardlink { target } => self.hardlink(&path, target)?,
             EntryKind::Other { .. } => return Err(FileError::Kind { name: shown(&entry.path) }),
@@ -116,28 +132,60 @@ impl Unpacker {
         let mode = (entry.mode & (self.umask | SPECIAL.as_raw_mode()) != 0).then_some(mode);
         let (path, left, mtime) = (path.clone(), size, entry.mtime);
         self.file = Some(OpenFile { file: fd.into(), path, left, mode, mtime });
-        self.data(&[])
+        Ok(())
+    }
+
+    fn new_sparse_file(&mut self, path: &EntryPath, size: u64, entry: &Entry) -> Result<(), FileError> {
+        self.new_file(path, size, entry)?;
+        let sized = self.file.as_ref().map_or(Ok(()), |open| open.file.set_len(size));
+        sized.context("write", self.root.shown(path.as_bytes()))?;
+        if size == 0 { self.data(Piece::Data(&[])) } else { Ok(()) }
     }
 
     /// Appends to the latest file.
-    fn data(&mut self, bytes: &[u8]) -> Result<(), FileError> {
+    fn data(&mut self, piece: Piece<'_>) -> Result<(), FileError> {
         let Some(open) = &mut self.file else { return Ok(()) };
-        let write = |open: &mut OpenFile| {
-            open.file.write_all(bytes)?;
-            open.left -= bytes.len() as u64;
-            if open.left > 0 {
-                return Ok(());
+        let mut write = || {
+            let len = match piece {
+                Piece::Data(bytes) => {
+                    open.file.write_all(bytes)?;
+                    bytes.len() as u64
+                }
+                Piece::Hole(len) => {
+                    open.file.seek(SeekFrom::Current(len as i64))?;
+                    len
+                }
+            };
+            open.left -= len;
+            if open.left == 0 {
+                open.mode.map_or(Ok(()), |mode| rustix::fs::fchmod(&open.file, mode))?;
+                set_mtime(&open.file, open.mtime)?;
             }
-            open.mode.map_or(Ok(()), |mode| rustix::fs::fchmod(&open.file, mode))?;
-            set_mtime(&open.file, open.mtime)
+            Ok(len)
         };
-        if let Err(error) = write(open) {
-            return Err(SystemError::new("write", self.root.shown(open.path.as_bytes()), error).into());
-        }
-        self.done.bytes += bytes.len() as u64;
+        let written: std::io::Result<u64> = write();
+        let len = written
+            .map_err(|error| SystemError::new("write", self.root.shown(open.path.as_bytes()), error))?;
+        self.done.bytes += len;
         if open.left == 0 {
-            self.file = None;
+            self.latest = self.file.take();
         }
+        Ok(())
+    }
+
+    /// Only so much of the latest file is its own.
+    fn cut(&mut self, len: u64) -> Result<(), FileError> {
+        let Some(open) = &self.latest else { return Ok(()) };
+        let cut = || {
+            let surplus = open.file.metadata()?.len().saturating_sub(len);
+            if surplus > 0 {
+                open.file.set_len(len)?;
+                set_mtime(&open.file, open.mtime)?;
+            }
+            Ok(surplus)
+        };
+        let surplus: std::io::Result<u64> = cut();
+        self.done.bytes -= surplus.context("write", self.root.shown(open.path.as_bytes()))?;
         Ok(())
     }
 

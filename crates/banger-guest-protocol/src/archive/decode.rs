@@ -1,11 +1,14 @@
 use bytes::{Buf, Bytes};
 use tar::{EntryType, Header};
 
-use super::encode::{NOTE_FAILED, NOTE_SKIPPED};
-use super::{BLOCK_LEN, Entry, EntryKind, Note, Timestamp, pax};
+use super::sparse::{self, MapPlace, MapReader, Run, SparseKeys};
+use super::sparse_data::SparseData;
+use super::{BLOCK_LEN, Entry, EntryKind, Note, Timestamp, note, pax};
 
 /// Largest long name or PAX header that is believed: some hundred times what a path can be.
 const EXTENSION_MAX_LEN: u64 = 1024 * 1024;
+/// Most extended headers before what they are about.
+const EXTENSIONS_MAX: u32 = 64;
 
 /// Why bytes are no archive.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,6 +19,8 @@ pub enum ArchiveError {
     Header { field: &'static str },
     #[error("it has an extended header of {len} bytes, {EXTENSION_MAX_LEN} at most")]
     Extension { len: u64 },
+    #[error("it has more than {EXTENSIONS_MAX} extended headers in a row")]
+    Extensions,
 }
 
 /// What an archive consists of, in order.
@@ -24,6 +29,8 @@ pub enum Item {
     Entry(Entry),
     /// The next piece of the latest entry's content, never empty.
     Data(Bytes),
+    /// So many zeros of the latest entry's content, which is a sparse file; never none. With its data they make up its size.
+    Hole(u64),
     Note(Note),
     /// Nothing that comes after it counts.
     End,
@@ -52,6 +59,15 @@ enum State {
         left: u64,
         padding: u64,
     },
+    /// The blocks of a sparse file's map.
+    Map {
+        entry: Entry,
+        size: u64,
+        /// What is left of what is stored.
+        stored: u64,
+        reader: MapReader,
+    },
+    Sparse(SparseData),
     Skip {
         left: u64,
     },
@@ -73,7 +89,9 @@ struct Extensions {
     link: Option<Vec<u8>>,
     size: Option<u64>,
     mtime: Option<Timestamp>,
-    sparse: bool,
+    sparse: SparseKeys,
+    /// How many headers it took to say so.
+    count: u32,
 }
 
 impl Default for Decoder {
@@ -143,6 +161,17 @@ impl Decoder {
                     *left -= len as u64;
                     return Ok(Some(Item::Data(self.chunk.split_to(len))));
                 }
+                State::Map { .. } => {
+                    let Some(block) = self.take_block() else { return Ok(None) };
+                    if let Some(entry) = self.map_block(&block)? {
+                        return Ok(Some(Item::Entry(entry)));
+                    }
+                }
+                State::Sparse(data) => match data.next(&mut self.chunk) {
+                    Some(None) => return Ok(None),
+                    Some(item) => return Ok(item),
+                    None => self.state = State::Skip { left: data.padding },
+                },
                 State::Skip { left } => {
                     let len = self.chunk.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
                     self.chunk.advance(len);
@@ -185,16 +214,20 @@ impl Decoder {
             if size > EXTENSION_MAX_LEN {
                 return Err(ArchiveError::Extension { len: size });
             }
+            self.extensions.count += 1;
+            if self.extensions.count > EXTENSIONS_MAX {
+                return Err(ArchiveError::Extensions);
+            }
             self.state = State::Extension { which, len: size, gathered: Vec::new() };
             return Ok(None);
         }
         let known = std::mem::take(&mut self.extensions);
         let size = known.size.unwrap_or(size);
-        let path = known.path.unwrap_or_else(|| header.path_bytes().into_owned());
+        let keys = known.sparse;
+        let path = keys.name.clone().or(known.path).unwrap_or_else(|| header.path_bytes().into_owned());
         let link = || known.link.or_else(|| header.link_name_bytes().map(Into::into)).unwrap_or_default();
         let type_flag = header.entry_type().as_byte();
         let kind = match type_flag {
-            _ if known.sparse => EntryKind::Other { type_flag: b'S' },
             // Before there were directories in tar, a slash at the end was one.
             b'0' | 0 if path.ends_with(b"/") => EntryKind::Directory,
             b'0' | 0 | b'7' => EntryKind::File { size },
@@ -203,16 +236,68 @@ impl Decoder {
             b'5' => EntryKind::Directory,
             type_flag => EntryKind::Other { type_flag },
         };
-        self.state = match kind {
+        let seconds = header.mtime().ok().and_then(|mtime| i64::try_from(mtime).ok()).unwrap_or_default();
+        let mtime = known.mtime.unwrap_or(Timestamp { seconds, nanoseconds: 0 });
+        let mode = header.mode().map_err(|_| bad("mode"))? & 0o7777;
+        let sparse = match type_flag {
+            b'S' => Some(header.as_gnu().and_then(sparse::read_gnu)),
+            b'0' | 0 | b'7' if keys.given => Some(keys.read()),
+            _ => None,
+        };
+        let entry = Entry { path, kind, mode, mtime };
+        if let Some(sparse) = sparse {
+            let (real, place) = sparse.ok_or(bad("sparse map"))?;
+            return self.sparse(entry, real, size, place);
+        }
+        self.state = match entry.kind {
             EntryKind::File { size } => State::Data { left: size, padding: padding(size) },
             // Some writers give it the size of the file that it links to, and no content.
             EntryKind::Hardlink { .. } => State::Header,
             _ => State::Skip { left: size.checked_add(padding(size)).ok_or(bad("size"))? },
         };
-        let seconds = header.mtime().ok().and_then(|mtime| i64::try_from(mtime).ok()).unwrap_or_default();
-        let mtime = known.mtime.unwrap_or(Timestamp { seconds, nanoseconds: 0 });
-        let mode = header.mode().map_err(|_| bad("mode"))? & 0o7777;
-        Ok(Some(Entry { path, kind, mode, mtime }))
+        Ok(Some(entry))
+    }
+
+    /// A sparse file begins, of which `stored` bytes come; none when its map comes first.
+    fn sparse(
+        &mut self,
+        entry: Entry,
+        size: u64,
+        stored: u64,
+        place: MapPlace,
+    ) -> Result<Option<Entry>, ArchiveError> {
+        match place {
+            MapPlace::Known(map) => self.mapped(entry, size, stored, map).map(Some),
+            MapPlace::Ahead(reader) => {
+                self.state = State::Map { entry, size, stored, reader };
+                Ok(None)
+            }
+            MapPlace::Unknown => {
+                let left =
+                    stored.checked_add(padding(stored)).ok_or(ArchiveError::Header { field: "size" })?;
+                self.state = State::Skip { left };
+                Ok(Some(Entry { kind: EntryKind::Other { type_flag: b'S' }, ..entry }))
+            }
+        }
+    }
+
+    fn map_block(&mut self, block: &[u8]) -> Result<Option<Entry>, ArchiveError> {
+        let bad = ArchiveError::Header { field: "sparse map" };
+        let State::Map { entry, size, stored, reader } = &mut self.state else { return Ok(None) };
+        if reader.is_counted() {
+            *stored = stored.checked_sub(BLOCK_LEN as u64).ok_or(bad.clone())?;
+        }
+        let Some(map) = reader.block(block).ok_or(bad)? else { return Ok(None) };
+        let (entry, size, stored) = (entry.clone(), *size, *stored);
+        self.mapped(entry, size, stored, map).map(Some)
+    }
+
+    fn mapped(&mut self, entry: Entry, size: u64, stored: u64, map: Vec<Run>) -> Result<Entry, ArchiveError> {
+        let runs = sparse::checked(map, size, stored);
+        let runs = runs.ok_or(ArchiveError::Header { field: "sparse map" })?;
+        let padding = padding(stored);
+        self.state = State::Sparse(SparseData::new(size, runs.clone(), padding));
+        Ok(Entry { kind: EntryKind::Sparse { size, runs }, ..entry })
     }
 }
 
@@ -234,11 +319,10 @@ impl Extensions {
             }
             Extension::GlobalPax => {
                 let records = pax::records(&bytes).ok_or(ArchiveError::Header { field: "extension" })?;
-                return Ok(records.into_iter().find_map(|(key, value)| match key {
-                    NOTE_SKIPPED => Some(Note::Skipped { path: value.to_vec() }),
-                    NOTE_FAILED => Some(Note::Failed { reason: String::from_utf8_lossy(value).into_owned() }),
-                    _ => None,
-                }));
+                let note = note::read(&records);
+                // However many there are: whoever reads them counts.
+                self.count -= u32::from(note.is_some());
+                return Ok(note);
             }
         }
         Ok(None)
@@ -252,8 +336,11 @@ impl Extensions {
                 self.size = Some(pax::number(value).ok_or(ArchiveError::Header { field: "size" })?);
             }
             b"mtime" => self.mtime = pax::timestamp(value),
-            key if key.starts_with(b"GNU.sparse.") => self.sparse = true,
-            _ => {}
+            key => {
+                if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
+                    self.sparse.set(key, value).ok_or(ArchiveError::Header { field: "sparse map" })?;
+                }
+            }
         }
         Ok(())
     }

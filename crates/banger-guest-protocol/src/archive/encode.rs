@@ -2,21 +2,27 @@ use bytes::BufMut;
 use tar::{EntryType, Header};
 
 use super::decode::padding;
-use super::{BLOCK_LEN, Entry, EntryKind, Note, pax};
-
-pub(super) const NOTE_SKIPPED: &[u8] = b"BANGER.skipped";
-pub(super) const NOTE_FAILED: &[u8] = b"BANGER.failed";
+use super::{BLOCK_LEN, Entry, EntryKind, sparse};
 
 /// Longest name that the plain header holds.
 const NAME_MAX_LEN: usize = 100;
 /// What GNU tar names the headers that hold a longer one.
 const LONG_NAME: &[u8] = b"././@LongLink";
 
-/// Appends an entry's headers. A file's content, and then [`put_padding`], must follow.
+/// Appends an entry's headers, and a sparse file's map. A file's content (of a sparse one, what its runs hold), and then
+/// [`put_padding`], must follow.
 pub fn put_entry(out: &mut impl BufMut, entry: &Entry) {
     let mut header = Header::new_gnu();
+    let mut map = Vec::new();
     let (kind, size, link): (_, _, &[u8]) = match &entry.kind {
         EntryKind::File { size } => (EntryType::Regular, *size, b""),
+        EntryKind::Sparse { size, runs } => {
+            put_extension(out, EntryType::XHeader, &sparse::records(&entry.path, *size));
+            map = sparse::map(runs, *size);
+            // GNU tar heeds the keys of an extended header only before one of the standard's own form.
+            header = Header::new_ustar();
+            (EntryType::Regular, map.len() as u64 + sparse::stored(runs), b"")
+        }
         EntryKind::Directory => (EntryType::Directory, 0, b""),
         EntryKind::Symlink { target } => (EntryType::Symlink, 0, target),
         EntryKind::Hardlink { target } => (EntryType::Link, 0, target),
@@ -29,13 +35,15 @@ pub fn put_entry(out: &mut impl BufMut, entry: &Entry) {
     if link.len() > NAME_MAX_LEN {
         put_long(out, EntryType::GNULongLink, link);
     }
-    if path.len() > NAME_MAX_LEN {
+    // A sparse file's whole name is in its own header.
+    if path.len() > NAME_MAX_LEN && map.is_empty() {
         put_long(out, EntryType::GNULongName, &path);
     }
     header.set_entry_type(kind);
     header.set_mode(entry.mode & 0o7777);
     header.set_mtime(entry.mtime.seconds.try_into().unwrap_or(0));
     put_header(out, header, &path, link, size);
+    out.put_slice(&map);
 }
 
 /// Appends what fills the last block of a content of `size` bytes.
@@ -48,17 +56,11 @@ pub fn put_end(out: &mut impl BufMut) {
     out.put_bytes(0, 2 * BLOCK_LEN);
 }
 
-/// Appends a note.
-pub fn put_note(out: &mut impl BufMut, note: &Note) {
-    let (key, value) = match note {
-        Note::Skipped { path } => (NOTE_SKIPPED, &path[..]),
-        Note::Failed { reason } => (NOTE_FAILED, reason.as_bytes()),
-    };
-    let mut records = Vec::new();
-    pax::put_record(&mut records, key, value);
+/// Appends an extended header for what follows, or for whoever reads notes.
+pub(super) fn put_extension(out: &mut impl BufMut, kind: EntryType, records: &[u8]) {
     let mut header = Header::new_ustar();
-    header.set_entry_type(EntryType::XGlobalHeader);
-    put_content(out, header, b"pax_global_header", &records);
+    header.set_entry_type(kind);
+    put_content(out, header, b"pax_global_header", records);
 }
 
 fn put_long(out: &mut impl BufMut, kind: EntryType, name: &[u8]) {

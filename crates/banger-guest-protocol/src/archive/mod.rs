@@ -4,17 +4,26 @@
 //! serves both: [`Decoder`] takes the bytes as they come and gives a file's content away in the very chunks it came in.
 //! [`EntryPath`] is the only way from a name in an archive to a name in a directory.
 //!
-//! Understood: ustar, GNU long names, PAX. Not understood, and never half understood: sparse files.
+//! Understood: ustar, GNU long names, PAX, and sparse files in all forms that GNU tar writes. What is written is read by GNU tar.
 //! An archive ends with its end mark; one that just stops is [`ArchiveError::Truncated`].
 
+mod content;
 mod decode;
 mod encode;
+mod note;
 mod path;
 mod pax;
+mod sparse;
+mod sparse_data;
 
+pub use content::{Contents, Looks, Packed, SPOOL_MAX, SeekTo, Trouble, put_file};
 pub use decode::{ArchiveError, Decoder, Item};
-pub use encode::{put_end, put_entry, put_note, put_padding};
+pub use encode::{put_end, put_entry, put_padding};
+pub use note::{Note, put_note};
 pub use path::{EntryPath, EntryPathError};
+pub use sparse::{Run, stored};
+
+use std::sync::Arc;
 
 /// Headers and contents take whole blocks.
 pub const BLOCK_LEN: usize = 512;
@@ -36,6 +45,12 @@ pub enum EntryKind {
     File {
         size: u64,
     },
+    /// A file with holes. What its runs hold follows, and nothing for the rest.
+    Sparse {
+        size: u64,
+        /// In order, without overlap, inside of the file, none of them empty.
+        runs: Arc<[Run]>,
+    },
     Directory,
     Symlink {
         target: Vec<u8>,
@@ -44,7 +59,7 @@ pub enum EntryKind {
     Hardlink {
         target: Vec<u8>,
     },
-    /// A device, a FIFO, a sparse file, or something unheard of: the header's type byte.
+    /// A device, a FIFO, or something unheard of: the header's type byte.
     Other {
         type_flag: u8,
     },
@@ -55,13 +70,4 @@ pub enum EntryKind {
 pub struct Timestamp {
     pub seconds: i64,
     pub nanoseconds: u32,
-}
-
-/// What the packing side has to say besides. Travels as a global PAX header, which other readers of tar ignore.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Note {
-    /// Neither file, directory nor symlink, so it stayed behind: its path in the archive.
-    Skipped { path: Vec<u8> },
-    /// The rest could not be packed, and why. The archive has no end after that.
-    Failed { reason: String },
 }

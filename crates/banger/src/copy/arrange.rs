@@ -52,7 +52,7 @@ mod tests {
 
     fn arranged((is_dir, is_contents): (bool, bool), to: &str, found: Option<FileKind>) -> String {
         let name = if is_contents { "" } else { "src" };
-        let source = Source { path: "src".into(), is_contents, is_dir, name: name.into() };
+        let source = Source { path: "src".into(), is_contents, is_dir, name: name.into(), follow: false };
         let to = GuestPath { vm: "x".into(), path: to.into() };
         match arrange(&source, &to, found) {
             Ok(Arrangement { unpack, name, without_itself }) => format!(

@@ -1,7 +1,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use banger_api::files::archive::{ArchiveError, EntryPathError};
+use banger_api::files::archive::{ArchiveError, EntryPathError, Trouble};
 use banger_api::{ApiError, ErrorCode};
 
 use crate::ui::{bytes, file_name};
@@ -18,8 +18,15 @@ pub(crate) enum CopyError {
     /// Found out before anything was sent.
     #[error("{}", unreadable(paths, *more))]
     Unreadable { paths: Vec<PathBuf>, more: usize },
-    #[error("{} became shorter while it was read", file_name(path))]
-    Shrank { path: PathBuf },
+    /// Gone since its directory was listed.
+    #[error("{} was removed before it was read", file_name(path))]
+    Vanished { path: PathBuf },
+    #[error("{} is a symlink that leads nowhere", file_name(path))]
+    Dangling { path: PathBuf },
+    #[error("{} leads back to a directory that it is in", file_name(path))]
+    Loop { path: PathBuf },
+    #[error("{} {trouble}", file_name(path))]
+    Unread { path: PathBuf, trouble: Trouble },
     #[error("could not {action} {}", file_name(path))]
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("could not start a thread")]
@@ -39,6 +46,15 @@ pub(crate) enum CopyError {
     Kind { name: String },
     #[error("the guest sends more than {}", bytes(*limit))]
     TooLarge { limit: u64 },
+    #[error("the guest goes on sending after the archive's end")]
+    Endless,
+    #[error(
+        "there is no room for it at {}: {} are free, and {} are left so",
+        file_name(path),
+        bytes(*free),
+        bytes(*floor)
+    )]
+    NoRoom { path: PathBuf, free: u64, floor: u64 },
     #[error("what came is not a whole archive")]
     Archive(#[from] ArchiveError),
     /// The agent's own words.
@@ -65,6 +81,7 @@ impl CopyError {
             Self::NotDirectory { .. }
             | Self::NotCopyable { .. }
             | Self::InTheWay { .. }
+            | Self::NoRoom { .. }
             | Self::TooLarge { .. } => ErrorCode::Refused,
             _ => ErrorCode::Failed,
         }

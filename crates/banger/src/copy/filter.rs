@@ -2,7 +2,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
 
-use banger_api::files::archive::{Entry, EntryKind, Item, put_end, put_entry, put_padding};
+use banger_api::files::archive::{Entry, EntryKind, Item, put_end, put_entry, put_padding, stored};
 use bytes::Bytes;
 
 use super::error::given;
@@ -38,8 +38,9 @@ impl<W: io::Write> Filter<W> {
 
     fn entry(&mut self, entry: Entry) -> Result<(), CopyError> {
         let placed = self.names.place(&entry)?;
-        let size = match entry.kind {
-            EntryKind::File { size } => size,
+        let size = match &entry.kind {
+            EntryKind::File { size } => *size,
+            EntryKind::Sparse { runs, .. } => stored(runs),
             EntryKind::Directory | EntryKind::Symlink { .. } => 0,
             EntryKind::Hardlink { .. } | EntryKind::Other { .. } => {
                 return Err(CopyError::Kind { name: given(&entry.path) });
@@ -77,7 +78,8 @@ impl<W: io::Write> Sink for Filter<W> {
         match item {
             Item::Entry(entry) => self.entry(entry),
             Item::Data(bytes) => self.data(&bytes),
-            Item::Note(_) | Item::End => Ok(()),
+            // The map has told of it, and zeros stand for what was cut off.
+            Item::Hole(_) | Item::Note(_) | Item::End => Ok(()),
         }
     }
 

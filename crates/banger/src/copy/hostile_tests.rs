@@ -9,22 +9,22 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use tokio::sync::mpsc;
 
-use super::{CopyError, Filter, GuestPath, Moved, Names, Received, Source, Target, Unpacker, pack, receive};
+use super::{CopyError, Filter, GuestPath, Moved, Names, Remarks, Source, Target, Unpacker, pack, receive};
 use crate::copy::receive::Sink;
 
-const LIMIT: u64 = 1 << 20;
+pub(super) const LIMIT: u64 = 1 << 20;
 
 #[derive(Clone, Debug, Default)]
-struct Archive(BytesMut);
+pub(super) struct Archive(pub(super) BytesMut);
 
 impl Archive {
-    fn entry(mut self, path: &str, mode: u32, kind: EntryKind) -> Self {
+    pub(super) fn entry(mut self, path: &str, mode: u32, kind: EntryKind) -> Self {
         let mtime = Timestamp { seconds: 1_600_000_000, nanoseconds: 0 };
         put_entry(&mut self.0, &Entry { path: path.into(), kind, mode, mtime });
         self
     }
 
-    fn file(self, path: &str, content: &str) -> Self {
+    pub(super) fn file(self, path: &str, content: &str) -> Self {
         let size = content.len() as u64;
         let mut this = self.entry(path, 0o644, EntryKind::File { size });
         this.0.extend_from_slice(content.as_bytes());
@@ -32,7 +32,7 @@ impl Archive {
         this
     }
 
-    fn dir(self, path: &str) -> Self {
+    pub(super) fn dir(self, path: &str) -> Self {
         self.entry(path, 0o755, EntryKind::Directory)
     }
 
@@ -44,27 +44,27 @@ impl Archive {
         self.entry(path, 0o644, EntryKind::Hardlink { target: target.into() })
     }
 
-    fn end(mut self) -> Bytes {
+    pub(super) fn end(mut self) -> Bytes {
         put_end(&mut self.0);
         self.0.freeze()
     }
 }
 
-fn from(path: &str) -> GuestPath {
+pub(super) fn from(path: &str) -> GuestPath {
     GuestPath { vm: "x".into(), path: path.into() }
 }
 
-fn feed(archive: &[u8], sink: impl Sink) -> Result<Received, CopyError> {
+pub(super) fn feed(archive: &[u8], sink: impl Sink) -> Result<Remarks, CopyError> {
     let (sender, pieces) = mpsc::channel(archive.len() / 700 + 1);
     for piece in archive.chunks(700) {
         sender.try_send(Bytes::copy_from_slice(piece)).unwrap();
     }
     drop(sender);
-    receive(pieces, sink)
+    receive(pieces, sink, LIMIT)
 }
 
 /// `banger cp x:FROM TO` with a guest that sends `archive`.
-fn copy(path: &str, to: &Path, archive: &[u8]) -> Result<Received, CopyError> {
+pub(super) fn copy(path: &str, to: &Path, archive: &[u8]) -> Result<Remarks, CopyError> {
     feed(archive, Unpacker::new(Target::find(&from(path), to)?, LIMIT)?)
 }
 
@@ -213,7 +213,7 @@ fn what_is_sent_comes_back() {
     fs::write(source.join("new\nline"), "x").unwrap();
     symlink("/nowhere", source.join("d/link")).unwrap();
     let (sender, pieces) = mpsc::channel(100);
-    let found = Source::find(&source).unwrap();
+    let found = Source::find(&source, false).unwrap();
     pack(&found, b"a", false, &sender, &Moved::default()).unwrap();
     drop(sender);
     let mut pieces = pieces;

@@ -9,15 +9,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use banger_api::files::archive::{Entry, EntryKind, Timestamp, put_end, put_entry, put_padding};
+use banger_api::ApiError;
+use banger_api::files::archive::{
+    Entry, EntryKind, Note, Packed, Timestamp, put_end, put_entry, put_file, put_note,
+};
 use bytes::Bytes;
-use rustix::buffer::spare_capacity;
 use rustix::fs::{Mode, OFlags};
-use rustix::io::retry_on_intr;
 use tokio::sync::mpsc;
 
+use super::open_file::{OpenFile, looks};
 use super::walk::Found;
-use super::{CopyError, Source};
+use super::{CopyError, Remarks, Source};
+use crate::ui::file_name;
 
 const PIECE_LEN: usize = 64 * 1024;
 
@@ -38,105 +41,134 @@ impl Moved {
     }
 }
 
-/// Packs `source` under `name`; for contents that go into a directory that is there, without the directory itself.
+/// Packs `source` under `name`; for contents that go into a directory that is there, without the directory itself. What cannot be
+/// read is left out, and told in the answer.
 ///
 /// # Errors
 ///
-/// What could not be read. The archive is cut off then.
+/// When the source itself cannot be read. The archive is cut off then.
 pub(crate) fn pack(
     source: &Source,
     name: &[u8],
     without_itself: bool,
     pieces: &Pieces,
     moved: &Moved,
-) -> Result<(), CopyError> {
-    let mut packer = Packer { out: Vec::with_capacity(PIECE_LEN), pieces, moved };
-    for found in source.walk(name).skip(usize::from(without_itself)) {
-        match found.and_then(|found| packer.found(found)) {
-            Ok(true) => {}
-            Ok(false) => return Ok(()),
-            Err(error) => {
+) -> Result<Remarks, CopyError> {
+    let out = Vec::with_capacity(PIECE_LEN);
+    let mut packer = Packer { out, pieces, moved, follow: source.follow, remarks: Remarks::default() };
+    for (at, found) in source.walk(name).enumerate() {
+        let packed = match found {
+            Ok(_) if at == 0 && without_itself => continue,
+            Ok(found) => packer.found(found),
+            Err(error) => Err(error.into()),
+        };
+        match packed {
+            Ok(()) => {}
+            Err(Stop::Unwanted) => return Ok(packer.remarks),
+            Err(Stop::Failed(error)) if at == 0 => {
                 // The error is answered below; this only cuts the archive off, which a lost receiver has done itself.
                 let _sent = pieces.blocking_send(Err(io::Error::other(error.to_string())));
                 return Err(error);
             }
+            Err(Stop::Failed(CopyError::Vanished { path } | CopyError::NotFound { path })) => {
+                packer.remarks.vanished.push(file_name(path));
+            }
+            Err(Stop::Failed(error)) => packer.remarks.failures.push(line(&error)),
         }
     }
     put_end(&mut packer.out);
-    packer.send();
-    Ok(())
+    // Nobody may take it any more; whoever cut it off knows why.
+    let _sent = send(&mut packer.out, pieces, moved);
+    Ok(packer.remarks)
+}
+
+/// An error and its causes in a line.
+fn line(error: &CopyError) -> String {
+    let told = ApiError::from_error(error.code(), error);
+    std::iter::once(told.message).chain(told.causes).collect::<Vec<_>>().join(": ")
+}
+
+/// Why packing does not go on.
+enum Stop {
+    Failed(CopyError),
+    /// Nobody takes the archive any more.
+    Unwanted,
+}
+
+impl From<CopyError> for Stop {
+    fn from(error: CopyError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 struct Packer<'a> {
     out: Vec<u8>,
     pieces: &'a Pieces,
     moved: &'a Moved,
+    follow: bool,
+    remarks: Remarks,
 }
 
 impl Packer<'_> {
-    /// False: nobody takes the archive any more.
-    fn found(&mut self, found: Found) -> Result<bool, CopyError> {
+    fn found(&mut self, found: Found) -> Result<(), Stop> {
         let kind = match () {
-            () if found.metadata.is_file() => return self.file(found),
+            () if found.metadata.is_file() => return self.file(&found),
             () if found.metadata.is_dir() => EntryKind::Directory,
             () if found.metadata.is_symlink() => {
                 let target = std::fs::read_link(&found.path).map_err(CopyError::io("read", &found.path))?;
                 EntryKind::Symlink { target: target.into_os_string().into_vec() }
             }
             // It was told of in the survey.
-            () => return Ok(true),
+            () => return Ok(()),
         };
-        self.entry(found.name, kind, &found.metadata);
-        Ok(self.send_if_full())
+        put_entry(&mut self.out, &entry(&found.name, kind, &found.metadata));
+        send_if_full(&mut self.out, self.pieces, self.moved)
     }
 
-    fn file(&mut self, found: Found) -> Result<bool, CopyError> {
+    fn file(&mut self, found: &Found) -> Result<(), Stop> {
         let path = &found.path;
-        let file = open(path).map_err(CopyError::io("read", path))?;
+        let file = open(path, self.follow).map_err(CopyError::io("read", path))?;
         let metadata = file.metadata().map_err(CopyError::io("read", path))?;
         if !metadata.is_file() {
-            return Err(CopyError::NotCopyable { path: path.clone() });
+            return Err(CopyError::NotCopyable { path: path.clone() }.into());
         }
-        let size = metadata.len();
-        self.entry(found.name, EntryKind::File { size }, &metadata);
-        let mut left = size;
-        while left > 0 {
-            if !self.send_if_full() {
-                return Ok(false);
+        let head = |kind| entry(&found.name, kind, &metadata);
+        let (pieces, moved) = (self.pieces, self.moved);
+        let settle = |out: &mut Vec<u8>| send_if_full(out, pieces, moved);
+        match put_file(&mut self.out, head, looks(&metadata), &mut OpenFile(&file), settle)? {
+            Packed::Whole => {}
+            Packed::Cut { len, why } => {
+                let (name, reason) = (found.name.clone(), why.to_string());
+                put_note(&mut self.out, &Note::Cut { path: name, len, reason });
+                self.remarks
+                    .failures
+                    .push(CopyError::Unread { path: path.clone(), trouble: why }.to_string());
             }
-            let count = retry_on_intr(|| rustix::io::read(&file, spare_capacity(&mut self.out)))
-                .map_err(|errno| CopyError::io("read", path)(errno.into()))?;
-            if count == 0 {
-                return Err(CopyError::Shrank { path: path.clone() });
-            }
-            // What was appended since is not part of it.
-            let surplus = (count as u64).saturating_sub(left) as usize;
-            self.out.truncate(self.out.len() - surplus);
-            left -= (count - surplus) as u64;
+            Packed::Left(trouble) => return Err(CopyError::Unread { path: path.clone(), trouble }.into()),
         }
-        put_padding(&mut self.out, size);
-        Ok(self.send_if_full())
-    }
-
-    fn entry(&mut self, path: Vec<u8>, kind: EntryKind, found: &std::fs::Metadata) {
-        let mtime = Timestamp { seconds: found.mtime(), nanoseconds: found.mtime_nsec() as u32 };
-        put_entry(&mut self.out, &Entry { path, kind, mode: found.mode() & 0o7777, mtime });
-    }
-
-    fn send_if_full(&mut self) -> bool {
-        self.out.len() < PIECE_LEN - PIECE_LEN / 8 || self.send()
-    }
-
-    fn send(&mut self) -> bool {
-        let piece = std::mem::replace(&mut self.out, Vec::with_capacity(PIECE_LEN));
-        self.moved.add(piece.len());
-        self.pieces.blocking_send(Ok(piece.into())).is_ok()
+        Ok(())
     }
 }
 
+fn entry(path: &[u8], kind: EntryKind, found: &std::fs::Metadata) -> Entry {
+    let mtime = Timestamp { seconds: found.mtime(), nanoseconds: found.mtime_nsec() as u32 };
+    Entry { path: path.to_vec(), kind, mode: found.mode() & 0o7777, mtime }
+}
+
+fn send_if_full(out: &mut Vec<u8>, pieces: &Pieces, moved: &Moved) -> Result<(), Stop> {
+    if out.len() < PIECE_LEN - PIECE_LEN / 8 { Ok(()) } else { send(out, pieces, moved) }
+}
+
+fn send(out: &mut Vec<u8>, pieces: &Pieces, moved: &Moved) -> Result<(), Stop> {
+    let piece = std::mem::replace(out, Vec::with_capacity(PIECE_LEN));
+    moved.add(piece.len());
+    pieces.blocking_send(Ok(piece.into())).map_err(|_| Stop::Unwanted)
+}
+
 /// Opens a file, and does not wait should it have become something else meanwhile.
-fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+fn open(path: &Path, follow: bool) -> io::Result<File> {
+    let nofollow = if follow { OFlags::empty() } else { OFlags::NOFOLLOW };
+    let flags = OFlags::RDONLY | nofollow | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
 }
 
@@ -145,7 +177,7 @@ fn open(path: &Path) -> io::Result<File> {
 /// # Errors
 ///
 /// When it cannot be read. The archive is cut off then.
-pub(crate) fn stdin(pieces: &Pieces, moved: &Moved) -> Result<(), CopyError> {
+pub(crate) fn stdin(pieces: &Pieces, moved: &Moved) -> Result<Remarks, CopyError> {
     let failed = |error: io::Error| {
         // As above.
         let _sent = pieces.blocking_send(Err(io::Error::other(error.to_string())));
@@ -157,7 +189,7 @@ pub(crate) fn stdin(pieces: &Pieces, moved: &Moved) -> Result<(), CopyError> {
         let count = (&mut stdin).take(PIECE_LEN as u64).read_to_end(&mut piece).map_err(failed)?;
         moved.add(count);
         if count == 0 || pieces.blocking_send(Ok(piece.into())).is_err() {
-            return Ok(());
+            return Ok(Remarks::default());
         }
     }
 }

@@ -2,17 +2,18 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
-use banger_api::files::archive::{Entry, EntryKind, EntryPath, Item, Timestamp};
+use banger_api::files::archive::{Entry, EntryKind, EntryPath, Item, Note, Run, Timestamp};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
 use super::error::given;
 use super::receive::Sink;
+use super::room::{Room, Short};
 use super::{CopyError, Names, Target};
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -39,12 +40,22 @@ pub(crate) struct Unpacker {
     /// New directories that the archive is in. They get their mode and time when it leaves them.
     dirs: Vec<Dir>,
     file: Option<Unfinished>,
+    /// The latest file that has its name, until the next entry.
+    latest: Option<Unfinished>,
+    room: Room,
 }
 
 struct Dir {
     path: Vec<u8>,
     mode: Mode,
     mtime: Timestamp,
+}
+
+/// What comes next of a file.
+enum Piece<'a> {
+    Data(&'a [u8]),
+    /// So many zeros.
+    Hole(u64),
 }
 
 /// A file under its temporary name.
@@ -63,16 +74,15 @@ impl Unpacker {
         let Target { root: root_path, names } = target;
         let root = rustix::fs::open(&root_path, DIRECTORY, Mode::empty())
             .map_err(|errno| CopyError::io("open", &root_path)(errno.into()))?;
-        let (parent, dirs, file) = (None, Vec::new(), None);
-        Ok(Self { root, root_path, names, left: limit, limit, parent, dirs, file })
+        let (parent, dirs, file, latest, room) = (None, Vec::new(), None, None, Room::default());
+        Ok(Self { root, root_path, names, left: limit, limit, parent, dirs, file, latest, room })
     }
 
     fn entry(&mut self, entry: &Entry) -> Result<(), CopyError> {
         let path = self.names.place(entry)?;
-        let size = if let EntryKind::File { size } = entry.kind { size } else { 0 };
-        self.left = (self.left.checked_sub(ENTRY_BYTES))
-            .and_then(|left| left.checked_sub(size))
-            .ok_or(CopyError::TooLarge { limit: self.limit })?;
+        self.latest = None;
+        let taken = ENTRY_BYTES.saturating_add(on_disk(&entry.kind));
+        self.left = self.left.checked_sub(taken).ok_or(CopyError::TooLarge { limit: self.limit })?;
         self.leave_dirs(|dir| is_below(path.as_bytes(), dir))?;
         // setuid, setgid and sticky bits are for the guest.
         let mode = Mode::from_raw_mode(entry.mode & 0o777);
@@ -80,13 +90,14 @@ impl Unpacker {
             EntryKind::Directory if path.is_root() => Ok(()),
             EntryKind::Directory => self.directory(&path, mode, entry.mtime),
             EntryKind::File { size } => {
-                let (temporary, fd) = self.temporary(&path, |parent, name| {
-                    rustix::fs::openat(parent, name, NEW_FILE, PRIVATE_FILE)
-                })?;
-                let mtime = entry.mtime;
-                let file = Unfinished { file: fd.into(), temporary, path, left: *size, mode, mtime };
-                self.file = Some(file);
-                self.data(&[])
+                self.new_file(path, *size, mode, entry.mtime, taken)?;
+                self.data(Piece::Data(&[]))
+            }
+            EntryKind::Sparse { size, .. } => {
+                self.new_file(path.clone(), *size, mode, entry.mtime, taken)?;
+                let sized = self.file.as_ref().map_or(Ok(()), |open| open.file.set_len(*size));
+                sized.map_err(|source| self.unwritten(&path, source))?;
+                if *size == 0 { self.data(Piece::Data(&[])) } else { Ok(()) }
             }
             EntryKind::Symlink { target } => {
                 let mtime = entry.mtime;
@@ -103,12 +114,43 @@ impl Unpacker {
         }
     }
 
+    /// A new file, which takes `taken` bytes of the disk.
+    fn new_file(
+        &mut self,
+        path: EntryPath,
+        left: u64,
+        mode: Mode,
+        mtime: Timestamp,
+        taken: u64,
+    ) -> Result<(), CopyError> {
+        self.parent(&path)?;
+        let place =
+            self.parent.as_ref().filter(|_| !path.parent().is_empty()).map_or(&self.root, |(_, fd)| fd);
+        let short = self.room.take(place, taken).map_err(|source| self.unwritten(&path, source))?;
+        if let Some(Short { free, floor }) = short {
+            return Err(CopyError::NoRoom { path: self.shown(path.parent()), free, floor });
+        }
+        let (temporary, fd) =
+            self.temporary(&path, |parent, name| rustix::fs::openat(parent, name, NEW_FILE, PRIVATE_FILE))?;
+        self.file = Some(Unfinished { file: fd.into(), temporary, path, left, mode, mtime });
+        Ok(())
+    }
+
     /// Appends to the latest file, which gets its name when it is all there.
-    fn data(&mut self, bytes: &[u8]) -> Result<(), CopyError> {
+    fn data(&mut self, piece: Piece<'_>) -> Result<(), CopyError> {
         let Some(open) = &mut self.file else { return Ok(()) };
         let write = |open: &mut Unfinished| {
-            open.file.write_all(bytes)?;
-            open.left -= bytes.len() as u64;
+            let len = match piece {
+                Piece::Data(bytes) => {
+                    open.file.write_all(bytes)?;
+                    bytes.len() as u64
+                }
+                Piece::Hole(len) => {
+                    open.file.seek(SeekFrom::Current(len as i64))?;
+                    len
+                }
+            };
+            open.left -= len;
             if open.left == 0 {
                 rustix::fs::fchmod(&open.file, open.mode)?;
                 rustix::fs::futimens(&open.file, &times(open.mtime))?;
@@ -118,12 +160,30 @@ impl Unpacker {
         let (written, is_whole) = (write(open), open.left == 0);
         if let Err(source) = written {
             let path = open.path.clone();
-            return Err(CopyError::Io { action: "write", path: self.shown(path.as_bytes()), source });
+            return Err(self.unwritten(&path, source));
         }
         if is_whole && let Some(open) = self.file.take() {
             self.publish(&open.temporary, &open.path)?;
+            self.latest = Some(open);
         }
         Ok(())
+    }
+
+    /// Only so much of the latest file is its own.
+    fn cut(&self, len: u64) -> Result<(), CopyError> {
+        let Some(open) = &self.latest else { return Ok(()) };
+        let cut = || {
+            if open.file.metadata()?.len() > len {
+                open.file.set_len(len)?;
+                rustix::fs::futimens(&open.file, &times(open.mtime))?;
+            }
+            Ok(())
+        };
+        cut().map_err(|source| self.unwritten(&open.path, source))
+    }
+
+    fn unwritten(&self, path: &EntryPath, source: io::Error) -> CopyError {
+        CopyError::Io { action: "write", path: self.shown(path.as_bytes()), source }
     }
 
     fn directory(&mut self, path: &EntryPath, mode: Mode, mtime: Timestamp) -> Result<(), CopyError> {
@@ -216,7 +276,9 @@ impl Sink for Unpacker {
     fn take(&mut self, item: Item) -> Result<(), CopyError> {
         match item {
             Item::Entry(entry) => self.entry(&entry),
-            Item::Data(bytes) => self.data(&bytes),
+            Item::Data(bytes) => self.data(Piece::Data(&bytes)),
+            Item::Hole(len) => self.data(Piece::Hole(len)),
+            Item::Note(Note::Cut { len, .. }) => self.cut(len),
             Item::Note(_) | Item::End => Ok(()),
         }
     }
@@ -237,6 +299,17 @@ impl Drop for Unpacker {
         }
         // New directories are no longer private to the one who was to fill them.
         let _left = self.leave_dirs(|_| false);
+    }
+}
+
+/// What a thing takes of a disk at most, its name aside, in bytes.
+fn on_disk(kind: &EntryKind) -> u64 {
+    // A run that begins and ends inside of blocks.
+    let run = |run: &Run| run.len.saturating_add(2 * ENTRY_BYTES);
+    match kind {
+        EntryKind::File { size } => *size,
+        EntryKind::Sparse { runs, .. } => runs.iter().map(run).fold(0, u64::saturating_add),
+        _ => 0,
     }
 }
 

@@ -1,6 +1,6 @@
-use std::io;
 use std::path::PathBuf;
 
+use banger_guest_protocol::archive::Trouble;
 use banger_host::walk::WalkError;
 
 use super::Entry;
@@ -10,10 +10,8 @@ use super::Entry;
 pub enum FileSyncError {
     #[error("{entry} could not be copied")]
     Walk { entry: Entry, source: WalkError },
-    #[error("{entry} could not be copied: reading {} failed", path.display())]
-    Read { entry: Entry, path: PathBuf, source: io::Error },
-    #[error("{entry} could not be copied: {} became shorter while it was read", path.display())]
-    Shrank { entry: Entry, path: PathBuf },
+    #[error("{entry} could not be copied: {} {trouble}", path.display())]
+    Unread { entry: Entry, path: PathBuf, trouble: Trouble },
     #[error("{entry} is too much: all that [[file_sync]] names may come to {} MiB", limit_bytes >> 20)]
     TooLarge { entry: Entry, limit_bytes: u64 },
     #[error("the thread that reads the files of [[file_sync]] broke")]
@@ -27,10 +25,12 @@ impl FileSyncError {
     /// What to do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Walk { .. } | Self::Read { .. } => Some(
+            Self::Unread { trouble: Trouble::Truncated, .. } => {
+                Some("start the VM again when nothing writes to it")
+            }
+            Self::Walk { .. } | Self::Unread { .. } => Some(
                 "make it readable, or take it out of [[file_sync]]; `banger daemon stop` has the file read again",
             ),
-            Self::Shrank { .. } => Some("start the VM again when nothing writes to it"),
             Self::TooLarge { .. } => Some("name less; `banger vm cp` copies what a single VM needs"),
             Self::Thread(_) | Self::Cut => None,
         }

@@ -1,16 +1,17 @@
 use std::convert::Infallible;
-use std::io::Read as _;
 use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::MetadataExt as _;
 
 use banger_api::operation::{FileCount, ProgressUnit};
 use banger_guest_protocol::archive::{
-    Entry as TarEntry, EntryKind, Timestamp, put_end, put_entry, put_padding,
+    Entry as TarEntry, EntryKind, Looks, Packed, Timestamp, put_end, put_entry, put_file,
 };
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use super::open_file::OpenFile;
 use super::visit::{Item, ItemKind, visit};
 use super::{ARCHIVE_MAX_LEN, Entry, FileSyncError, Survey};
 use crate::operation::Reporter;
@@ -70,7 +71,7 @@ impl Packer {
             self.item(item)
         })?;
         put_end(&mut self.out);
-        self.flush()?;
+        flush(&mut self.out, &self.chunks)?;
         Ok(notices)
     }
 
@@ -83,33 +84,31 @@ impl Packer {
             ItemKind::Symlink { target } => {
                 put_entry(&mut self.out, &header(EntryKind::Symlink { target: target.into_vec() }));
             }
-            ItemKind::File { mut file, len } => {
-                put_entry(&mut self.out, &header(EntryKind::File { size: len }));
-                let mut left = len;
-                while left > 0 {
-                    let wanted = left.min(CHUNK_LEN as u64);
-                    let count = (&mut file).take(wanted).read_to_end(&mut self.out).map_err(|source| {
-                        FileSyncError::Read { entry: entry.clone(), path: path.clone(), source }
-                    })?;
-                    // What was appended since it was opened is not part of it; what was cut off cannot be made up.
-                    if (count as u64) < wanted {
-                        return Err(FileSyncError::Shrank { entry: entry.clone(), path });
-                    }
-                    left -= wanted;
-                    self.settle()?;
+            ItemKind::File { file, len } => {
+                let unread = |trouble| FileSyncError::Unread { entry: entry.clone(), path, trouble };
+                let allocated = match file.metadata() {
+                    Ok(found) => found.blocks() * 512,
+                    Err(error) => return Err(unread(error.into())),
+                };
+                let looks = Looks { size: len, allocated };
+                let chunks = &self.chunks;
+                let packed =
+                    put_file(&mut self.out, header, looks, &mut OpenFile(&file), |out| settle(out, chunks))?;
+                // Half a secret is none.
+                if let Packed::Cut { why, .. } | Packed::Left(why) = packed {
+                    return Err(unread(why));
                 }
-                put_padding(&mut self.out, len);
             }
         }
-        self.settle()
+        settle(&mut self.out, &self.chunks)
     }
+}
 
-    fn settle(&mut self) -> Result<(), FileSyncError> {
-        if self.out.len() < CHUNK_LEN { Ok(()) } else { self.flush() }
-    }
+fn settle(out: &mut Vec<u8>, chunks: &mpsc::Sender<Bytes>) -> Result<(), FileSyncError> {
+    if out.len() < CHUNK_LEN { Ok(()) } else { flush(out, chunks) }
+}
 
-    fn flush(&mut self) -> Result<(), FileSyncError> {
-        let chunk = std::mem::replace(&mut self.out, Vec::with_capacity(2 * CHUNK_LEN));
-        self.chunks.blocking_send(chunk.into()).map_err(|_| FileSyncError::Cut)
-    }
+fn flush(out: &mut Vec<u8>, chunks: &mpsc::Sender<Bytes>) -> Result<(), FileSyncError> {
+    let chunk = std::mem::replace(out, Vec::with_capacity(2 * CHUNK_LEN));
+    chunks.blocking_send(chunk.into()).map_err(|_| FileSyncError::Cut)
 }

@@ -2,7 +2,7 @@ use std::convert::Infallible;
 
 use banger_guest_protocol::ByteString;
 use banger_guest_protocol::archive::{Entry, EntryKind, Timestamp, put_end, put_entry, put_padding};
-use banger_guest_protocol::messages::{FileAt, FileStat, Unpack, Unpacked};
+use banger_guest_protocol::messages::{FileAt, FileStat, Pack, Unpack, Unpacked};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, stream};
 use http::{Method, Request, header};
@@ -59,7 +59,7 @@ impl Guest {
     /// Packs a file or tree of the guest's into an archive. An archive that breaks off ends with an error.
     pub async fn pack(
         &self,
-        what: &FileAt,
+        what: &Pack,
     ) -> Result<impl Stream<Item = Result<Bytes, GuestError>> + Send + Unpin + use<>, GuestError> {
         let request = "pack";
         let path = format!("/v1/files/pack?{}", what.to_query());

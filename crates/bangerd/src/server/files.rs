@@ -3,7 +3,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{Uri, header};
 use axum::response::{IntoResponse as _, Response};
-use banger_api::files::{FileAt, FileStat, Unpack, Unpacked};
+use banger_api::files::{FileAt, FileStat, Pack, Unpack, Unpacked};
 use banger_api::{ApiError, ErrorCode, QueryError};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
@@ -62,10 +62,14 @@ async fn feed(body: Body, pieces: mpsc::Sender<Result<Bytes, axum::Error>>) {
     }
 }
 
-/// A file or directory tree of a running VM as a tar stream. An answer that breaks off is no archive.
+/// A file or directory tree of a running VM as a tar stream, without what other file systems hold that are mounted in it. What
+/// could not be read is told in global headers (`BANGER.*`). An answer that breaks off is no archive.
 #[utoipa::path(
     get, path = "/v1/vms/{vm}/files",
-    params(("path" = String, Query, description = "An absolute path, percent-encoded. With `/.` at its end: the content of a directory")),
+    params(
+        ("path" = String, Query, description = "An absolute path, percent-encoded. With `/.` at its end: the content of a directory"),
+        ("follow" = Option<bool>, Query, description = "Pack what symlinks lead to in their places"),
+    ),
     responses(
         (status = 200, body = [u8], content_type = "application/x-tar"), (status = 400, body = ApiError),
         (status = 404, body = ApiError), (status = 409, body = ApiError)
@@ -76,7 +80,7 @@ pub(super) async fn pack(
     Path(vm): Path<String>,
     uri: Uri,
 ) -> Result<Response, Failure> {
-    let what = FileAt::from_query(uri.query().unwrap_or_default()).map_err(bad_query)?;
+    let what = Pack::from_query(uri.query().unwrap_or_default()).map_err(bad_query)?;
     let archive = app.vms.find(&vm)?.guest()?.pack(&what).await.map_err(VmError::Guest)?;
     let held = (app.sessions.enter(), app.stopping.clone());
     let pieces = stream::try_unfold((archive, held), |(mut archive, held)| async move {

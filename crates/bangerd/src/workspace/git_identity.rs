@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use banger_guest_protocol::messages::{FileAt, GuestErrorKind};
+use banger_guest_protocol::messages::{GuestErrorKind, Pack};
 use banger_host::command::CommandError;
 use banger_host::git::{Git, records};
 
@@ -56,7 +56,7 @@ pub async fn introduce(guest: &Guest, identity: &[(String, String)]) -> Result<(
 
 /// Asks by packing, and takes nothing of it: a symlink that leads nowhere is the user's, too, and stat would not see it.
 async fn is_there(guest: &Guest, path: &str) -> Result<bool, GuestError> {
-    match guest.pack(&FileAt { path: path.into() }).await {
+    match guest.pack(&Pack { path: path.into(), follow: false }).await {
         Ok(_) | Err(GuestError::Refused { kind: GuestErrorKind::Refused, .. }) => Ok(true),
         Err(GuestError::Refused { kind: GuestErrorKind::NotFound, .. }) => Ok(false),
         Err(error) => Err(error),

@@ -3,7 +3,7 @@ use std::io::IsTerminal as _;
 use std::path::Path;
 use std::time::Duration;
 
-use banger_api::files::{FileAt, FileKind};
+use banger_api::files::{FileAt, FileKind, Pack};
 use banger_api::operation::{ProgressUnit, Stage};
 use banger_api::{ApiError, ByteStream, Client, ClientError, ErrorCode, Event};
 use bytes::Bytes;
@@ -14,8 +14,8 @@ use super::guest::cut_off;
 use crate::cmd::operation::catch_signals;
 use crate::cmd::{Outcome, block_on};
 use crate::copy::{
-    CopyError, Filter, GuestPath, Moved, Names, Pieces, Place, Received, Source, Survey, Target, Unpacker,
-    arrange, in_thread, pack, receive, stdin, survey,
+    CopyError, Filter, GuestPath, Listed, Moved, Names, Pieces, Place, Remarks, Source, Survey, Target,
+    Unpacker, arrange, in_thread, pack, receive, stdin, survey,
 };
 use crate::error::{CommandError, OUTPUT_CLOSED, api_error};
 use crate::session::Signals;
@@ -35,8 +35,12 @@ One side is REF:PATH; a PATH that is not absolute begins in /root. The other sid
 with a colon) or `-`: a tar archive on stdin, to be unpacked in a directory, or on stdout.
 
 An existing directory DST gets SRC inside, under its own name; any other DST becomes the copy, and its parent must exist. \
-SRC ending in `/.` means what is in the directory. Files in the way are replaced. Symlinks are copied as symlinks; \
-sockets, FIFOs and devices stay behind.";
+SRC ending in `/.` means what is in the directory. Files in the way are replaced. Symlinks are copied as symlinks, \
+unless -L follows them; sockets, FIFOs and devices stay behind. Holes in files stay holes.
+
+A copy stays on one file system: a directory where another one is mounted (/proc, /sys, a tmpfs) arrives empty, and is \
+named; to copy what is in it, name it as SRC. What cannot be read, or is cut short while it is copied, is named, the rest \
+is copied, and the exit status is 1. A copy to this machine leaves 512 MiB (or a twentieth of a small disk) free.";
 
 #[derive(Debug, Args)]
 #[command(after_help = HOW)]
@@ -45,6 +49,9 @@ pub(crate) struct CpArgs {
     src: OsString,
     /// Where to: a path, REF:PATH, or - for an archive on stdout
     dst: OsString,
+    /// Copy what symlinks lead to instead of the links: SRC itself, and all links in it
+    #[arg(long, short = 'L')]
+    follow_link: bool,
     /// Most that a VM may send: 512M, 64G (a bare number means MiB)
     #[arg(long, value_name = "SIZE", value_parser = ui::parse_mib, default_value = "16G")]
     max_size: u64,
@@ -82,6 +89,7 @@ pub(crate) fn run(args: &CpArgs) -> Outcome {
             vm,
             failed: format!("could not copy {} to {}", ui::file_name(&args.src), ui::file_name(&args.dst)),
             limit: args.max_size.saturating_mul(1024 * 1024),
+            follow: args.follow_link,
             moved: Moved::default(),
             total: None,
             progress: if args.quiet { Progress::new(Verbosity::Quiet) } else { Progress::transient() },
@@ -109,6 +117,8 @@ struct Copy {
     /// What to say when it fails.
     failed: String,
     limit: u64,
+    /// Symlinks stand for what they lead to.
+    follow: bool,
     moved: Moved,
     total: Option<u64>,
     progress: Progress,
@@ -117,17 +127,16 @@ struct Copy {
 
 impl Copy {
     async fn send_files(mut self, from: &Path, to: &GuestPath) -> Outcome {
-        let source = Source::find(from).map_err(|error| self.told(&error))?;
+        let source = Source::find(from, self.follow).map_err(|error| self.told(&error))?;
         // A tree may be large, and looking at it takes its time.
         let looking = {
             let source = source.clone();
             in_thread("survey", move || survey(&source)).map_err(|error| self.told(&error))?
         };
         let seen = self.watched(looking).await?;
-        let Survey { bytes, skipped } = settled(seen).map_err(|error| self.told(&error))?;
+        let Survey { bytes, remarks } = settled(seen).map_err(|error| self.told(&error))?;
         let arrangement = arrange(&source, to, self.stat(to).await?).map_err(|error| self.told(&error))?;
-        let names: Vec<String> = skipped.0.iter().map(ui::file_name).collect();
-        say_skipped(&names, skipped.1);
+        say(&remarks);
         self.total = Some(bytes);
         let moved = self.moved.clone();
         let (name, without_itself) = (arrangement.name, arrangement.without_itself);
@@ -160,7 +169,7 @@ impl Copy {
     async fn send(
         mut self,
         unpack: banger_api::files::Unpack,
-        packer: impl FnOnce(&Pieces) -> Result<(), CopyError> + Send + 'static,
+        packer: impl FnOnce(&Pieces) -> Result<Remarks, CopyError> + Send + 'static,
     ) -> Outcome {
         let (pieces, mut inbox) = mpsc::channel(QUEUED_PIECES);
         let packing = in_thread("pack", move || packer(&pieces)).map_err(|error| self.told(&error))?;
@@ -172,7 +181,10 @@ impl Copy {
             Err(interrupted) => return Err(interrupted),
         };
         let error = match sent {
-            Ok(_) => return Ok(0),
+            Ok(_) => {
+                let remarks = settled(packing.await).map_err(|error| self.told(&error))?;
+                return self.done(&remarks);
+            }
             Err(error) => error,
         };
         // It may have been cut off from this side. A thread that waits for its own input has no reason to tell.
@@ -186,7 +198,8 @@ impl Copy {
     async fn receive_files(mut self, from: &GuestPath, to: &Path) -> Outcome {
         let target = Target::find(from, to).map_err(|error| self.told(&error))?;
         let unpacker = Unpacker::new(target, self.limit).map_err(|error| self.told(&error))?;
-        self.receive(from, move |pieces| receive(pieces, unpacker)).await
+        let limit = self.limit;
+        self.receive(from, move |pieces| receive(pieces, unpacker, limit)).await
     }
 
     async fn receive_to_stdout(mut self, from: &GuestPath) -> Outcome {
@@ -195,16 +208,17 @@ impl Copy {
                 .with_hint(format!("pipe it on: banger cp {from} - | tar -t")));
         }
         let filter = Filter::stdout(Names::of(from), self.limit).map_err(|error| self.told(&error))?;
-        self.receive(from, move |pieces| receive(pieces, filter)).await
+        let limit = self.limit;
+        self.receive(from, move |pieces| receive(pieces, filter, limit)).await
     }
 
     /// Receives what is at `from`; `taker` does the rest in a thread of its own.
     async fn receive(
         &mut self,
         from: &GuestPath,
-        taker: impl FnOnce(mpsc::Receiver<Bytes>) -> Result<Received, CopyError> + Send + 'static,
+        taker: impl FnOnce(mpsc::Receiver<Bytes>) -> Result<Remarks, CopyError> + Send + 'static,
     ) -> Outcome {
-        let what = FileAt { path: from.path.clone().into() };
+        let what = Pack { path: from.path.clone().into(), follow: self.follow };
         let (client, vm) = (self.client.clone(), self.vm.clone());
         let stream = match self.watched(client.vm_pack(&vm, &what)).await? {
             Ok(stream) => stream,
@@ -228,10 +242,7 @@ impl Copy {
             }
         };
         match (passed, settled(taken)) {
-            (Ok(()), Ok(received)) => {
-                say_skipped(&received.skipped.0, received.skipped.1);
-                Ok(0)
-            }
+            (Ok(()), Ok(remarks)) => self.done(&remarks),
             (_, Err(CopyError::Stdout(error))) if error.kind() == std::io::ErrorKind::BrokenPipe => {
                 Err(CommandError::Quiet { exit_code: OUTPUT_CLOSED })
             }
@@ -284,6 +295,21 @@ impl Copy {
         }
     }
 
+    /// Everything is written; was it all that there is?
+    fn done(&self, remarks: &Remarks) -> Outcome {
+        say(remarks);
+        let Listed { named, more } = &remarks.failures;
+        if remarks.failures.is_empty() {
+            return Ok(0);
+        }
+        named.iter().for_each(ui::note);
+        say_more(*more);
+        let error = ApiError::new(ErrorCode::Failed, self.failed.clone());
+        let count = named.len() + more;
+        let what = if count == 1 { "1 thing".to_owned() } else { format!("{count} things") };
+        Err(error.because(format!("{what} could not be read, or not to the end; the rest is copied")).into())
+    }
+
     fn told(&self, error: &CopyError) -> CommandError {
         error.because_of(self.failed.clone()).into()
     }
@@ -320,11 +346,23 @@ fn settled<T>(outcome: Result<Result<T, CopyError>, oneshot::error::RecvError>) 
     outcome.unwrap_or(Err(CopyError::ThreadLost))
 }
 
-fn say_skipped(names: &[String], more: usize) {
-    for name in names {
+fn say(remarks: &Remarks) {
+    for name in &remarks.skipped.named {
         ui::note(format_args!("skipped {name}: neither file, directory nor symlink"));
     }
+    say_more(remarks.skipped.more);
+    for name in &remarks.mounts.named {
+        ui::note(format_args!("left {name} empty: another file system is mounted there"));
+    }
+    say_more(remarks.mounts.more);
+    for name in &remarks.vanished.named {
+        ui::note(format_args!("{name} was removed before it was read"));
+    }
+    say_more(remarks.vanished.more);
+}
+
+fn say_more(more: usize) {
     if more > 0 {
-        ui::note(format_args!("skipped {more} more of that kind"));
+        ui::note(format_args!("{more} more of that kind"));
     }
 }
