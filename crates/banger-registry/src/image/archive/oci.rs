@@ -13,9 +13,9 @@ use super::{ArchiveError, ArchivedImage, ArchivedLayer, Files};
 use crate::digest::Digest;
 
 /// What containerd and Docker write: the reference in full.
-const FULL_NAME: &str = "io.containerd.image.name";
+pub(super) const FULL_NAME: &str = "io.containerd.image.name";
 /// What OCI has: mostly a tag alone.
-const NAME: &str = "org.opencontainers.image.ref.name";
+pub(super) const NAME: &str = "org.opencontainers.image.ref.name";
 
 /// `index.json`.
 #[derive(Debug, Deserialize)]
