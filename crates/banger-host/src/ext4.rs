@@ -29,7 +29,7 @@ use writer::{ImageSource, ImageWriter, WriteFailure};
 use crate::file_tree::{FileTree, FrozenTree};
 use crate::layer_merge::add_layer;
 use crate::system::free_disk_bytes;
-use crate::tar_source::{AbsoluteNames, TarEntry, TarError, TarKind, read_entries};
+use crate::tar_source::{TarEntry, TarError, TarKind, read_entries};
 
 /// One inode per so many bytes, as mke2fs has it.
 const BYTES_PER_INODE: u64 = 16 * 1024;
@@ -153,7 +153,7 @@ pub fn tar_to_ext4(
 ///
 /// # Errors
 ///
-/// As [`tar_to_ext4`]; also when a layer holds what a layer must not: absolute names, and removals of nothing.
+/// As [`tar_to_ext4`].
 pub fn layers_to_ext4(
     layers: &[PathBuf],
     image: &Path,
@@ -234,7 +234,7 @@ impl<'a, 'p> Build<'a, 'p> {
         tar: &Path,
         mut select: impl FnMut(&mut TarEntry) -> bool,
     ) -> Result<(), Ext4Error> {
-        read_entries(tar, AbsoluteNames::Stripped, |mut entry| {
+        read_entries(tar, |mut entry| {
             if !self.report() {
                 return Err(TarError::Cancelled);
             }

@@ -1,20 +1,26 @@
-//! One layer of an OCI image: from the blob as a registry has it to the plain tar file inside, verified. Tarballs of the user's go
-//! the same way.
+//! One layer of an OCI image: from the blob as a registry or an archive has it to the plain tar file inside, verified. Tarballs of
+//! the user's go the same way.
+//!
+//! How a blob is packed is told by its first bytes, as Docker and Podman do it: media types are wrong in many an image whose digests
+//! are right.
+
+pub(crate) mod source;
+mod stream;
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::decompress::XZ_MEMORY_KIB;
+use self::source::Source;
+use self::stream::{Stream, packed_as};
 use crate::sparse_file::write_sparse;
 use crate::system::free_disk_bytes;
-
-const READ_LEN: usize = 256 << 10;
+use crate::tar_source::FileContent;
 
 /// A multiple of the blocks that become holes.
 const SPOOL_LEN: usize = 256 << 10;
@@ -25,10 +31,6 @@ const EXPANSION_MAX: u64 = 200;
 
 /// What every layer may expand to, however small it is.
 const EXPANSION_FREE_BYTES: u64 = 64 << 20;
-
-/// The largest window of a zstd frame, as a power of two: 32 MiB, more than any level below `--ultra 21` uses. Two layers are
-/// unpacked at once.
-const ZSTD_WINDOW_LOG: u32 = 25;
 
 /// Why a layer could not be unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -44,8 +46,8 @@ pub enum LayerError {
     NoSpace { path: PathBuf, needed_bytes: u64, free_bytes: u64 },
     #[error("{diff_id:?} is no digest of a layer; expected \"sha256:\" and 64 hexadecimal digits")]
     DiffId { diff_id: String },
-    #[error("the image says that the archive {} is {declared}, and it is {found}", path.display())]
-    Contradiction { path: PathBuf, declared: Compression, found: &'static str },
+    #[error("the archive {} is {found}, which is not read", path.display())]
+    Unknown { path: PathBuf, found: &'static str },
     #[error("the archive {} is cut off or damaged ({compression})", path.display())]
     Damaged { path: PathBuf, compression: Compression, source: io::Error },
     #[error(
@@ -56,17 +58,18 @@ pub enum LayerError {
     Expands { path: PathBuf, blob_bytes: u64, max_bytes: u64 },
     #[error("the archive {} holds sha256:{actual}, and the image says it is {expected}", path.display())]
     WrongContent { path: PathBuf, expected: String, actual: String },
+    #[error("the archive {} has the digest sha256:{actual}, and the image says it is {expected}", path.display())]
+    WrongBlob { path: PathBuf, expected: String, actual: String },
     #[error("unpacking the layer was cancelled")]
     Cancelled,
 }
 
-/// How a layer is packed, as its media type says.
+/// How a layer is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
     None,
     Gzip,
     Zstd,
-    /// Of tarballs; no registry has such layers.
     Xz,
 }
 
@@ -81,13 +84,32 @@ impl fmt::Display for Compression {
     }
 }
 
-/// A layer as it was downloaded.
+/// A layer as it was downloaded, or as it lies in an archive.
 #[derive(Clone, Copy, Debug)]
 pub struct LayerBlob<'a> {
     pub path: &'a Path,
-    pub compression: Compression,
+    /// The part of the file that it is. None: all of it.
+    pub part: Option<BlobPart<'a>>,
+    /// `sha256:` and the digest of the blob. None: it was checked before, or nobody knows it.
+    pub digest: Option<&'a str>,
     /// `sha256:` and the digest of the tar file inside, as the image's configuration has it. None: nobody knows it.
     pub diff_id: Option<&'a str>,
+}
+
+/// A file in a tar file.
+#[derive(Clone, Copy, Debug)]
+pub struct BlobPart<'a> {
+    /// For errors.
+    pub name: &'a str,
+    pub content: &'a FileContent,
+}
+
+impl LayerBlob<'_> {
+    /// The file for errors, and what in it.
+    fn shown(&self) -> PathBuf {
+        let path = self.path.to_owned();
+        self.part.map_or(path, |part| format!("{}:{}", self.path.display(), part.name).into())
+    }
 }
 
 /// A layer's plain tar file.
@@ -101,8 +123,8 @@ pub struct LayerTar {
 /// Told how many bytes of the blob are done, and of how many. It may ask to stop.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>;
 
-/// Unpacks a layer into the file `spool` (which must not exist), with holes for zeros, and holds it against its digest. Of a
-/// layer that is not compressed only the latter is done: no spool is made.
+/// Unpacks a layer into the file `spool` (which must not exist), with holes for zeros, and holds it against its digests. Of a
+/// whole file that is not compressed only the latter is done: no spool is made.
 ///
 /// # Errors
 ///
@@ -113,29 +135,39 @@ pub fn unpack_layer(
     spool: &Path,
     progress: Progress<'_>,
 ) -> Result<LayerTar, LayerError> {
-    let read_error = |source| LayerError::Read { path: blob.path.to_owned(), source };
-    let expected = blob.diff_id.map(digest_of).transpose()?;
+    let read_error = |source| LayerError::Read { path: blob.shown(), source };
+    let expected = Expected { diff_id: blob.diff_id.map(digest_of).transpose()?, blob: blob.digest };
     let file = File::open(blob.path).map_err(read_error)?;
-    let blob_bytes = file.metadata().map_err(read_error)?.len();
-    let mut source = BufReader::with_capacity(READ_LEN, Counted { file, count: 0 });
-    check_magic(blob, source.fill_buf().map_err(read_error)?)?;
-    let mut unpacking = Unpacking { blob, blob_bytes, spool, progress, size_bytes: 0, hash: Sha256::new() };
-    if blob.compression == Compression::None {
-        unpacking.copy(&mut Stream::Plain(source), None)?;
-        unpacking.check(expected)?;
+    let mut source = Source::new(file, blob.part.map(|part| part.content.clone()), blob.digest.is_some());
+    let blob_bytes = source.len().map_err(read_error)?;
+    let start = source.start().map_err(read_error)?;
+    let compression = packed_as(start).map_err(|found| LayerError::Unknown { path: blob.shown(), found })?;
+    let mut stream = Stream::of(compression, source).map_err(read_error)?;
+    let (size_bytes, hash) = (0, Sha256::new());
+    let mut unpacking = Unpacking { blob, compression, blob_bytes, spool, progress, size_bytes, hash };
+    if compression == Compression::None && blob.part.is_none() {
+        unpacking.copy(&mut stream, None)?;
+        unpacking.check(expected, stream)?;
         return Ok(LayerTar { path: blob.path.to_owned(), size_bytes: unpacking.size_bytes });
     }
-    let mut stream = Stream::of(blob.compression, source).map_err(read_error)?;
     let write_error = |source| LayerError::Write { path: spool.to_owned(), source };
     let output =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(spool).map_err(write_error)?;
-    let unpacked = unpacking.copy(&mut stream, Some(&output)).and_then(|()| unpacking.check(expected));
-    if let Err(error) = unpacked {
+    let copied = unpacking.copy(&mut stream, Some(&output));
+    if let Err(error) = copied.and_then(|()| unpacking.check(expected, stream)) {
         // The error to report is the one at hand.
         let _ = std::fs::remove_file(spool);
         return Err(error);
     }
     Ok(LayerTar { path: spool.to_owned(), size_bytes: unpacking.size_bytes })
+}
+
+/// What the image says.
+#[derive(Clone, Copy)]
+struct Expected<'a> {
+    /// Digits only.
+    diff_id: Option<&'a str>,
+    blob: Option<&'a str>,
 }
 
 fn digest_of(diff_id: &str) -> Result<&str, LayerError> {
@@ -145,109 +177,9 @@ fn digest_of(diff_id: &str) -> Result<&str, LayerError> {
         .ok_or_else(|| LayerError::DiffId { diff_id: diff_id.to_owned() })
 }
 
-/// What the blob's first bytes say it is must be what the image says.
-fn check_magic(blob: &LayerBlob<'_>, start: &[u8]) -> Result<(), LayerError> {
-    const KINDS: [(&[u8], Option<Compression>, &str); 5] = [
-        (&[0x1F, 0x8B], Some(Compression::Gzip), "compressed with gzip"),
-        (&[0x28, 0xB5, 0x2F, 0xFD], Some(Compression::Zstd), "compressed with zstd"),
-        (&[0xFD, b'7', b'z', b'X', b'Z', 0], Some(Compression::Xz), "compressed with xz"),
-        (b"BZh", None, "compressed with bzip2"),
-        (b"hsqs", None, "a squashfs image"),
-    ];
-    // A tar file may begin with anything, but it tells what it is further on.
-    let is_tar = start.get(257..262) == Some(b"ustar");
-    let found = match KINDS.iter().find(|(magic, ..)| start.starts_with(magic)) {
-        _ if is_tar => (Some(Compression::None), "an uncompressed tar file"),
-        Some((_, compression, name)) => (*compression, *name),
-        // A skippable frame comes first in some zstd files, and tar files of old have no mark.
-        None if blob.compression == Compression::Zstd && is_skippable_frame(start) => return Ok(()),
-        None if blob.compression == Compression::None => return Ok(()),
-        None => (None, "something else"),
-    };
-    if found.0 == Some(blob.compression) {
-        return Ok(());
-    }
-    Err(LayerError::Contradiction { path: blob.path.to_owned(), declared: blob.compression, found: found.1 })
-}
-
-fn is_skippable_frame(start: &[u8]) -> bool {
-    start.first_chunk::<4>().is_some_and(|magic| u32::from_le_bytes(*magic) & !0xF == 0x184D_2A50)
-}
-
-/// Counts what was read of the blob.
-struct Counted {
-    file: File,
-    count: u64,
-}
-
-impl Read for Counted {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let len = self.file.read(buffer)?;
-        self.count += len as u64;
-        Ok(len)
-    }
-}
-
-type Source = BufReader<Counted>;
-
-enum Stream {
-    Plain(Source),
-    Gzip(Box<flate2::bufread::MultiGzDecoder<Source>>),
-    Zstd(zstd::Decoder<'static, Source>),
-    Xz(Box<lzma_rust2::XzReader<Source>>),
-}
-
-impl Stream {
-    fn of(compression: Compression, source: Source) -> io::Result<Self> {
-        Ok(match compression {
-            Compression::None => Self::Plain(source),
-            Compression::Gzip => Self::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(source))),
-            Compression::Zstd => {
-                let mut decoder = zstd::Decoder::with_buffer(source)?;
-                decoder.window_log_max(ZSTD_WINDOW_LOG)?;
-                Self::Zstd(decoder)
-            }
-            Compression::Xz => {
-                Self::Xz(Box::new(lzma_rust2::XzReader::new_mem_limit(source, true, XZ_MEMORY_KIB)))
-            }
-        })
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(source) => source.read(buffer),
-            Self::Gzip(decoder) => decoder.read(buffer),
-            Self::Zstd(decoder) => decoder.read(buffer),
-            Self::Xz(decoder) => decoder.read(buffer),
-        }
-    }
-
-    /// As much as there is room for; less only at the end.
-    fn fill(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut len = 0;
-        while len < buffer.len() {
-            match self.read(&mut buffer[len..]) {
-                Ok(0) => break,
-                Ok(more) => len += more,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(len)
-    }
-
-    fn consumed_bytes(&self) -> u64 {
-        match self {
-            Self::Plain(source) => source.get_ref().count,
-            Self::Gzip(decoder) => decoder.get_ref().get_ref().count,
-            Self::Zstd(decoder) => decoder.get_ref().get_ref().count,
-            Self::Xz(decoder) => decoder.inner().get_ref().count,
-        }
-    }
-}
-
 struct Unpacking<'a> {
     blob: &'a LayerBlob<'a>,
+    compression: Compression,
     blob_bytes: u64,
     spool: &'a Path,
     progress: Progress<'a>,
@@ -272,8 +204,8 @@ impl Unpacking<'_> {
             }
             let position = self.size_bytes;
             self.size_bytes += len as u64;
-            if self.blob.compression != Compression::None && self.size_bytes > max_bytes {
-                let (path, blob_bytes) = (self.blob.path.to_owned(), self.blob_bytes);
+            if self.compression != Compression::None && self.size_bytes > max_bytes {
+                let (path, blob_bytes) = (self.blob.shown(), self.blob_bytes);
                 return Err(LayerError::Expands { path, blob_bytes, max_bytes });
             }
             self.hash.update(&buffer[..len]);
@@ -287,15 +219,21 @@ impl Unpacking<'_> {
         }
     }
 
-    fn check(&mut self, expected: Option<&str>) -> Result<(), LayerError> {
-        let Some(expected) = expected else { return Ok(()) };
-        let digest = std::mem::take(&mut self.hash).finalize();
-        let actual: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        if actual == expected {
-            return Ok(());
+    fn check(&mut self, expected: Expected<'_>, stream: Stream) -> Result<(), LayerError> {
+        let path = self.blob.shown();
+        let blob = stream.blob_digest().map(|digest| hex(&digest)).zip(expected.blob);
+        if let Some((actual, expected)) =
+            blob.filter(|(actual, expected)| format!("sha256:{actual}") != *expected)
+        {
+            return Err(LayerError::WrongBlob { path, expected: expected.to_owned(), actual });
         }
-        let expected = format!("sha256:{expected}");
-        Err(LayerError::WrongContent { path: self.blob.path.to_owned(), expected, actual })
+        let actual = hex(&std::mem::take(&mut self.hash).finalize());
+        match expected.diff_id.filter(|expected| *expected != actual) {
+            Some(expected) => {
+                Err(LayerError::WrongContent { path, expected: format!("sha256:{expected}"), actual })
+            }
+            None => Ok(()),
+        }
     }
 
     /// A layer that is hardly packed at all does not even have to be tried.
@@ -308,12 +246,12 @@ impl Unpacking<'_> {
     }
 
     fn stream_error(&self, source: io::Error) -> LayerError {
-        let path = self.blob.path.to_owned();
+        let path = self.blob.shown();
         // The system's errors come with their number, the decoders' ones do not.
         if source.raw_os_error().is_some() {
             return LayerError::Read { path, source };
         }
-        LayerError::Damaged { path, compression: self.blob.compression, source }
+        LayerError::Damaged { path, compression: self.compression, source }
     }
 
     fn write_error(&self, source: io::Error) -> LayerError {
@@ -326,6 +264,10 @@ impl Unpacking<'_> {
             _ => LayerError::Write { path, source },
         }
     }
+}
+
+fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use crate::file_tree::FileTree;
-use crate::tar_source::{AbsoluteNames, TarError, read_entries, shown};
+use crate::tar_source::{TarError, read_entries};
 
 const PREFIX: &[u8] = b".wh.";
 
@@ -34,18 +34,18 @@ pub(crate) fn add_layer(
     number: u16,
     mut go_on: impl FnMut() -> bool,
 ) -> Result<(), TarError> {
-    let absolute = AbsoluteNames::Refused;
     let mut check = || if go_on() { Ok(()) } else { Err(TarError::Cancelled) };
     // Nothing lies below the first.
     if number > 0 {
-        read_entries(tar, absolute, |entry| {
+        read_entries(tar, |entry| {
             check()?;
-            remove_in(tree, &entry.path)
+            remove_in(tree, &entry.path);
+            Ok(())
         })?;
     }
-    read_entries(tar, absolute, |entry| {
+    read_entries(tar, |entry| {
         check()?;
-        match meaning(&entry.path)? {
+        match meaning(&entry.path) {
             Meaning::Entry => tree.insert(number, entry),
             _ => Ok(()),
         }
@@ -54,37 +54,35 @@ pub(crate) fn add_layer(
 }
 
 /// Does what a name of a layer asks to be removed.
-fn remove_in(tree: &mut FileTree, path: &[u8]) -> Result<(), TarError> {
-    match meaning(path)? {
+fn remove_in(tree: &mut FileTree, path: &[u8]) {
+    match meaning(path) {
         Meaning::Remove(path) => tree.remove(&path),
         Meaning::Empty(path) => tree.empty(&path),
         Meaning::Entry | Meaning::Nothing => {}
     }
-    Ok(())
 }
 
-fn meaning(path: &[u8]) -> Result<Meaning, TarError> {
+fn meaning(path: &[u8]) -> Meaning {
     let mut parts = path.split(|byte| *byte == b'/').peekable();
     let mut parent_len = 0;
     while let Some(part) = parts.next() {
         let is_last = parts.peek().is_none();
-        let removed = part.strip_prefix(PREFIX);
-        match removed {
-            None => {}
-            Some(_) if is_last && part == OPAQUE => return Ok(Meaning::Empty(path[..parent_len].to_vec())),
-            Some(_) if part.starts_with(META_PREFIX) => return Ok(Meaning::Nothing),
-            Some(b"" | b"." | b"..") => return Err(TarError::Whiteout { name: shown(path) }),
+        match part.strip_prefix(PREFIX) {
+            Some(_) if is_last && part == OPAQUE => return Meaning::Empty(path[..parent_len].to_vec()),
+            Some(_) if part.starts_with(META_PREFIX) => return Meaning::Nothing,
+            // Nothing has such a name.
+            Some(b"" | b"." | b"..") if is_last => return Meaning::Nothing,
             Some(name) if is_last => {
                 let parent = &path[..parent_len];
                 let slash: &[u8] = if parent.is_empty() { b"" } else { b"/" };
-                return Ok(Meaning::Remove([parent, slash, name].concat()));
+                return Meaning::Remove([parent, slash, name].concat());
             }
-            Some(_) => return Err(TarError::Whiteout { name: shown(path) }),
+            _ => {}
         }
         // With the slash before it, which the root has none of.
         parent_len += part.len() + usize::from(parent_len > 0);
     }
-    Ok(Meaning::Entry)
+    Meaning::Entry
 }
 
 #[cfg(test)]

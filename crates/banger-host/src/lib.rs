@@ -9,8 +9,10 @@
 //! | the host | [`system`], [`tsc`], [`kvm`] |
 //! | files | [`files`], [`bounded_log`], [`staging`], [`output_file`], [`sparse`], [`sparse_copy`], [`tar_writer`], [`walk`], [`worktree`] |
 //! | kernels | [`kernel_image`], [`kernel_directory`], [`kernel_version`], [`modules`], [`initramfs`] |
-//! | disks | [`debian`] (archive to tar), [`layer`] (OCI layer to tar), [`tar_source`] (tar to entries), [`ext4`] (entries to image), [`work_disk`], [`image_format`] (what a file of the user's is) |
+//! | disks | [`debian`] (archive to tar), [`layer`] (OCI layer to tar), [`tar_source`] (tar to entries), [`ext4`] (entries to image), [`work_disk`], [`image_format`] (what a file of the user's is), [`archive_files`] (archives of container images) |
 
+pub mod archive_files;
+mod archive_marks;
 pub mod bounded_log;
 pub mod clean_start;
 pub mod command;

@@ -16,9 +16,8 @@ use std::path::{Path, PathBuf};
 
 use blocks::BlockReader;
 use header::{BLOCK_LEN, Header};
-pub use names::AbsoluteNames;
-pub(crate) use names::shown;
-use names::{link_target, path, symlink_target};
+use names::symlink_target;
+pub(crate) use names::{path as normal_path, shown};
 use pax::Pax;
 use sparse::content;
 
@@ -34,10 +33,6 @@ pub enum TarError {
     NoHeader { offset: u64 },
     #[error("the archive ends in the middle of its entry {name:?}")]
     Cut { name: String },
-    #[error("the archive's entry {name:?} leads out of the archive")]
-    Escape { name: String },
-    #[error("the archive's entry {name:?} has an absolute name")]
-    Absolute { name: String },
     #[error("the archive's entry {name:?} has a longer name than Linux can hold")]
     LongName { name: String },
     #[error("the archive's entry {name:?} is of the unknown type {kind:?}")]
@@ -46,16 +41,10 @@ pub enum TarError {
     Sparse { name: String },
     #[error("the archive's entry {name:?} has a malformed {field}")]
     Field { name: String, field: &'static str },
-    #[error("the archive's entry {name:?} says two things about its {field}")]
-    Twice { name: String, field: String },
     #[error("the archive's entry {name:?} is a hard link to {target:?}, which is not in the archive")]
     LinkTarget { name: String, target: String },
-    #[error("the archive's entry {name:?} is a hard link to {target:?}, which leads out of the archive")]
-    LinkEscape { name: String, target: String },
     #[error("the archive's entry {name:?} lies below something that is no directory")]
     NotDirectory { name: String },
-    #[error("the layer's entry {name:?} removes nothing that could be named")]
-    Whiteout { name: String },
     #[error("the archive's entry {name:?} is one {what} too many; banger takes {max}")]
     TooMany { name: String, what: &'static str, max: usize },
     /// What was given the entries wants no more.
@@ -132,15 +121,14 @@ pub struct Segment {
 ///
 /// # Errors
 ///
-/// When the file cannot be read or is malformed, when an entry would leave the tree, or what `on_entry` answers.
+/// When the file cannot be read or is malformed, or what `on_entry` answers.
 pub fn read_entries(
     tar: &Path,
-    absolute: AbsoluteNames,
     mut on_entry: impl FnMut(TarEntry) -> Result<(), TarError>,
 ) -> Result<(), TarError> {
     let read_error = |source| TarError::Read { path: tar.to_owned(), source };
     let file = File::open(tar).map_err(read_error)?;
-    let mut entries = Entries::new(BlockReader::new(&file).map_err(read_error)?, absolute);
+    let mut entries = Entries::new(BlockReader::new(&file).map_err(read_error)?);
     loop {
         match entries.next_entry() {
             Ok(Some(entry)) => on_entry(entry)?,
@@ -184,15 +172,14 @@ impl Extensions {
 
 struct Entries<'a> {
     blocks: BlockReader<'a>,
-    absolute: AbsoluteNames,
     offset: u64,
     /// What holds for all entries that follow.
     global: Pax,
 }
 
 impl<'a> Entries<'a> {
-    fn new(blocks: BlockReader<'a>, absolute: AbsoluteNames) -> Self {
-        Self { blocks, absolute, offset: 0, global: Pax::default() }
+    fn new(blocks: BlockReader<'a>) -> Self {
+        Self { blocks, offset: 0, global: Pax::default() }
     }
 
     fn next_entry(&mut self) -> Result<Option<TarEntry>, EntryError> {
@@ -209,10 +196,8 @@ impl<'a> Entries<'a> {
             match header.kind() {
                 b'x' => {
                     let bytes = self.extension(&header, &name)?;
-                    let pax = self.global.with_local(&bytes, &name)?;
-                    if extensions.pax.replace(pax).is_some() {
-                        return Err(TarError::Twice { name, field: "extended header".into() }.into());
-                    }
+                    // Of several the last counts, as with Go's reader, which most container tools are built on.
+                    extensions.pax = Some(self.global.with_local(&bytes, &name)?);
                 }
                 b'g' => {
                     let bytes = self.extension(&header, &name)?;
@@ -289,7 +274,7 @@ impl<'a> Entries<'a> {
             0 | b'0' if raw_name.ends_with(b"/") => TarKind::Directory,
             0 | b'0' | b'7' | b'S' => TarKind::File(self.content(header, &pax, &name)?),
             b'2' => TarKind::Symlink { target: symlink_target(raw_link, &name)? },
-            b'1' => TarKind::HardLink { target: link_target(&raw_link, &name)? },
+            b'1' => TarKind::HardLink { target: normal_path(&raw_link)? },
             b'3' => header
                 .device()
                 .map(|(major, minor)| TarKind::CharDevice { major, minor })
@@ -301,7 +286,7 @@ impl<'a> Entries<'a> {
             b'6' => TarKind::Fifo,
             other => return Err(TarError::UnknownType { name, kind: char::from(other) }.into()),
         };
-        let path = path(&raw_name, self.absolute)?;
+        let path = normal_path(&raw_name)?;
         let mut attributes = attributes(header, pax, &name)?;
         if matches!(kind, TarKind::Symlink { .. }) {
             // Linux knows no other, whatever the archive says.

@@ -28,7 +28,8 @@ pub use auth::{CredentialHelper, HelperFuture, HelperOutput, Keychain, KeychainE
 pub use client::{Client, FileRequest, Progress};
 pub use digest::{Digest, DigestError};
 pub use error::{Cause, RegistryError, Size};
-pub use image::{Compression, ExposedPort, ImageConfig, ImageError, Layer, Protocol, Resolved};
+pub use image::archive::{ArchiveError, ArchivedImage, ArchivedLayer, ReadFile, find_archived};
+pub use image::{ExposedPort, ImageConfig, ImageError, Layer, Protocol, Resolved};
 pub use reference::{Reference, ReferenceError};
 pub use settings::{Certificates, Lookup, Proxies, Retries, Roots, Security, Settings, Timeouts};
 pub use store::{BlobLease, BlobStore, Freed};

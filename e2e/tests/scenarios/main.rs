@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "scenarios are tests")]
 
 mod api;
+mod archives;
 mod bad_input;
 mod builds;
 mod builds_of_banger;

@@ -6,15 +6,6 @@ use super::TarError;
 const PATH_LEN_MAX: usize = 4095;
 const NAME_LEN_MAX: usize = 255;
 
-/// What becomes of entries whose name begins with a slash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AbsoluteNames {
-    /// An OCI layer's names are relative.
-    Refused,
-    /// The slash goes, as any tar program does it.
-    Stripped,
-}
-
 /// A name as people are told of it.
 pub(crate) fn shown(name: &[u8]) -> String {
     const SHOWN_LEN: usize = 200;
@@ -24,19 +15,32 @@ pub(crate) fn shown(name: &[u8]) -> String {
     format!("{}...", String::from_utf8_lossy(&name[..SHOWN_LEN]))
 }
 
-/// An entry's name: without `.` and doubled slashes; `..` is refused.
-pub(super) fn path(raw: &[u8], absolute: AbsoluteNames) -> Result<Vec<u8>, TarError> {
-    // The root itself has no other name; `umoci insert` writes that.
-    let is_root = raw.iter().all(|byte| *byte == b'/');
-    if raw.starts_with(b"/") && !is_root && absolute == AbsoluteNames::Refused {
-        return Err(TarError::Absolute { name: shown(raw) });
+/// The path that an entry's name or a hard link's target means: of the names it is made of, without `.` and doubled slashes. A slash
+/// in front means the archive's root, and `..` ends there, as in a chroot: container tools read such names so, and nothing here is
+/// looked up on the host.
+pub(crate) fn path(raw: &[u8]) -> Result<Vec<u8>, TarError> {
+    if raw.contains(&0) {
+        return Err(TarError::Field { name: shown(raw), field: "name" });
     }
-    normalise(raw, raw)?.ok_or_else(|| TarError::Escape { name: shown(raw) })
-}
-
-/// The path that a hard link names. A slash in front means the archive's root, as container tools have it.
-pub(super) fn link_target(raw: &[u8], name: &str) -> Result<Vec<u8>, TarError> {
-    normalise(raw, raw)?.ok_or_else(|| TarError::LinkEscape { name: name.to_owned(), target: shown(raw) })
+    let mut normal = Vec::with_capacity(raw.len().min(PATH_LEN_MAX));
+    for part in raw.split(|byte| *byte == b'/') {
+        match part {
+            b"" | b"." => continue,
+            b".." => {
+                normal.truncate(normal.iter().rposition(|byte| *byte == b'/').unwrap_or(0));
+                continue;
+            }
+            _ => {}
+        }
+        if part.len() > NAME_LEN_MAX || normal.len() + part.len() >= PATH_LEN_MAX {
+            return Err(TarError::LongName { name: shown(raw) });
+        }
+        if !normal.is_empty() {
+            normal.push(b'/');
+        }
+        normal.extend_from_slice(part);
+    }
+    Ok(normal)
 }
 
 /// A symbolic link's target is kept as it is: it means nothing to the host.
@@ -45,27 +49,4 @@ pub(super) fn symlink_target(raw: Vec<u8>, name: &str) -> Result<Vec<u8>, TarErr
         return Err(TarError::Field { name: name.to_owned(), field: "link target" });
     }
     Ok(raw)
-}
-
-/// None when it leads up.
-fn normalise(path: &[u8], whole: &[u8]) -> Result<Option<Vec<u8>>, TarError> {
-    if path.contains(&0) {
-        return Err(TarError::Field { name: shown(whole), field: "name" });
-    }
-    let mut normal = Vec::with_capacity(path.len().min(PATH_LEN_MAX));
-    for part in path.split(|byte| *byte == b'/') {
-        match part {
-            b"" | b"." => continue,
-            b".." => return Ok(None),
-            _ => {}
-        }
-        if part.len() > NAME_LEN_MAX || normal.len() + part.len() >= PATH_LEN_MAX {
-            return Err(TarError::LongName { name: shown(whole) });
-        }
-        if !normal.is_empty() {
-            normal.push(b'/');
-        }
-        normal.extend_from_slice(part);
-    }
-    Ok(Some(normal))
 }

@@ -1,6 +1,6 @@
 //! Extended headers of the PAX format: records of the form `length key=value`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::TarError;
 use super::sparse::SparseKeys;
@@ -28,35 +28,26 @@ impl Pax {
         self.with(bytes, name)
     }
 
-    /// For all entries that follow. What can only be true of one is refused.
+    /// For all entries that follow. What can only be true of one is left out, as every reader does.
     pub(super) fn with_global(&self, bytes: &[u8], name: &str) -> Result<Self, TarError> {
-        let pax = self.with(bytes, name)?;
-        let is_of_one = pax.path.is_some() || pax.link_path.is_some() || pax.size.is_some();
-        if is_of_one || pax.sparse != SparseKeys::default() {
-            return Err(TarError::Field { name: name.to_owned(), field: "global extended header" });
-        }
-        Ok(pax)
+        let Self { uid, gid, mtime, xattrs, .. } = self.with(bytes, name)?;
+        Ok(Self { uid, gid, mtime, xattrs, ..Self::default() })
     }
 
+    /// Of two records with one key the later counts, as with Go's reader and GNU tar.
     fn with(&self, mut bytes: &[u8], name: &str) -> Result<Self, TarError> {
         let mut pax = self.clone();
-        let mut seen = BTreeSet::new();
         while !bytes.is_empty() {
             let field = |field| TarError::Field { name: name.to_owned(), field };
             let (key, value, rest) = record(bytes).ok_or_else(|| field("extended header"))?;
             bytes = rest;
-            let known = pax.set(key, value).map_err(field)?;
-            // Which of two values counts is another one from program to program.
-            if known && !may_repeat(key) && !seen.insert(key) {
-                let field = String::from_utf8_lossy(key).into_owned();
-                return Err(TarError::Twice { name: name.to_owned(), field });
-            }
+            pax.set(key, value).map_err(field)?;
         }
         Ok(pax)
     }
 
-    /// Whether the key is of interest at all. An empty value means: what the header itself says.
-    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<bool, &'static str> {
+    /// An empty value means: what the header itself says.
+    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), &'static str> {
         let text = || (!value.is_empty()).then(|| value.to_vec());
         let number = |what| if value.is_empty() { Ok(None) } else { decimal(value).map(Some).ok_or(what) };
         match key {
@@ -71,19 +62,12 @@ impl Pax {
                 if let Some(name) = key.strip_prefix(XATTR_PREFIX) {
                     self.xattrs.insert(name.to_vec(), value.to_vec());
                 } else if let Some(key) = key.strip_prefix(SPARSE_PREFIX) {
-                    return self.sparse.set(key, value).ok_or("map of its sparse contents");
-                } else {
-                    return Ok(false);
+                    self.sparse.set(key, value).ok_or("map of its sparse contents")?;
                 }
             }
         }
-        Ok(true)
+        Ok(())
     }
-}
-
-/// The first sparse format has its map in repeated records.
-fn may_repeat(key: &[u8]) -> bool {
-    matches!(key, b"GNU.sparse.offset" | b"GNU.sparse.numbytes")
 }
 
 /// Key and value of the first record, and what follows it.

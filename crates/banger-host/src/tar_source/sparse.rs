@@ -32,7 +32,7 @@ pub(super) struct SparseKeys {
 
 impl SparseKeys {
     /// None when the value is malformed.
-    pub(super) fn set(&mut self, key: &[u8], value: &[u8]) -> Option<bool> {
+    pub(super) fn set(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
         match key {
             b"name" => self.name = Some(value.to_vec()),
             b"realsize" | b"size" => self.size = Some(decimal(value)?),
@@ -51,9 +51,9 @@ impl SparseKeys {
                 }
                 numbers.push(decimal(value)?);
             }
-            _ => return Some(false),
+            _ => {}
         }
-        Some(true)
+        Some(())
     }
 }
 

@@ -30,37 +30,17 @@ fn file(path: impl AsRef<[u8]>) -> Layer {
 }
 
 #[test]
-fn names_that_lead_elsewhere_are_refused() {
-    for (path, text) in [
-        ("/etc/passwd", r#"entry "/etc/passwd" has an absolute name"#),
-        ("../x", r#"entry "../x" leads out of the archive"#),
-        ("a/../../x", r#"entry "a/../../x" leads out of the archive"#),
-        ("a/..", r#"entry "a/.." leads out of the archive"#),
-        ("..", r#"entry ".." leads out of the archive"#),
-        ("a\0b", "has a malformed name"),
-        ("a/.wh.", r#"entry "a/.wh." removes nothing that could be named"#),
-        (".wh..", "removes nothing"),
-        ("a/.wh...", "removes nothing"),
-        (".wh./x", "removes nothing"),
-    ] {
-        let said = refusal(&[&file(path)]);
-        assert!(said.contains(text), "{path:?}: {said}");
+fn names_that_no_system_has_are_refused() {
+    assert!(refusal(&[&file("a\0b")]).contains("has a malformed name"));
+    for path in [".", "/", "a/.."] {
+        assert!(refusal(&[&file(path)]).ends_with("below something that is no directory"), "{path}");
     }
     let said = refusal(&[&file("n".repeat(256))]);
     assert!(said.contains("longer name than Linux can hold"), "{said}");
 }
 
 #[test]
-fn links_that_lead_elsewhere_are_refused() {
-    for target in ["../x", "/../x", "a/../../x"] {
-        let mut layer = Layer::new();
-        layer.link("link", target);
-        let said = refusal(&[&layer]);
-        assert!(
-            said.contains(r#""link" is a hard link to"#) && said.ends_with("leads out of the archive"),
-            "{said}"
-        );
-    }
+fn links_that_lead_nowhere_are_refused() {
     let mut layer = Layer::new();
     layer.link("link", "not-there");
     assert!(refusal(&[&layer]).ends_with("is not in the archive"));

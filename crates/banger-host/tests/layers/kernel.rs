@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use banger_host::ext4::ImageSize;
-use banger_host::layer::{Compression, LayerBlob, LayerError, unpack_layer};
+use banger_host::layer::{LayerBlob, LayerError, unpack_layer};
 use banger_host::system::is_root;
 
 use super::fixture::{Layer, Meta, write_layers};
@@ -115,8 +115,7 @@ async fn a_full_disk_leaves_no_spool() {
     let point = dir.path().join("small");
     let mount = Mount::with_options("tmpfs".as_ref(), &point, &["-t", "tmpfs", "-o", "size=8m"]).await;
     let Some(mount) = mount else { return };
-    let blob =
-        LayerBlob { path: &blobs[0].path, compression: Compression::Gzip, diff_id: Some(&blobs[0].diff_id) };
+    let blob = LayerBlob { path: &blobs[0].path, part: None, digest: None, diff_id: Some(&blobs[0].diff_id) };
     let proceed = &mut |_, _| std::ops::ControlFlow::Continue(());
     let error = unpack_layer(&blob, &mount.point().join("spool"), proceed).unwrap_err();
     assert!(matches!(error, LayerError::NoSpace { .. }), "{error:?}");

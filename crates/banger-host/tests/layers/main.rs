@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use banger_host::command::{Command, find_program};
 use banger_host::ext4::{Ext4Error, Ext4Options, Ext4Summary, ImageSize, layers_to_ext4};
-use banger_host::layer::{Compression, LayerBlob, unpack_layer};
+use banger_host::layer::{LayerBlob, unpack_layer};
 use banger_host::system::is_root;
 use fixture::{Blob, Layer, Meta};
 
@@ -30,8 +30,7 @@ fn build_sized(layers: &[PathBuf], image: &Path, size: ImageSize) -> Result<Ext4
 fn unpack(blobs: &[Blob], dir: &Path) -> Vec<PathBuf> {
     let unpack = |(index, blob): (usize, &Blob)| {
         let spool = dir.join(format!("spool-{index}"));
-        let blob =
-            LayerBlob { path: &blob.path, compression: Compression::Gzip, diff_id: Some(&blob.diff_id) };
+        let blob = LayerBlob { path: &blob.path, part: None, digest: None, diff_id: Some(&blob.diff_id) };
         unpack_layer(&blob, &spool, &mut |_, _| ControlFlow::Continue(())).unwrap().path
     };
     blobs.iter().enumerate().map(unpack).collect()
@@ -81,6 +80,11 @@ async fn compare_with_umoci(layers: &[Vec<u8>]) {
 #[tokio::test]
 async fn a_nasty_image_is_as_umoci_unpacks_it() {
     compare_with_umoci(&nasty::layers()).await;
+}
+
+#[tokio::test]
+async fn odd_names_are_as_umoci_unpacks_them() {
+    compare_with_umoci(&nasty::odd_names()).await;
 }
 
 #[tokio::test]

@@ -175,3 +175,22 @@ fn one_of_many(number: usize) -> Layer {
     }
     layer
 }
+
+/// Names as programs write them that see to it that everybody else takes them: absolute ones (`ko`, distroless of old), `..` inside
+/// the tree and out of it, and removals that remove nothing.
+pub(crate) fn odd_names() -> Vec<Vec<u8>> {
+    let (dir, file) = (Meta::mode(0o755), Meta::default());
+    let mut first = Layer::new();
+    first.dir("/", &dir).dir("/ko-app", &dir).file("/ko-app/app", &Meta::mode(0o555), b"program");
+    first.dir("./", &dir).dir("plain", &dir).file("plain/../beside", &file, b"beside").dir("plain/..", &dir);
+    first.file("../up", &file, b"up").dir("deep", &dir).file("deep/../../../over", &file, b"over");
+    first.file("/../root", &file, b"root").file("//doubled//name", &file, b"").dir("doubled", &dir);
+    first.link("to-absolute", "/ko-app/app").link("to-dot", "./beside").link("to-up", "../../up");
+    first.link("plain/to-inside", "deep/../beside").symlink("out", "../../../etc/passwd");
+    first.file("twice", &file, b"first").file("./twice", &Meta::mode(0o600), b"second");
+    first.file("removed", &file, b"").file("kept", &file, b"");
+    let mut second = Layer::new();
+    second.dir("/", &dir).file("/.wh.removed", &file, b"").dir("plain", &dir).file("plain/.wh.", &file, b"");
+    second.dir(".wh.strange", &dir).file(".wh.strange/x", &file, b"x").dir(".wh.strange", &dir);
+    vec![first.finish(), second.finish()]
+}

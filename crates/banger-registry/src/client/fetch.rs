@@ -47,14 +47,17 @@ impl Client {
         layer: &Layer,
         mut share: Share<'_>,
     ) -> Result<(), RegistryError> {
-        let Layer { digest, size_bytes, .. } = *layer;
+        let Layer { digest, size_bytes, is_foreign, .. } = *layer;
         let look = || share.set(store.partial_bytes(&digest).min(size_bytes), 0);
         let turn = store.flights().enter(&digest, look).await;
         if store.has(&digest, size_bytes) {
             share.set(size_bytes, size_bytes);
             return Ok(());
         }
-        let what = format!("the layer {digest} of {}", image.reference);
+        // Nobody is asked but the registry: an address in a manifest would have this host ask whomever its author likes.
+        let foreign =
+            if is_foreign { " (which is to be had from its vendor only, says its manifest)" } else { "" };
+        let what = format!("the layer {digest} of {}{foreign}", image.reference);
         let wanted = Wanted { what: &what, digest, size: Size::Exactly(size_bytes) };
         let source =
             Source::Blob { endpoint: &image.endpoint, repository: image.reference.repository(), digest };

@@ -1,7 +1,5 @@
 //! From a reference to an image that is known to the last byte.
 
-use std::collections::BTreeSet;
-
 use reqwest::header::{CONTENT_TYPE, HeaderName};
 
 use super::Client;
@@ -9,18 +7,13 @@ use super::exchange::Question;
 use crate::auth::KeychainError;
 use crate::digest::Digest;
 use crate::error::{RegistryError, Size};
-use crate::image::manifest::{Content, ImageManifest};
-use crate::image::{ACCEPTED_MANIFESTS, Descriptor, ImageError, Layer, Resolved, config, index, manifest};
+use crate::image::manifest::ImageManifest;
+use crate::image::search::{self, MAX_DOCUMENT_BYTES, NotFound};
+use crate::image::{ACCEPTED_MANIFESTS, Descriptor, ImageError, Layer, Resolved, bare, config};
 use crate::reference::Reference;
 use crate::settings::Security;
 use crate::store::BlobStore;
 use crate::transport::{Endpoint, Patience};
-
-/// Largest manifest, index or configuration that is read, in bytes.
-const MAX_DOCUMENT_BYTES: u64 = 4 << 20;
-
-/// Most documents that are read to find one image.
-const MAX_DOCUMENTS: usize = 16;
 
 const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
@@ -83,27 +76,17 @@ impl Client {
 impl Search<'_> {
     async fn run(mut self) -> Result<Resolved, RegistryError> {
         let mut document = self.top().await?;
-        let mut depth = 0;
-        let mut index_digest = None;
-        let mut offered = BTreeSet::new();
-        let mut waiting: Vec<(Descriptor, usize)> = Vec::new();
-        for _ in 0..MAX_DOCUMENTS {
-            match self.read(&document)? {
-                Content::Index(_) if depth >= index::MAX_DEPTH => {
-                    return Err(self.unusable(ImageError::TooDeep(index::MAX_DEPTH)));
-                }
-                Content::Index(entries) => {
-                    index_digest.get_or_insert(document.digest);
-                    let choice = index::choose(entries).map_err(|error| self.unusable(error))?;
-                    offered.extend(choice.offered);
-                    waiting.extend(choice.candidates.into_iter().rev().map(|entry| (entry, depth + 1)));
-                }
-                Content::Image(image) => match self.image(image).await? {
+        let mut search = search::Search::default();
+        loop {
+            let promised: Vec<&str> = document.promised.iter().map(String::as_str).collect();
+            let image = search.take(&document.bytes, document.digest, &promised);
+            if let Some(image) = image.map_err(|error| self.unusable(error))? {
+                match self.image(image).await? {
                     Ok((config, layers)) => {
                         return Ok(Resolved {
                             reference: self.reference.clone(),
                             digest: document.digest,
-                            index_digest,
+                            index_digest: search.index_digest(),
                             config,
                             layers,
                             documents: self.documents,
@@ -111,26 +94,22 @@ impl Search<'_> {
                             endpoint: self.endpoint,
                         });
                     }
-                    Err(platform) => {
-                        offered.insert(platform);
-                    }
-                },
+                    Err(platform) => search.pass_over(platform),
+                }
             }
-            let Some((entry, entry_depth)) = waiting.pop() else { break };
-            depth = entry_depth;
+            let Some(entry) = search.next() else { break };
             document = self.by_descriptor("manifest", &entry).await?;
         }
-        let offered = offered.into_iter().collect();
-        Err(RegistryError::WrongPlatform { reference: self.reference.to_string(), offered })
+        Err(match search.end() {
+            NotFound::WrongPlatform(offered) => {
+                RegistryError::WrongPlatform { reference: self.reference.to_string(), offered }
+            }
+            NotFound::Unusable(error) => self.unusable(error),
+        })
     }
 
     fn unusable(&self, source: ImageError) -> RegistryError {
         RegistryError::Image { reference: self.reference.to_string(), source: Box::new(source) }
-    }
-
-    fn read(&self, document: &Document) -> Result<Content, RegistryError> {
-        let promised: Vec<&str> = document.promised.iter().map(String::as_str).collect();
-        manifest::read("its manifest", &document.bytes, &promised).map_err(|error| self.unusable(error))
     }
 
     /// The configuration and the layers of an image, or what other platform it is for.
@@ -143,14 +122,7 @@ impl Search<'_> {
         if let Some(platform) = checked.foreign {
             return Ok(Err(platform));
         }
-        let pairs = image.layers.into_iter().zip(checked.diff_ids);
-        let layers = pairs.map(|(blob, diff_id)| Layer {
-            digest: blob.digest,
-            size_bytes: blob.size_bytes,
-            compression: blob.compression,
-            diff_id,
-        });
-        Ok(Ok((checked.config, layers.collect())))
+        Ok(Ok((checked.config, image.layers(checked.diff_ids))))
     }
 
     /// What the reference itself names.
@@ -259,7 +231,7 @@ impl Search<'_> {
         }
         let reply = answered.reply;
         let media_type = reply.header(&CONTENT_TYPE).unwrap_or_default();
-        let media_type = media_type.split(';').next().unwrap_or_default().trim().to_owned();
+        let media_type = bare(media_type).to_owned();
         let digest = reply.header(&DOCKER_CONTENT_DIGEST).and_then(|text| text.parse().ok());
         Ok(Told { media_type, digest, bytes: reply.bytes(MAX_DOCUMENT_BYTES).await? })
     }

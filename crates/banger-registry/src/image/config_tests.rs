@@ -51,8 +51,17 @@ fn what_cannot_be_an_image_is_refused() {
     assert!(matches!(run(r#"{"Env":"x"}"#), Err(ImageError::Json { .. })));
     let bad = config("{}").replace(DIFF_ID, "sha256:x");
     assert!(matches!(read(bad.as_bytes(), 1), Err(ImageError::Digest { .. })));
-    assert!(matches!(read(b"{}", 0), Err(ImageError::Json { .. })));
+    assert!(matches!(read(b"{}", 1), Err(ImageError::LayerCount { layers: 1, diff_ids: 0 })));
     assert!(matches!(read(b"", 0), Err(ImageError::Json { .. })));
+}
+
+#[test]
+fn an_image_of_nothing_needs_to_say_nothing() {
+    for text in ["{}", r#"{"rootfs":null}"#, r#"{"rootfs":{},"os":null,"architecture":null,"variant":null}"#]
+    {
+        let checked = read(text.as_bytes(), 0).unwrap();
+        assert_eq!((checked.config, checked.foreign), (ImageConfig::default(), None), "{text}");
+    }
 }
 
 #[test]

@@ -25,14 +25,15 @@ pub(crate) fn choose(entries: Vec<Descriptor>) -> Result<Choice, ImageError> {
     let mut offered = Vec::new();
     let mut strangers = Vec::new();
     for entry in entries {
-        if !wire::is_index(&entry.media_type) && !wire::is_manifest(&entry.media_type) {
+        let kind = &entry.media_type;
+        if wire::is_specific(kind) && !wire::is_index(kind) && !wire::is_manifest(kind) {
             strangers.push(entry.media_type);
             continue;
         }
         match &entry.platform {
             None => unmarked.push(entry),
             // Build attestations are images in form only.
-            Some(platform) if platform.os == "unknown" && platform.architecture == "unknown" => {}
+            Some(platform) if platform.is_unknown() => {}
             Some(Platform { os, architecture, variant }) => match foreign(os, architecture, variant) {
                 None => fitting.push(entry),
                 Some(platform) => offered.push(platform),

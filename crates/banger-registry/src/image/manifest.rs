@@ -1,11 +1,11 @@
 //! Manifests and indexes: telling which one it is, and reading a manifest's layers.
 
 use super::wire::{self, Descriptor, Document};
-use super::{Compression, ImageError, printable};
+use super::{ImageError, Layer, printable};
 use crate::digest::Digest;
 
 /// Most layers that are taken. Docker stops at 127.
-const MAX_LAYERS: usize = 1024;
+pub(super) const MAX_LAYERS: usize = 1024;
 
 /// A document after its checks.
 #[derive(Debug)]
@@ -26,51 +26,75 @@ pub(crate) struct ImageManifest {
 pub(crate) struct LayerBlob {
     pub(crate) digest: Digest,
     pub(crate) size_bytes: u64,
-    pub(crate) compression: Compression,
+    pub(crate) is_foreign: bool,
+}
+
+impl ImageManifest {
+    /// The layers, with what they unpack to: there are as many of these.
+    pub(crate) fn layers(self, diff_ids: Vec<Digest>) -> Vec<Layer> {
+        let pairs = self.layers.into_iter().zip(diff_ids);
+        let layers = pairs.map(|(LayerBlob { digest, size_bytes, is_foreign }, diff_id)| Layer {
+            digest,
+            size_bytes,
+            diff_id,
+            is_foreign,
+        });
+        layers.collect()
+    }
 }
 
 /// Reads a document of which others (its descriptor, the HTTP header) have said what it is.
+///
+/// What it is must be beyond doubt, since an image and an index could share one digest. Whether it is Docker's or OCI's kind of either
+/// is not: registries and builders mix them.
 pub(crate) fn read(what: &str, bytes: &[u8], promised: &[&str]) -> Result<Content, ImageError> {
     let document: Document = wire::parse(what, bytes)?;
-    let header_of_schema_one = "application/vnd.docker.distribution.manifest.v1+";
-    if document.schema_version == Some(1)
-        || document.fs_layers.is_some()
-        || promised.iter().any(|claim| claim.starts_with(header_of_schema_one))
-    {
+    let of_schema_one = "application/vnd.docker.distribution.manifest.v1+";
+    let has_content = document.manifests.is_some() || document.config.is_some();
+    let is_said_to_be_old = !has_content && promised.iter().any(|claim| claim.starts_with(of_schema_one));
+    if document.schema_version == Some(1) || document.fs_layers.is_some() || is_said_to_be_old {
         return Err(ImageError::SchemaOne);
     }
     if document.manifests.is_some() && (document.layers.is_some() || document.config.is_some()) {
         return Err(ImageError::Ambiguous);
     }
-    match agreed_type(what, promised, document.media_type.as_deref())? {
-        Some(found) if wire::is_index(found) => index(what, document),
-        Some(found) if wire::is_manifest(found) => image(what, document),
-        Some(found) => Err(ImageError::MediaType { what: what.to_owned(), found: printable(found, 100) }),
+    let own = document.media_type.as_deref();
+    let claims = promised.iter().copied().filter(|claim| !claim.starts_with(of_schema_one));
+    match agreed_kind(what, claims.chain(own))? {
+        Some(Kind::Index) => index(what, document),
+        Some(Kind::Manifest) => image(what, document),
         None if document.manifests.is_some() => index(what, document),
         None => image(what, document),
     }
 }
 
-/// The one media type that all agree on, if any of them names one in earnest.
-fn agreed_type<'a>(
-    what: &str,
-    promised: &[&'a str],
-    own: Option<&'a str>,
-) -> Result<Option<&'a str>, ImageError> {
-    let mut agreed: Option<&str> = None;
-    for claim in promised.iter().copied().chain(own).filter(|claim| claim.contains("/vnd.")) {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Index,
+    Manifest,
+}
+
+/// The one kind that all agree on, if any of them names one in earnest.
+fn agreed_kind<'a>(what: &str, claims: impl Iterator<Item = &'a str>) -> Result<Option<Kind>, ImageError> {
+    let mut agreed: Option<(Kind, &str)> = None;
+    for claim in claims.filter(|claim| wire::is_specific(claim)) {
+        let kind = match claim {
+            claim if wire::is_index(claim) => Kind::Index,
+            claim if wire::is_manifest(claim) => Kind::Manifest,
+            _ => return Err(ImageError::MediaType { what: what.to_owned(), found: printable(claim, 100) }),
+        };
         match agreed {
-            Some(before) if before != claim => {
+            Some((before, promised)) if before != kind => {
                 return Err(ImageError::MediaTypeDiffers {
                     what: what.to_owned(),
-                    promised: printable(before, 100),
+                    promised: printable(promised, 100),
                     found: printable(claim, 100),
                 });
             }
-            _ => agreed = Some(claim),
+            _ => agreed = Some((kind, claim)),
         }
     }
-    Ok(agreed)
+    Ok(agreed.map(|(kind, _)| kind))
 }
 
 fn missing(what: &str, field: &'static str) -> ImageError {
@@ -87,7 +111,8 @@ fn image(what: &str, document: Document) -> Result<Content, ImageError> {
         let kind = document.artifact_type.as_deref().unwrap_or(&config.media_type);
         return Err(ImageError::Artifact(printable(kind, 100)));
     }
-    let layers = document.layers.ok_or_else(|| missing(what, "layers"))?;
+    // Go's programs write `null` for a list without members.
+    let layers = document.layers.unwrap_or_default();
     if layers.len() > MAX_LAYERS {
         return Err(ImageError::TooManyLayers { found: layers.len(), limit: MAX_LAYERS });
     }
@@ -96,32 +121,21 @@ fn image(what: &str, document: Document) -> Result<Content, ImageError> {
 }
 
 fn read_layer(number: usize, layer: &Descriptor) -> Result<LayerBlob, ImageError> {
-    let compression = compression(number, &layer.media_type)?;
+    let media_type = wire::bare(&layer.media_type).to_ascii_lowercase();
+    let shown = || printable(&layer.media_type, 100);
+    if media_type.ends_with("+encrypted") {
+        return Err(ImageError::EncryptedLayer { number, media_type: shown() });
+    }
+    // How it is packed is told by its content. What is said to be no archive at all (a Helm chart's signature, WebAssembly) is
+    // better told by its name than by what a tar reader makes of it.
+    let may_be_a_tar = ["tar", "rootfs.diff", "gzip", "zstd", "octet-stream"];
+    if !media_type.is_empty() && !may_be_a_tar.iter().any(|part| media_type.contains(part)) {
+        return Err(ImageError::UnknownLayer { number, media_type: shown() });
+    }
     let digest =
         layer.digest().map_err(|source| ImageError::Digest { what: format!("layer {number}"), source })?;
-    Ok(LayerBlob { digest, size_bytes: layer.size, compression })
-}
-
-fn compression(number: usize, media_type: &str) -> Result<Compression, ImageError> {
-    match media_type {
-        "application/vnd.oci.image.layer.v1.tar" | "application/vnd.docker.image.rootfs.diff.tar" => {
-            Ok(Compression::None)
-        }
-        "application/vnd.oci.image.layer.v1.tar+gzip"
-        | "application/vnd.docker.image.rootfs.diff.tar.gzip" => Ok(Compression::Gzip),
-        "application/vnd.oci.image.layer.v1.tar+zstd"
-        | "application/vnd.docker.image.rootfs.diff.tar.zstd" => Ok(Compression::Zstd),
-        _ => {
-            let shown = printable(media_type, 100);
-            Err(if media_type.contains(".nondistributable.") || media_type.contains(".foreign.") {
-                ImageError::ForeignLayer { number, media_type: shown }
-            } else if media_type.ends_with("+encrypted") {
-                ImageError::EncryptedLayer { number, media_type: shown }
-            } else {
-                ImageError::UnknownLayer { number, media_type: shown }
-            })
-        }
-    }
+    let is_foreign = media_type.contains(".nondistributable.") || media_type.contains(".foreign.");
+    Ok(LayerBlob { digest, size_bytes: layer.size, is_foreign })
 }
 
 #[cfg(test)]

@@ -29,40 +29,67 @@ fn refusal(text: &str, promised: &[&str]) -> ImageError {
 }
 
 #[test]
-fn layers_are_known_by_their_media_type() {
-    for (media_type, compression) in [
-        ("application/vnd.oci.image.layer.v1.tar", Compression::None),
-        ("application/vnd.oci.image.layer.v1.tar+gzip", Compression::Gzip),
-        ("application/vnd.oci.image.layer.v1.tar+zstd", Compression::Zstd),
-        ("application/vnd.docker.image.rootfs.diff.tar", Compression::None),
-        ("application/vnd.docker.image.rootfs.diff.tar.gzip", Compression::Gzip),
-        ("application/vnd.docker.image.rootfs.diff.tar.zstd", Compression::Zstd),
+fn a_layers_media_type_does_not_matter_unless_it_is_none_of_a_tar() {
+    for media_type in [
+        "application/vnd.oci.image.layer.v1.tar",
+        "application/vnd.oci.image.layer.v1.tar+gzip",
+        "application/vnd.oci.image.layer.v1.tar+zstd; charset=utf-8",
+        "application/vnd.docker.image.rootfs.diff.tar.gzip",
+        "application/vnd.docker.container.image.rootfs.diff+x-gtar",
+        "application/octet-stream",
+        "",
     ] {
         let layer = layer(media_type).unwrap();
-        assert_eq!((layer.compression, layer.size_bytes, layer.digest.hex().as_str()), (compression, 7, HEX));
+        assert_eq!((layer.is_foreign, layer.size_bytes, layer.digest.hex().as_str()), (false, 7, HEX));
     }
-    let foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
-    assert!(matches!(layer(foreign), Err(ImageError::ForeignLayer { number: 1, .. })));
-    let foreign = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip";
-    assert!(matches!(layer(foreign), Err(ImageError::ForeignLayer { .. })));
+    for foreign in [
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+        "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+    ] {
+        assert!(layer(foreign).unwrap().is_foreign, "{foreign}");
+    }
     let encrypted = "application/vnd.oci.image.layer.v1.tar+gzip+encrypted";
     assert!(matches!(layer(encrypted), Err(ImageError::EncryptedLayer { .. })));
-    assert!(matches!(layer("text/plain"), Err(ImageError::UnknownLayer { .. })));
+    for other in ["text/plain", "application/vnd.in-toto+json", "application/wasm"] {
+        assert!(matches!(layer(other), Err(ImageError::UnknownLayer { .. })), "{other}");
+    }
 }
 
 #[test]
-fn what_others_say_and_what_it_says_must_agree() {
+fn whether_it_is_an_index_must_be_beyond_doubt_and_whose_kind_it_is_need_not() {
     let text = image_with(CONFIG, "application/vnd.oci.image.layer.v1.tar");
     let own = text.replacen('{', &format!("{{\"mediaType\":\"{OCI}\","), 1);
+    let with_parameters = format!("{OCI}; charset=utf-8");
+    let old = "application/vnd.docker.distribution.manifest.v1+prettyjws";
     for good in [&text[..], &own] {
-        for promised in [&[OCI][..], &["application/json"], &["", "text/plain"], &[], &[OCI, OCI]] {
+        let promises: [&[&str]; 9] = [
+            &[OCI],
+            &["application/json"],
+            &["", "text/plain"],
+            &[],
+            &[OCI, OCI],
+            &[OCI, DOCKER],
+            &[DOCKER],
+            &[&with_parameters],
+            &[old],
+        ];
+        for promised in promises {
             assert!(matches!(read("it", good.as_bytes(), promised), Ok(Content::Image(_))), "{promised:?}");
         }
     }
-    assert!(matches!(refusal(&own, &[DOCKER]), ImageError::MediaTypeDiffers { .. }));
-    assert!(matches!(refusal(&text, &[OCI, DOCKER]), ImageError::MediaTypeDiffers { .. }));
+    assert!(matches!(refusal(&own, &[LIST]), ImageError::MediaTypeDiffers { .. }));
     assert!(matches!(refusal(&text, &[LIST]), ImageError::Incomplete { field: "manifests", .. }));
     assert!(matches!(refusal(&text, &["application/vnd.cncf.helm"]), ImageError::MediaType { .. }));
+}
+
+#[test]
+fn what_go_writes_for_nothing_is_nothing() {
+    let config = format!(r#"{{"mediaType":"application/octet-stream","digest":"sha256:{HEX}","size":1}}"#);
+    for layers in [r#","layers":null"#, r#","layers":[]"#, ""] {
+        let text = format!(r#"{{"schemaVersion":2,"mediaType":"","config":{config}{layers}}}"#);
+        let content = read("it", text.as_bytes(), &[]);
+        assert!(matches!(content, Ok(Content::Image(image)) if image.layers.is_empty()), "{text}");
+    }
 }
 
 #[test]

@@ -1,10 +1,13 @@
-//! What a registry says about an image: manifests, the choice among them, and the configuration.
+//! What a registry or an archive says about an image: manifests, the choice among them, and the configuration.
 //!
-//! All of it is foreign: `wire` is the JSON as others write it, the rest is what is left of it after the checks.
+//! All of it is foreign: `wire` is the JSON as others write it, the rest is what is left of it after the checks. Nothing here does I/O:
+//! [`search`] says what is to be read next, [`archive`] is handed a function that reads.
 
+pub(crate) mod archive;
 pub(crate) mod config;
 pub(crate) mod index;
 pub(crate) mod manifest;
+pub(crate) mod search;
 mod wire;
 
 use crate::auth::KeychainError;
@@ -14,15 +17,7 @@ use crate::reference::Reference;
 use crate::transport::Endpoint;
 
 pub use config::{ExposedPort, ImageConfig, Protocol};
-pub(crate) use wire::{ACCEPTED_MANIFESTS, Descriptor};
-
-/// How a layer's tar is packed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Compression {
-    None,
-    Gzip,
-    Zstd,
-}
+pub(crate) use wire::{ACCEPTED_MANIFESTS, Descriptor, bare};
 
 /// One layer of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,9 +26,10 @@ pub struct Layer {
     pub digest: Digest,
     /// Size of the packed bytes.
     pub size_bytes: u64,
-    pub compression: Compression,
     /// Digest of the tar once unpacked; whoever unpacks it must check it.
     pub diff_id: Digest,
+    /// The manifest says that it is not to be had from the registry but from its vendor. Many registries have it all the same.
+    pub is_foreign: bool,
 }
 
 /// An image for linux/amd64 that is known to the last byte, and where to get it.
@@ -91,8 +87,6 @@ pub enum ImageError {
     Incomplete { what: String, field: &'static str },
     #[error("it has {found} layers, more than the {limit} that are taken")]
     TooManyLayers { found: usize, limit: usize },
-    #[error("layer {number} must be fetched from its vendor (`{media_type}`), not from the registry")]
-    ForeignLayer { number: usize, media_type: String },
     #[error("layer {number} is encrypted (`{media_type}`)")]
     EncryptedLayer { number: usize, media_type: String },
     #[error("layer {number} is of a kind that is not known: `{media_type}`")]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
-use super::ImageError;
+use super::{ImageError, index};
 use crate::digest::{Digest, DigestError};
 
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -20,16 +20,26 @@ pub(crate) const ACCEPTED_MANIFESTS: &str = "application/vnd.oci.image.index.v1+
     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json";
 
+/// A media type without its parameters.
+pub(crate) fn bare(media_type: &str) -> &str {
+    media_type.split(';').next().unwrap_or_default().trim()
+}
+
+/// Whether a media type names something in earnest: `application/json` and the like are what servers say that do not know.
+pub(super) fn is_specific(media_type: &str) -> bool {
+    media_type.contains("/vnd.")
+}
+
 pub(super) fn is_index(media_type: &str) -> bool {
-    matches!(media_type, OCI_INDEX | DOCKER_LIST)
+    matches!(bare(media_type), OCI_INDEX | DOCKER_LIST)
 }
 
 pub(super) fn is_manifest(media_type: &str) -> bool {
-    matches!(media_type, OCI_MANIFEST | DOCKER_MANIFEST)
+    matches!(bare(media_type), OCI_MANIFEST | DOCKER_MANIFEST)
 }
 
 pub(super) fn is_config(media_type: &str) -> bool {
-    matches!(media_type, OCI_CONFIG | DOCKER_CONFIG)
+    matches!(bare(media_type), OCI_CONFIG | DOCKER_CONFIG) || !is_specific(media_type)
 }
 
 /// Index or manifest: which one it is must be seen before it is believed.
@@ -51,14 +61,44 @@ pub(super) struct Document {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Descriptor {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub(crate) media_type: String,
     digest: String,
     pub(crate) size: u64,
     pub(super) platform: Option<Platform>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub(super) artifact_type: String,
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub(super) annotations: BTreeMap<String, String>,
 }
 
 impl Descriptor {
+    /// Of a document of which only this is known.
+    pub(super) fn of(digest: &Digest, size: u64) -> Self {
+        let (media_type, artifact_type, annotations) = Default::default();
+        Self { media_type, digest: digest.to_string(), size, platform: None, artifact_type, annotations }
+    }
+
+    /// Not what an index lists beside images: signatures, lists of what is in them.
+    pub(super) fn may_be_an_image(&self) -> bool {
+        let kind = &self.media_type;
+        let is_of_one = !is_specific(kind) || is_index(kind) || is_manifest(kind);
+        let is_attestation = self.platform.as_ref().is_some_and(Platform::is_unknown);
+        is_of_one && self.artifact_type.is_empty() && !is_attestation
+    }
+
+    /// Is it said to be for another platform than linux/amd64?
+    pub(super) fn is_foreign(&self) -> bool {
+        let foreign =
+            |platform: &Platform| index::foreign(&platform.os, &platform.architecture, &platform.variant);
+        self.platform.as_ref().is_some_and(|platform| foreign(platform).is_some())
+    }
+
+    /// What it says to be for.
+    pub(super) fn platform_words(&self) -> Option<[&str; 3]> {
+        self.platform.as_ref().map(|one| [&one.os[..], &one.architecture[..], &one.variant[..]])
+    }
+
     pub(crate) fn digest(&self) -> Result<Digest, DigestError> {
         self.digest.parse()
     }
@@ -67,25 +107,33 @@ impl Descriptor {
 /// What an entry of an index runs on.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct Platform {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub(super) architecture: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub(super) os: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub(super) variant: String,
+}
+
+impl Platform {
+    /// What builders write for attestations.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.os == "unknown" && self.architecture == "unknown"
+    }
 }
 
 /// The configuration blob.
 #[derive(Debug, Deserialize)]
 pub(super) struct ConfigFile {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub(super) architecture: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub(super) os: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub(super) variant: String,
     #[serde(default, deserialize_with = "null_is_default")]
     pub(super) config: RunConfig,
+    #[serde(default, deserialize_with = "null_is_default")]
     pub(super) rootfs: RootFs,
 }
 
@@ -109,18 +157,20 @@ pub(super) struct RunConfig {
     pub(super) labels: BTreeMap<String, String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(super) struct RootFs {
     #[serde(default, deserialize_with = "null_is_default")]
     pub(super) diff_ids: Vec<String>,
 }
 
-fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
+pub(super) fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    from: D,
+) -> Result<T, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 /// Docker once wrote a command of one word as a string.
-fn words<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+pub(super) fn words<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Words {

@@ -26,7 +26,7 @@ pub(crate) enum ImageCommand {
     },
     /// Get an image of the catalog, or from an OCI registry
     Pull(PullArgs),
-    /// Make an image of a local file
+    /// Make an image of a local file, or of one in an archive
     Import(ImportArgs),
     /// Copy the file of an image that is used in place, so that it can go
     Promote {

@@ -67,6 +67,9 @@ impl ImageError {
                 "put the file back, or delete the VMs that cannot start without it: banger vm delete {}",
                 users.join(" ")
             )),
+            Self::Reference { name, .. } | Self::Get { name, .. } if is_file_name(name) => Some(format!(
+                "if that is a file, make an image of it first: banger image import NAME {name}"
+            )),
             Self::Get { source, .. } | Self::Bundle { source, .. } | Self::Prune(source) | Self::Recover(source) => source.hint(),
             Self::Name { .. } => Some(
                 "a name has letters, digits, and any of . _ - : / @, and begins with a letter or digit"
@@ -80,6 +83,31 @@ impl ImageError {
             }
             Self::Import { source, .. } => source.hint(),
             Self::Managed { .. } | Self::Store(_) => None,
+        }
+    }
+}
+
+/// Is it more likely a file's name than an image's?
+fn is_file_name(name: &str) -> bool {
+    let ends = [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".ext4", ".img"];
+    name.starts_with(['.', '/', '~']) || ends.iter().any(|end| name.ends_with(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_looks_like_a_file_is_to_be_imported() {
+        let hint = |name: &str| {
+            let source = ArtifactError::Cancelled;
+            ImageError::Get { name: name.into(), source }.hint().unwrap_or_default()
+        };
+        for file in ["./x.tar", "x.tar.gz", "/tmp/app", "../layout", "~/x"] {
+            assert!(hint(file).contains("banger image import NAME"), "{file}");
+        }
+        for image in ["alpine", "ghcr.io/tar/x:1.tar-2", "tar", "x.target"] {
+            assert_eq!(hint(image), "", "{image}");
         }
     }
 }

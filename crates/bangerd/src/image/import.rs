@@ -7,10 +7,14 @@ use std::path::{Path, PathBuf};
 
 use banger_api::ErrorCode;
 use banger_api::operation::Stage;
+use banger_host::archive_files::{ArchiveFileError, ArchiveFiles};
 use banger_host::image_format::{ImageFormat, ImageFormatError, recognise};
 use banger_host::sparse_copy::{Piece, read_sparse, write_piece};
+use banger_host::tar_source::TarError;
+use banger_registry::ArchiveError;
 use sha2::{Digest as _, Sha256};
 
+use super::archive::ImageChoice;
 use super::publish::{Finished, protect, staged_file};
 use super::recover::RECORD;
 use super::rootfs::Tarball;
@@ -30,6 +34,8 @@ pub struct ImportRequest {
     pub path: PathBuf,
     /// Use the file where it lies, instead of a copy.
     pub in_place: bool,
+    /// Which image of an archive of container images: a reference, a tag or a digest.
+    pub tag: Option<String>,
     /// Of a new filesystem, in MiB.
     pub size_mib: Option<u64>,
     /// The kernel of its VMs when nobody asks for another.
@@ -45,8 +51,12 @@ pub enum ImportError {
     NoFile { what: &'static str },
     #[error(transparent)]
     Format(#[from] ImageFormatError),
-    #[error("a tarball cannot be used in place: it has to be made into a filesystem")]
-    TarInPlace,
+    #[error("{0} cannot be used in place: it has to be made into a filesystem")]
+    NoFilesystem(&'static str),
+    #[error("it holds no container images that could be chosen among by their tags")]
+    NothingToChoose,
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     #[error("its filesystem has a size already")]
     SizeOfExt4,
     #[error("it was changed while it was read")]
@@ -55,13 +65,23 @@ pub enum ImportError {
     Artifact(#[from] ArtifactError),
 }
 
+impl From<ArchiveFileError> for ImportError {
+    fn from(error: ArchiveFileError) -> Self {
+        match error {
+            ArchiveFileError::Tar(TarError::Cancelled) => Self::Artifact(ArtifactError::Cancelled),
+            error => ArchiveError::File { what: "its list of files".into(), source: error.into() }.into(),
+        }
+    }
+}
+
 impl ImportError {
     pub(super) fn code(&self) -> ErrorCode {
         match self {
             Self::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ErrorCode::NotFound,
             Self::File { .. } | Self::Changed => ErrorCode::Failed,
-            Self::TarInPlace | Self::SizeOfExt4 => ErrorCode::Usage,
-            Self::NoFile { .. } | Self::Format(_) => ErrorCode::Refused,
+            Self::NoFilesystem(_) | Self::SizeOfExt4 | Self::NothingToChoose => ErrorCode::Usage,
+            Self::Archive(ArchiveError::Several { .. } | ArchiveError::NoSuchTag { .. }) => ErrorCode::Usage,
+            Self::NoFile { .. } | Self::Format(_) | Self::Archive(_) => ErrorCode::Refused,
             Self::Artifact(error) => error.code(),
         }
     }
@@ -73,13 +93,43 @@ impl ImportError {
             Self::Format(ImageFormatError::Unknown) => {
                 "`docker export` and `tar -C DIR -c .` make tarballs of a root filesystem, `mke2fs -d` an ext4 filesystem"
             }
-            Self::NoFile { what: "a directory" } => "pack it: tar -C DIR --numeric-owner --xattrs -cf FILE .",
-            Self::TarInPlace => "import it without --in-place",
+            Self::NoFile { what: "a directory" } => {
+                "pack it: tar -C DIR --numeric-owner --xattrs -cf FILE .; of directories only those with container images \
+                 (oci-layout, index.json) are imported"
+            }
+            Self::NoFilesystem(_) => "import it without --in-place",
+            Self::NothingToChoose => "import it without --tag",
+            Self::Archive(ArchiveError::Several { .. } | ArchiveError::NoSuchTag { .. }) => {
+                "choose one with --tag: by its name, its tag or its digest"
+            }
+            Self::Archive(ArchiveError::Missing { .. } | ArchiveError::Incomplete(_)) => {
+                "it is damaged, or was saved without it: save it anew (docker save, podman save, skopeo copy)"
+            }
+            Self::Archive(ArchiveError::Outdated) => {
+                "convert it with what wrote it, or import the tar of a container: docker export"
+            }
             Self::SizeOfExt4 => "import it without --size; `resize2fs FILE SIZE` changes its size",
             Self::Changed => "wait until nobody writes to it, then import it again",
             _ => return None,
         };
         Some(hint.into())
+    }
+}
+
+/// What the user has named.
+enum Given {
+    File(Opened),
+    /// With container images.
+    Directory(PathBuf, ArchiveFiles),
+}
+
+impl Given {
+    async fn in_background(path: PathBuf) -> Result<Self, ImportError> {
+        let look = move || match ArchiveFiles::in_directory(&path) {
+            Some(files) if path.is_dir() => Ok(Self::Directory(path, files)),
+            _ => Opened::new(&path).map(Self::File),
+        };
+        tokio::task::spawn_blocking(look).await.map_err(ArtifactError::from)?
     }
 }
 
@@ -162,38 +212,71 @@ impl ImageService {
         name::check(&request.name)
             .map_err(|source| ImageError::Name { name: request.name.clone(), source })?;
         let failed = |source| ImageError::Import { path: request.path.clone(), source };
-        let unreadable = |source| ImportError::File { action: "read", source };
-        let opened = Opened::in_background(request.path.clone()).await.map_err(failed)?;
+        let given = Given::in_background(request.path.clone()).await.map_err(failed)?;
         let turn = self.flights.turn(&request.name, reporter).await;
         let _turn = turn.map_err(ImportError::from).map_err(failed)?;
         if self.store.image(&request.name)?.is_some() {
             return Err(ImageError::NameTaken { name: request.name.clone() });
         }
+        let finished = match given {
+            Given::File(opened) if request.in_place => return self.use_in_place(request, &opened),
+            Given::File(opened) => self.import_file(request, opened, reporter).await,
+            Given::Directory(..) if request.in_place => Err(ImportError::NoFilesystem("a container image")),
+            Given::Directory(path, files) => {
+                self.convert_directory(&path, files, self.choice(request), reporter).await
+            }
+        };
+        let mut finished = finished.map_err(failed)?;
+        finished.details.kernel = request.kernel.clone();
+        self.publish(&request.name, finished, None).await
+    }
+
+    fn choice(&self, request: &ImportRequest) -> ImageChoice {
+        let (name, tag) = (request.name.clone(), request.tag.clone());
+        ImageChoice { name, tag, size: self.size_of(request.size_mib) }
+    }
+
+    async fn import_file(
+        &self,
+        request: &ImportRequest,
+        opened: Opened,
+        reporter: &Reporter,
+    ) -> Result<Finished, ImportError> {
+        let unreadable = |source| ImportError::File { action: "read", source };
+        let has_size = request.size_mib.is_some();
         match opened.format {
-            ImageFormat::Ext4 { .. } if request.size_mib.is_some() => Err(failed(ImportError::SizeOfExt4)),
-            ImageFormat::Ext4 { .. } if request.in_place => self.register(request, &opened),
+            ImageFormat::Ext4 { .. } if has_size => Err(ImportError::SizeOfExt4),
+            ImageFormat::Ext4 { .. } if request.tag.is_some() => Err(ImportError::NothingToChoose),
             ImageFormat::Ext4 { size_bytes } => {
                 reporter.stage(Stage::Image, format!("copying {}", opened.path.display()));
-                let finished = self.copy(opened, size_bytes, reporter).await.map_err(failed)?;
-                self.publish(&request.name, with_kernel(finished, request), None).await
+                self.copy(opened, size_bytes, reporter).await
             }
-            ImageFormat::Tar(_) if request.in_place => Err(failed(ImportError::TarInPlace)),
-            ImageFormat::Tar(_) if is_bundle(&opened.file).map_err(unreadable).map_err(failed)? => {
-                if request.size_mib.is_some() {
-                    return Err(failed(ImportError::SizeOfExt4));
+            ImageFormat::Tar(_) if is_bundle(&opened.file).map_err(unreadable)? => {
+                if has_size {
+                    return Err(ImportError::SizeOfExt4);
                 }
-                let unpacked = self.unpack_bundle(&opened.path, reporter).await;
-                let finished = unpacked.map_err(ImportError::from).map_err(failed)?;
-                self.publish(&request.name, with_kernel(finished, request), None).await
+                if request.tag.is_some() {
+                    return Err(ImportError::NothingToChoose);
+                }
+                Ok(self.unpack_bundle(&opened.path, reporter).await?)
             }
             ImageFormat::Tar(compression) => {
                 let tarball = Tarball { path: opened.path.clone(), compression };
-                let converted = self.convert(&request.name, tarball, request.size_mib, reporter).await;
-                let finished = converted.map_err(ImportError::from).map_err(failed)?;
-                opened.unchanged().map_err(failed)?;
-                self.publish(&request.name, with_kernel(finished, request), None).await
+                let finished = self.convert(tarball, self.choice(request), reporter).await?;
+                opened.unchanged()?;
+                Ok(finished)
             }
         }
+    }
+
+    fn use_in_place(&self, request: &ImportRequest, opened: &Opened) -> Result<ImageRow, ImageError> {
+        let refused = match opened.format {
+            ImageFormat::Tar(_) => ImportError::NoFilesystem("a tarball"),
+            ImageFormat::Ext4 { .. } if request.size_mib.is_some() => ImportError::SizeOfExt4,
+            ImageFormat::Ext4 { .. } if request.tag.is_some() => ImportError::NothingToChoose,
+            ImageFormat::Ext4 { .. } => return self.register(request, opened),
+        };
+        Err(ImageError::Import { path: request.path.clone(), source: refused })
     }
 
     /// Takes note of a file that is used where it lies.
@@ -279,11 +362,6 @@ impl ImageService {
     pub(super) fn got(&self, name: &str, source: ArtifactError) -> ImageError {
         ImageError::Get { name: name.into(), source }
     }
-}
-
-fn with_kernel(mut finished: Finished, request: &ImportRequest) -> Finished {
-    finished.details.kernel = request.kernel.clone();
-    finished
 }
 
 /// Copies into the staging directory; answers the checksum.

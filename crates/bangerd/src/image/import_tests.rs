@@ -27,7 +27,7 @@ fn ext4(dir: &Path) -> PathBuf {
 }
 
 fn request(name: &str, path: &Path, in_place: bool) -> ImportRequest {
-    ImportRequest { name: name.into(), path: path.into(), in_place, size_mib: None, kernel: None }
+    ImportRequest { name: name.into(), path: path.into(), in_place, tag: None, size_mib: None, kernel: None }
 }
 
 async fn import(home: &Home, request: ImportRequest) -> Result<ImageRow, ImageError> {

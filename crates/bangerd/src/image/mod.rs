@@ -3,11 +3,15 @@
 //! Whatever one is made from, it goes the same way: a file in a staging directory, then its own directory, then a row with its
 //! name ([`publish`]).
 
+mod archive;
+#[cfg(test)]
+mod archive_tests;
 mod bundle;
 mod error;
 mod import;
 #[cfg(test)]
 mod import_tests;
+mod layers;
 mod name;
 mod oci;
 mod prune;

@@ -1,31 +1,20 @@
 //! Images out of OCI registries: layers into the blob cache, from there into one filesystem.
 
-use std::collections::HashMap;
-use std::ops::ControlFlow;
-use std::panic::resume_unwind;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use banger_api::image::ImageConfig;
 use banger_api::operation::{ProgressUnit, Stage};
 use banger_host::ext4::ImageSize;
-use banger_host::layer::{self, LayerBlob, unpack_layer};
 use banger_host::staging::StagingDir;
 use banger_host::system::free_disk_bytes;
-use banger_registry::{
-    BlobLease, BlobStore, Client, Compression, ExposedPort, Layer, Protocol, Reference, Resolved, Security,
-};
+use banger_registry::{BlobLease, BlobStore, Client, Layer, Reference, Resolved, Security};
 
 use super::ImageService;
+use super::layers::{PackedLayer, config, unpack};
 use super::publish::Finished;
 use super::rootfs::make_of_layers;
-use crate::artifact::{ArtifactError, Work, build_dir, in_staging, remove_build_dir};
+use crate::artifact::{ArtifactError, build_dir, in_staging, remove_build_dir};
 use crate::operation::Reporter;
 use crate::store::{ImageDetails, ImageRow};
-
-/// How many layers are unpacked at once: each takes a core.
-const UNPACKED_AT_ONCE: usize = 2;
 
 /// What to pull, and how.
 pub(super) struct OciPull<'a> {
@@ -93,10 +82,20 @@ impl ImageService {
     ) -> Result<(StagingDir, u64), ArtifactError> {
         let staging = self.shelf.staging()?;
         let build_dir = build_dir(staging.path())?;
-        let (layers, name) = (resolved.layers.clone(), resolved.reference.familiar());
+        let packed = |(layer, lease): (&Layer, &BlobLease)| PackedLayer {
+            path: lease.path().to_owned(),
+            part: None,
+            // The cache has it under its digest.
+            digest: None,
+            size_bytes: layer.size_bytes,
+            diff_id: layer.diff_id,
+        };
+        let layers: Vec<PackedLayer> = resolved.layers.iter().zip(leases.iter()).map(packed).collect();
+        let name = resolved.reference.familiar();
         reporter.stage(Stage::Image, format!("unpacking {name}"));
         let made = in_staging(staging, reporter, move |work| {
-            let tars = unpack(&layers, &leases, &build_dir, work)?;
+            let tars = unpack(&layers, &build_dir, work)?;
+            drop(leases);
             work.stage(Stage::Image, format!("making the filesystem of {name}"));
             make_of_layers(&tars, size, work)
         });
@@ -158,88 +157,4 @@ fn told(resolved: &Resolved, missing_bytes: u64) -> String {
         0 => format!("{name}: {layers}, all of them here already"),
         _ => format!("downloading {name} ({layers})"),
     }
-}
-
-/// Unpacks the layers' blobs, each of them once, several at a time; answers their tars in the order of the layers.
-fn unpack(
-    layers: &[Layer],
-    leases: &[BlobLease],
-    into: &Path,
-    work: &Work<'_>,
-) -> Result<Vec<PathBuf>, ArtifactError> {
-    let mut distinct: Vec<(&Layer, &BlobLease)> = Vec::new();
-    for (layer, lease) in layers.iter().zip(leases) {
-        if !distinct.iter().any(|(other, _)| other.digest == layer.digest) {
-            distinct.push((layer, lease));
-        }
-    }
-    let total_bytes = distinct.iter().map(|(layer, _)| layer.size_bytes).sum();
-    let (next, done_bytes, stop) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicBool::new(false));
-    let worker = || {
-        let mut tars = Vec::new();
-        while let Some((layer, lease)) = distinct.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let spool = into.join(layer.digest.hex());
-            let mut before = 0;
-            let unpacked = unpack_one(layer, lease.path(), &spool, &mut |done, _| {
-                let all = done_bytes.fetch_add(done - before, Ordering::Relaxed) + done - before;
-                before = done;
-                if stop.load(Ordering::Relaxed) {
-                    ControlFlow::Break(())
-                } else {
-                    work.progress(all, total_bytes)
-                }
-            });
-            tars.push((layer.digest, unpacked.inspect_err(|_| stop.store(true, Ordering::Relaxed))?));
-        }
-        Ok(tars)
-    };
-    let ended: Vec<Result<Vec<_>, ArtifactError>> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..UNPACKED_AT_ONCE).map(|_| scope.spawn(worker)).collect();
-        let join = |worker: std::thread::ScopedJoinHandle<'_, _>| worker.join();
-        workers.into_iter().map(|worker| join(worker).unwrap_or_else(|panic| resume_unwind(panic))).collect()
-    });
-    let mut tars = HashMap::new();
-    // The one that failed says more than the one that was called off for it.
-    let (cancelled, others): (Vec<_>, Vec<_>) =
-        ended.into_iter().partition(|end| matches!(end, Err(ArtifactError::Cancelled)));
-    for end in others.into_iter().chain(cancelled) {
-        tars.extend(end?);
-    }
-    Ok(layers.iter().filter_map(|layer| tars.get(&layer.digest).cloned()).collect())
-}
-
-fn unpack_one(
-    layer: &Layer,
-    blob: &Path,
-    spool: &Path,
-    progress: layer::Progress<'_>,
-) -> Result<PathBuf, ArtifactError> {
-    let compression = match layer.compression {
-        Compression::None => layer::Compression::None,
-        Compression::Gzip => layer::Compression::Gzip,
-        Compression::Zstd => layer::Compression::Zstd,
-    };
-    let diff_id = layer.diff_id.to_string();
-    Ok(unpack_layer(&LayerBlob { path: blob, compression, diff_id: Some(&diff_id) }, spool, progress)?.path)
-}
-
-fn config(config: banger_registry::ImageConfig) -> ImageConfig {
-    let said = |text: String| (!text.is_empty()).then_some(text);
-    ImageConfig {
-        env: config.env,
-        working_dir: said(config.working_dir),
-        user: said(config.user),
-        entrypoint: config.entrypoint,
-        cmd: config.cmd,
-        exposed_ports: config.exposed_ports.into_iter().map(port).collect(),
-    }
-}
-
-fn port(port: ExposedPort) -> String {
-    let protocol = match port.protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-        Protocol::Sctp => "sctp",
-    };
-    format!("{}/{protocol}", port.port)
 }

@@ -4,13 +4,15 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use banger_api::operation::Stage;
+use banger_host::archive_files::ArchiveFiles;
 use banger_host::ext4::{
     Ext4Error, Ext4Options, Ext4Summary, ImageSize, Progress, layers_to_ext4, tar_to_ext4,
 };
 use banger_host::layer::{Compression, LayerBlob, unpack_layer};
 
-use super::ImageService;
+use super::archive::{ImageChoice, make_of_archive};
 use super::publish::{Finished, protect, staged_file};
+use super::{ImageService, ImportError};
 use crate::artifact::{ArtifactError, Work, build_dir, in_staging, remove_build_dir, sha256_file};
 use crate::identity::fill_random;
 use crate::operation::Reporter;
@@ -24,28 +26,37 @@ pub(super) struct Tarball {
 }
 
 impl ImageService {
-    /// Makes a filesystem of a tarball.
+    /// Makes a filesystem of a tarball: of a root filesystem, or of a container image in it.
     pub(super) async fn convert(
         &self,
-        name: &str,
         tarball: Tarball,
-        size_mib: Option<u64>,
+        choice: ImageChoice,
         reporter: &Reporter,
-    ) -> Result<Finished, ArtifactError> {
+    ) -> Result<Finished, ImportError> {
         let staging = self.shelf.staging()?;
         reporter.stage(Stage::Image, format!("reading {}", tarball.path.display()));
         let source = tarball.path.display().to_string();
-        let size = self.size_of(size_mib);
-        let name = name.to_owned();
+        let shelf = self.shelf.clone();
         let made = in_staging(staging, reporter, move |work| {
             let sha256 = sha256_of(&tarball.path)?;
-            let tar = unpacked(tarball, work)?;
-            work.stage(Stage::Image, format!("making the filesystem of {name}"));
-            Ok((make(&tar, size, work)?, sha256))
+            let build_dir = build_dir(work.dir)?;
+            let tar = unpacked(tarball, &build_dir, work)?;
+            let len = tar.metadata().map_err(ArtifactError::io("read", &tar))?.len();
+            let images = ArchiveFiles::in_tar(&tar, || work.progress(0, len));
+            let made = images.map_err(ImportError::from).and_then(|images| match images {
+                Some(files) => make_of_archive(&files, &choice, &shelf, &build_dir, work),
+                None if choice.tag.is_some() => Err(ImportError::NothingToChoose),
+                None => {
+                    work.stage(Stage::Image, format!("making the filesystem of {}", choice.name));
+                    Ok((make(&tar, choice.size, work)?, sha256, ImageDetails::default()))
+                }
+            });
+            settled(made)
         });
-        let (staging, (size_bytes, sha256)) = made.await?;
+        let (staging, made) = made.await?;
+        let (size_bytes, sha256, details) = made?;
         remove_build_dir(staging.path()).await?;
-        Ok(Finished { staging, source, size_bytes, sha256, details: ImageDetails::default() })
+        Ok(Finished { staging, source, size_bytes, sha256, details })
     }
 
     /// How large a new filesystem becomes.
@@ -54,14 +65,22 @@ impl ImageService {
     }
 }
 
+/// Puts apart what the work itself ran into, as its caller has it, and what is wrong with the user's file.
+pub(super) fn settled<T>(made: Result<T, ImportError>) -> Result<Result<T, ImportError>, ArtifactError> {
+    match made {
+        Err(ImportError::Artifact(error)) => Err(error),
+        made => Ok(made),
+    }
+}
+
 /// The plain tar in a tarball.
-fn unpacked(tarball: Tarball, work: &Work<'_>) -> Result<PathBuf, ArtifactError> {
+fn unpacked(tarball: Tarball, build_dir: &Path, work: &Work<'_>) -> Result<PathBuf, ArtifactError> {
     let Tarball { path, compression } = tarball;
     if compression == Compression::None {
         return Ok(path);
     }
-    let spool = build_dir(work.dir)?.join("rootfs.tar");
-    let blob = LayerBlob { path: &path, compression, diff_id: None };
+    let spool = build_dir.join("unpacked.tar");
+    let blob = LayerBlob { path: &path, part: None, digest: None, diff_id: None };
     Ok(unpack_layer(&blob, &spool, &mut |done, total| work.progress(done, total))?.path)
 }
 

@@ -166,7 +166,7 @@ impl ImageService {
             sha256: Some(row.sha256.clone()).filter(|sha256| !sha256.is_empty()),
             created_at_unix_ms: Some(row.created_at_unix_ms),
             used_by: self.store.image_users(&row.id)?,
-            reference: row.details.reference.clone(),
+            reference: row.details.reference.clone().or_else(|| row.details.archived_as.clone()),
             kernel: row.details.kernel.clone(),
             in_place: row.details.in_place.as_ref().map(|file| file.path.display().to_string()),
             config: row.details.config.clone(),

@@ -43,7 +43,7 @@ pub(super) async fn pull(State(app): State<AppState>, body: Body<PullImage>) -> 
     Ok(image_operation(&app, what, |images, reporter| async move { images.pull(&request, &reporter).await }))
 }
 
-/// Makes an image of a local file. Answers with events; the result is the image.
+/// Makes an image of a local file or directory. Answers with events; the result is the image.
 #[utoipa::path(
     post, path = "/v1/images/import", request_body = ImportImage,
     responses((status = 200, body = Event, content_type = "application/x-ndjson"))
@@ -52,10 +52,10 @@ pub(super) async fn import(
     State(app): State<AppState>,
     body: Body<ImportImage>,
 ) -> Result<Response, Failure> {
-    let ImportImage { name, path, in_place, size_mib, kernel } = body.0;
+    let ImportImage { name, path, in_place, tag, size_mib, kernel } = body.0;
     let path = absolute(path)?;
     let what = format!("import image {name}");
-    let request = ImportRequest { name, path, in_place, size_mib, kernel };
+    let request = ImportRequest { name, path, in_place, tag, size_mib, kernel };
     Ok(image_operation(
         &app,
         what,

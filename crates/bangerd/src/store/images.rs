@@ -26,6 +26,9 @@ pub struct ImageRow {
 pub struct ImageDetails {
     /// The full OCI reference that it was pulled by.
     pub reference: Option<String>,
+    /// The reference that the archive had it under which it was imported from. No registry is asked by it: who has an image of his
+    /// own may call it as somebody else does his.
+    pub archived_as: Option<String>,
     /// How its maker wants programs to be run in it.
     pub config: ImageConfig,
     /// Digests of its layers in the blob cache, `sha256:...`.

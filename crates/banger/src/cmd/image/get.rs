@@ -32,10 +32,14 @@ pub(crate) struct PullArgs {
 pub(crate) struct ImportArgs {
     /// What to call it
     name: String,
-    /// An ext4 filesystem, a tarball of a root filesystem, or an image bundle
+    /// An ext4 filesystem, a tarball of a root filesystem, an image bundle, or container images: what docker save, podman save and
+    /// skopeo copy write, or a directory with an OCI layout
     file: PathBuf,
+    /// Which of several container images: REPO:TAG, TAG or its digest
+    #[arg(long, value_name = "TAG")]
+    tag: Option<String>,
     /// Use the ext4 filesystem where it lies; nobody may write to it from then on
-    #[arg(long, conflicts_with = "size")]
+    #[arg(long, conflicts_with_all = ["size", "tag"])]
     in_place: bool,
     #[command(flatten)]
     filesystem: FilesystemArgs,
@@ -71,6 +75,7 @@ pub(super) async fn import(args: ImportArgs) -> Outcome {
         name: args.name,
         path: absolute(&args.file)?,
         in_place: args.in_place,
+        tag: args.tag,
         size_mib: args.filesystem.size,
         kernel: args.filesystem.kernel_ref,
     };
