@@ -147,6 +147,7 @@ fn usual_priority() -> Option<String> {
         let plain = libc::sched_param { sched_priority: 0 };
         // Where this is refused, the niceness below is what counts.
         let _ = libc::sched_setscheduler(0, libc::SCHED_OTHER, &plain);
+        // Not even refused where I/O has no priorities.
         let _ = libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, 0);
     }
     match rustix::process::getpriority_process(None) {

@@ -40,6 +40,7 @@ pub(super) fn drop_capabilities() -> Result<(), SandboxError> {
             break;
         }
     }
+    // As above: refused to whoever has no use for it.
     let _ = prctl(libc::PR_SET_SECUREBITS, SECURE_BITS);
     let header = [0x2008_0522_u32, 0];
     let none = [0_u32; 6];
@@ -98,6 +99,7 @@ fn raise_oom_score() {
     const FILE: &str = "/proc/self/oom_score_adj";
     let now = std::fs::read_to_string(FILE).ok().and_then(|text| text.trim().parse::<i32>().ok());
     if let Some(now) = now {
+        // See above.
         let _ = std::fs::write(FILE, (now + OOM_SCORE_MORE).min(OOM_SCORE_MAX).to_string());
     }
 }

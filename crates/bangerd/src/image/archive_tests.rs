@@ -74,7 +74,8 @@ async fn what_docker_saved_becomes_an_image_with_its_configuration() {
     assert_eq!((row.details.reference, row.details.blobs), (None, Vec::new()));
     let shown = home.images.show("mine").await.unwrap();
     assert_eq!(shown.reference.as_deref(), Some("docker.io/library/app:1"));
-    assert_eq!(std::fs::read_dir(home.dir.path().join("images").join(&row.id)).unwrap().count(), 1);
+    // The file, and the record of what it is.
+    assert_eq!(std::fs::read_dir(home.dir.path().join("images").join(&row.id)).unwrap().count(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

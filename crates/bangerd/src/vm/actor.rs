@@ -15,6 +15,7 @@ use banger_api::vm::Lifetime;
 use banger_host::process::ProcessHandle;
 
 use super::create::{self, Create};
+use super::job::{ActiveJob, JobEnd, poll_job};
 use super::mailbox::{Answer, Ask, VmHandle};
 use super::registry::{Members, Services};
 use super::start::{self, Start, Started};
@@ -44,20 +45,6 @@ pub(super) enum Beginning {
     HalfDeleted,
     /// Something of it is missing or unreadable: why it cannot be used.
     Broken(String),
-}
-
-pub(super) struct ActiveJob {
-    /// Cuts it short. What that means is up to the job: a start is undone, a stop kills.
-    pub(super) cut: CancellationToken,
-    pub(super) future: Pin<Box<dyn Future<Output = JobEnd> + Send>>,
-}
-
-pub(super) enum JobEnd {
-    Created(Result<VmRow, VmError>),
-    Started(Result<Started, VmError>),
-    /// True: it was killed.
-    Stopped(Result<bool, VmError>),
-    Deleted(Result<(), VmError>),
 }
 
 /// What the job under way means to somebody who waits.
@@ -379,13 +366,6 @@ impl Actor {
 
     fn publish(&self) {
         self.view.set(self.current_view());
-    }
-}
-
-async fn poll_job(job: &mut Option<ActiveJob>) -> JobEnd {
-    match job {
-        Some(job) => job.future.as_mut().await,
-        None => std::future::pending().await,
     }
 }
 

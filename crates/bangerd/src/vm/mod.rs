@@ -26,6 +26,7 @@ mod create;
 mod delete;
 mod error;
 mod handles;
+mod job;
 mod logs;
 mod lost;
 mod mailbox;

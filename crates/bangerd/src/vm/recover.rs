@@ -12,9 +12,10 @@ use banger_host::process::{FoundProcess, ProcessHandle, find_by_cwd_and_arg};
 use banger_host::staging::{discard, remove_stale};
 use tokio_util::sync::CancellationToken;
 
-use super::actor::{ActiveJob, Actor, Beginning, JobEnd};
+use super::actor::{Actor, Beginning};
 use super::belongings::Belongings;
 use super::handles::Handles;
+use super::job::{ActiveJob, JobEnd};
 use super::registry::{Services, Vms};
 use super::start::Started;
 use super::stop::{clean_up, kill_and_wait};

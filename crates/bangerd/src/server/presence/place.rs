@@ -1,8 +1,8 @@
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use banger_api::socket::{Address, SOCKET, SocketDirError, fits, private_runtime_dir, runtime_dirs};
 use rustix::fs::{FlockOperation, flock};
@@ -17,7 +17,15 @@ const TURN_LIMIT: Duration = Duration::from_secs(1);
 /// Where a daemon listens.
 pub(super) struct Place {
     path: PathBuf,
-    identity: (u64, u64),
+    identity: Identity,
+}
+
+/// Which file it is. Inode numbers are given again at once; where the file system tells when a file was made, that tells
+/// them apart.
+type Identity = (u64, u64, Option<SystemTime>);
+
+fn identity(found: &Metadata) -> Identity {
+    (found.dev(), found.ino(), found.created().ok())
 }
 
 impl Place {
@@ -77,7 +85,7 @@ impl Place {
         std::fs::set_permissions(&path, private).map_err(cannot("protect", &path))?;
         listener.set_nonblocking(true).map_err(cannot("listen on", &path))?;
         let found = path.symlink_metadata().map_err(cannot("look at", &path))?;
-        Ok((Self { path, identity: (found.dev(), found.ino()) }, listener))
+        Ok((Self { path, identity: identity(&found) }, listener))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -86,7 +94,7 @@ impl Place {
 
     pub(super) fn is_there(&self) -> bool {
         match self.path.symlink_metadata() {
-            Ok(found) => (found.dev(), found.ino()) == self.identity,
+            Ok(found) => identity(&found) == self.identity,
             // A file system that is out of order for a while.
             Err(error) => ![
                 std::io::ErrorKind::NotFound,
