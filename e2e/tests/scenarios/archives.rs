@@ -41,7 +41,7 @@ fn layout(home: &Home) -> OciLayout {
     let layout = OciLayout::new(home.root().join("layout"));
     let program = "#!/bin/sh\necho $GREETING from $PWD\n";
     let app = LayerTar::new().dir("/ko-app", 0o755).file("/ko-app/app", 0o755, program);
-    let layers = [busybox(&layout, Packing::Gzip), layout.layer(&app.finish(), Packing::Zstd)];
+    let layers = [busybox(&layout, Packing::Gzip), layout.layer(&app.finish(), Packing::Gzip)];
     let config = json!({ "Env": ["GREETING=hello", "PATH=/bin"], "WorkingDir": "/srv", "Cmd": ["sh"] });
     layout.tag("app", &layout.image(&layers, config, "amd64"));
     layout
@@ -141,7 +141,7 @@ fn a_killed_daemon_leaves_nothing_of_an_archive() {
     let path = archive.to_str().unwrap();
     let before = shelf(&home);
     for delay_ms in [0, 5, 15, 40, 90, 160, 260] {
-        home.daemon();
+        home.banger("daemon start").ok();
         let import = home.banger("image import x").args([path]).start();
         std::thread::sleep(Duration::from_millis(delay_ms));
         home.kill_daemon();

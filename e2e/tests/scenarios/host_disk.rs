@@ -7,7 +7,7 @@ use e2e::{Home, eventually, skipped, tool, until};
 use rustix::fs::FallocateFlags;
 use sha2::{Digest as _, Sha256};
 
-/// Puts the state directory on a small disk of its own, which only the daemon and what it starts can see.
+/// Puts the state directory on a small disk of its own, which only those in this mount namespace can see.
 const ON_A_SMALL_DISK: &str = r#"
 mkdir -p "$HOME/small" &&
 mount -t tmpfs -o mode=0700,size=$SMALL_DISK tmpfs "$HOME/small" &&
@@ -49,8 +49,15 @@ fn needs_root_a_full_host_disk_pauses_a_vm_until_there_is_room() {
     }
     let home = Home::new();
     let wrapper = ["unshare", "--mount", "sh", "-c", ON_A_SMALL_DISK, "sh"];
-    home.banger("daemon start").env("SMALL_DISK", "3G").under(&wrapper).ok();
-    let state = format!("/proc/{}/root{}", home.daemon().pid, home.state().display());
+    // Keeps the namespace; everything else of this scenario enters it.
+    let kept = home.program("/bin/sleep").args(["900"]).env("SMALL_DISK", "3G").under(&wrapper).start();
+    let keeper = kept.pid();
+    until("the small disk is there", Duration::from_secs(20), || {
+        std::fs::read_to_string(format!("/proc/{keeper}/comm")).is_ok_and(|name| name == "sleep\n")
+    });
+    let namespace = format!("--mount=/proc/{keeper}/ns/mnt");
+    let home = home.under(&["nsenter", &namespace]);
+    let state = format!("/proc/{keeper}/root{}", home.state().display());
     home.banger("vm create --start --name x --disk-size 512MiB").ok();
 
     // A command that runs meanwhile waits, and writes all of it in the end.
@@ -76,15 +83,11 @@ fn needs_root_a_full_host_disk_pauses_a_vm_until_there_is_room() {
 
     // A daemon that was not there finds it paused, and has it go on all the same.
     let vmm = home.vmm_pid("x");
-    let state = format!("/proc/{vmm}/root{}", home.state().display());
     fill(&state, 24 << 20);
     let background = format!("MARK=two; export MARK; setsid sh -c '{WRITE} > /run/sum' > /dev/null 2>&1 &");
     home.sh("x", &background);
     home.wait_for_state("x", VmState::Paused);
     home.kill_daemon();
-    let namespace = format!("--mount=/proc/{vmm}/ns/mnt");
-    let inside = ["nsenter", &namespace];
-    home.banger("vm list").under(&inside).ok();
     home.wait_for_state("x", VmState::Paused);
     assert_eq!(home.vmm_pid("x"), vmm);
     free(&state);

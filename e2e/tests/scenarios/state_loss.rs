@@ -81,16 +81,17 @@ fn a_damaged_store_is_set_aside_and_rebuilt_by_the_doctor() {
         let doctor = home.banger("doctor").fails_with(5);
         let repair = home.banger("doctor --repair").output();
         if damage == "damaged" {
-            doctor.says("--repair").says("the last good copy is");
+            let told = doctor.text();
+            assert!(told.contains("doctor --repair") && told.contains("the last good copy is"), "{told}");
             assert_eq!(repair.code, 0, "{repair}");
-            repair.says("known again: y; 1 images, 1 kernels");
+            assert!(repair.text().contains("known again: y; 1 images, 1 kernels"), "{repair}");
             assert_eq!(home.vms()[0].spec.name, "y");
             home.banger("doctor --repair").fails_with(4).says("banger daemon stop");
             home.banger("vm start y").ok();
             home.banger("vm stop y").ok();
             home.banger("daemon stop").ok();
         } else {
-            doctor.says("newer banger");
+            assert!(doctor.text().contains("newer banger"), "{doctor}");
             assert_eq!(repair.code, 4, "{repair}");
             repair.says("newer banger");
         }

@@ -85,9 +85,6 @@ type Condition = Result<SeccompCondition, BackendError>;
 /// A call with one of these is denied; one with an empty list always.
 fn rules(sandbox: &VmmSandbox, key: &ExecKey, landlock_abi: u32) -> Result<Rules, BackendError> {
     let mut rules: Rules = denied::CALLS.iter().map(|call| (*call, Vec::new())).collect();
-    if !sandbox.unix_sockets {
-        rules.extend(denied::UNIX_SOCKET_CALLS.iter().map(|call| (*call, Vec::new())));
-    }
     if !sandbox.network {
         rules.insert(libc::SYS_connect, Vec::new());
     }
@@ -98,23 +95,18 @@ fn rules(sandbox: &VmmSandbox, key: &ExecKey, landlock_abi: u32) -> Result<Rules
     Ok(rules)
 }
 
-/// Streams and datagrams of the families that are needed, none of another. Where no family is: none at all.
+/// Streams and datagrams of the internet's families where there is a network, and none of another.
 fn sockets(sandbox: &VmmSandbox) -> Result<Vec<SeccompRule>, BackendError> {
-    let unix = sandbox.unix_sockets.then_some(libc::AF_UNIX);
-    let internet = [libc::AF_INET, libc::AF_INET6].into_iter().filter(|_| sandbox.network);
-    let families: Vec<i32> = unix.into_iter().chain(internet).collect();
-    if families.is_empty() {
+    if !sandbox.network {
         return Ok(Vec::new());
     }
     let mut rules = vec![
-        rule(families.iter().map(|family| number(0, Op::Ne, *family)))?,
+        rule([libc::AF_INET, libc::AF_INET6].map(|family| number(0, Op::Ne, family)))?,
         rule(denied::PROTOCOLS.iter().map(|protocol| number(2, Op::Ne, *protocol)))?,
     ];
     for kind in denied::SOCKET_TYPES {
         rules.push(rule([socket_type(*kind)])?);
     }
-    // A datagram can go to any address, without a connect.
-    rules.push(rule([number(0, Op::Eq, libc::AF_UNIX), socket_type(libc::SOCK_DGRAM)])?);
     Ok(rules)
 }
 

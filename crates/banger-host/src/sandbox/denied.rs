@@ -4,6 +4,10 @@ use libc::{c_long, c_ulong};
 
 /// Denied whatever their arguments.
 pub(super) const CALLS: &[c_long] = &[
+    // Its sockets are handed to it.
+    libc::SYS_bind,
+    libc::SYS_unlink,
+    libc::SYS_unlinkat,
     // Changing what is not open for writing: landlock does not look at modes, owners, times and attributes, and at the
     // length of files only since its third version.
     libc::SYS_chmod,
@@ -132,9 +136,6 @@ pub(super) const CALLS: &[c_long] = &[
 
 const STATMOUNT: c_long = 457;
 const LISTMOUNT: c_long = 458;
-
-/// Denied where the VMM makes no Unix sockets of its own.
-pub(super) const UNIX_SOCKET_CALLS: &[c_long] = &[libc::SYS_bind, libc::SYS_unlink, libc::SYS_unlinkat];
 
 /// What calls get for an answer that this list does not know, the 32-bit ones of x32 (from 0x4000_0000) included: as from a
 /// kernel that does not have them. A new one may do in one step what is denied here.

@@ -33,7 +33,6 @@ const LANDLOCK_ABI: ABI = ABI::V9;
 
 /// Confines this thread to its files, and what it executes as well, for good.
 pub(super) fn restrict_self(sandbox: &VmmSandbox, program: &Path) -> Result<SandboxStatus, SandboxError> {
-    make_logs(sandbox)?;
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let write = AccessFs::ReadFile | AccessFs::WriteFile;
     let mut rules = ruleset(sandbox)?;
@@ -51,11 +50,8 @@ pub(super) fn restrict_self(sandbox: &VmmSandbox, program: &Path) -> Result<Sand
     for path in &sandbox.read_only {
         rules = allow_named(rules, path, read)?;
     }
-    for path in sandbox.read_write.iter().chain(&sandbox.logs) {
+    for path in &sandbox.read_write {
         rules = allow_named(rules, path, write)?;
-    }
-    if sandbox.unix_sockets {
-        rules = allow_named(rules, &sandbox.vm_dir, AccessFs::MakeSock | AccessFs::RemoveFile)?;
     }
     Ok(match rules.restrict_self()?.ruleset {
         RulesetStatus::FullyEnforced => SandboxStatus::Full,
@@ -77,19 +73,6 @@ fn ruleset(sandbox: &VmmSandbox) -> Result<RulesetCreated, RulesetError> {
         .handle_access(network)?
         .scope(Scope::from_all(LANDLOCK_ABI))?
         .create()
-}
-
-/// A rule can only be for a file that is there, and the right to make files would be one for the whole directory.
-fn make_logs(sandbox: &VmmSandbox) -> Result<(), SandboxError> {
-    for path in &sandbox.logs {
-        std::fs::OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(|source| SandboxError::Make { path: path.clone(), source })?;
-    }
-    Ok(())
 }
 
 fn allow_named(

@@ -34,8 +34,6 @@ use calls::ExecKey;
 pub enum SandboxError {
     #[error("could not open {} for the sandbox", path.display())]
     Path { path: PathBuf, source: landlock::PathFdError },
-    #[error("could not make {} for the sandbox", path.display())]
-    Make { path: PathBuf, source: io::Error },
     #[error("could not confine this process to its files")]
     Landlock(#[from] RulesetError),
     #[error("could not put together the filter for system calls")]
@@ -55,7 +53,7 @@ pub enum SandboxError {
 /// What a VMM needs besides the system's libraries.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VmmSandbox {
-    /// Its own directory. Nothing in it may be touched but what is named below.
+    /// Its own directory. Nothing in it may be touched but what is named below; its sockets and logs are handed to it.
     #[serde(with = "crate::path_bytes")]
     pub vm_dir: PathBuf,
     /// Files to read: image, kernel, initramfs, modules.
@@ -64,11 +62,6 @@ pub struct VmmSandbox {
     /// Files to write as well: its disks. They must be there.
     #[serde(with = "crate::path_bytes::list")]
     pub read_write: Vec<PathBuf>,
-    /// Files to write that are made when they are not there: logs.
-    #[serde(with = "crate::path_bytes::list")]
-    pub logs: Vec<PathBuf>,
-    /// It may make Unix sockets in `vm_dir`, and remove files there. A VMM that is handed its sockets needs neither.
-    pub unix_sockets: bool,
     /// It may connect to the network.
     pub network: bool,
     /// It may use `/dev/kvm`.

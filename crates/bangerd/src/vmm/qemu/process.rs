@@ -130,9 +130,6 @@ impl Qemu {
             vm_dir: dir.path().into(),
             read_only: files.into_iter().cloned().collect(),
             read_write: [VmDir::COW, VmDir::WORK].map(|disk| dir.file(disk)).into(),
-            // What it says goes into pipes, and its sockets are handed to it.
-            logs: Vec::new(),
-            unix_sockets: false,
             network: spec.network == NetworkMode::User,
             kvm: spec.acceleration == Acceleration::Kvm,
         };
