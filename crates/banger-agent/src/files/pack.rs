@@ -34,11 +34,10 @@ pub(super) fn run(source: Source, follow: bool, chunks: Chunks) {
         }
         Err(Stop::Failed(error)) => {
             let reason = console::one_line(&error);
-            put_note(&mut packer.out, &Note::Failed { reason: reason.clone() });
-            // Neither can be told to a host that went away.
+            put_note(&mut packer.out, &Note::Failed { reason });
+            // Nobody is told where the host went away. The archive has no end, so it counts as broken; an error of the stream
+            // could overtake the note.
             let _sent = packer.send();
-            // As above.
-            let _sent = packer.chunks.blocking_send(Err(io::Error::other(reason)));
         }
         Err(Stop::Unwanted) => {}
     }

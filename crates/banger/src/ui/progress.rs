@@ -18,6 +18,8 @@ const WORTH_A_LINE: Duration = Duration::from_millis(100);
 pub(crate) enum Verbosity {
     /// Nothing but the outcome.
     Quiet,
+    /// Only what is worth a line by itself.
+    Notices,
     #[default]
     Normal,
     /// What tools print, too.
@@ -51,9 +53,9 @@ impl Progress {
         Self::with_lines(verbosity, true)
     }
 
-    /// Shows progress only while it lasts, and only on a terminal.
+    /// Shows progress only while it lasts, and only on a terminal; notices always.
     pub(crate) fn transient() -> Self {
-        let verbosity = if live() { Verbosity::Normal } else { Verbosity::Quiet };
+        let verbosity = if live() { Verbosity::Normal } else { Verbosity::Notices };
         Self::with_lines(verbosity, false)
     }
 
@@ -67,8 +69,10 @@ impl Progress {
     }
 
     pub(crate) fn show(&mut self, event: &Event) {
-        if self.verbosity == Verbosity::Quiet {
-            return;
+        match self.verbosity {
+            Verbosity::Quiet => return,
+            Verbosity::Notices if !matches!(event, Event::Notice { .. }) => return,
+            _ => {}
         }
         match event {
             Event::Planned { spec } => self.say(&spec_line(spec)),

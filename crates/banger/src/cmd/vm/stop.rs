@@ -1,5 +1,5 @@
 use banger_api::vm::{StopVm, Stopped, Vm};
-use banger_api::{Client, ClientError};
+use banger_api::{Client, ClientError, Event};
 use clap::Args;
 
 use super::refs::Refs;
@@ -39,7 +39,14 @@ async fn stop(
     how: StopVm,
     several: bool,
 ) -> Result<Stopped, ClientError> {
+    let vm = vm?;
     let mut progress = (!several).then(ui::Progress::transient);
-    let mut stream = client.vm_stop(&vm?.id, how).await?;
-    stream.finish(|event| progress.iter_mut().for_each(|progress| progress.show(event))).await
+    let mut stream = client.vm_stop(&vm.id, how).await?;
+    let show = |event: &Event| match (&mut progress, event) {
+        (Some(progress), event) => progress.show(event),
+        // Of several, only what is worth a line, and whose it is.
+        (None, Event::Notice { text }) => ui::note(format_args!("{}: {}", vm.spec.name, ui::clean(text))),
+        (None, _) => {}
+    };
+    stream.finish(show).await
 }
