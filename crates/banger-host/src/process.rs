@@ -216,6 +216,13 @@ impl ProcessHandle {
         }
     }
 
+    /// Is `dir` its working directory? False also when that cannot be told.
+    pub fn works_in(&self, dir: &Path) -> bool {
+        let cwd = std::fs::read_link(format!("/proc/{}/cwd", self.identity().pid));
+        let is_there = matches!((cwd, dir.canonicalize()), (Ok(cwd), Ok(dir)) if cwd == dir);
+        is_there && self.is_alive()
+    }
+
     /// False from the moment it exits, reaped or not.
     pub fn is_alive(&self) -> bool {
         let mut fds = [PollFd::new(&self.inner.pidfd, PollFlags::IN)];

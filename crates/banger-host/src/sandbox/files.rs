@@ -1,4 +1,3 @@
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use landlock::{

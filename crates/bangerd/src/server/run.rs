@@ -68,6 +68,9 @@ pub async fn run(paths: Paths, config: Config, taken_over: TakenOver) -> Result<
     let under_way = UnderWay::default();
     watch(&app, &under_way)?;
     stop_on_signals(&app.stopping)?;
+    // A limit on the size of files that could not be raised is then an error of that write.
+    let _too_large = signal(SignalKind::from_raw(banger_host::process::Signal::XFSZ.as_raw()))
+        .map_err(ServeError::Signal)?;
     let _hangups = app
         .taken_over
         .ignores_hangup

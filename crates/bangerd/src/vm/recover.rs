@@ -125,6 +125,14 @@ impl Vms {
         let row = self.strays().compare_with_record(row)?;
         let dir = self.services.paths.vm(&row.id);
         let handles = Handles::read(&dir);
+        // A program that has taken the VMM over may have changed its command line, but not its directory.
+        if let Some(handles) = &handles
+            && found.iter().all(|process| process.identity() != handles.process)
+            && let Some(process) = ProcessHandle::open(handles.process)?
+            && process.works_in(dir.path())
+        {
+            found.push(process);
+        }
         // At most one of them is the VM; a second one can only be of an attempt that was cut off.
         let known = handles
             .as_ref()
