@@ -22,6 +22,7 @@
 mod home;
 mod http;
 mod load;
+mod mount_namespace;
 mod oci_layout;
 mod owned;
 mod programs;
@@ -40,6 +41,7 @@ mod wait;
 pub use home::Home;
 pub use http::{HttpAnswer, http};
 pub use load::BusyCores;
+pub use mount_namespace::MountNamespace;
 pub use oci_layout::{LayerTar, OciLayer, OciLayout, Packing};
 pub use owned::{OwnedProcess, is_alive, owned_by};
 pub use programs::Programs;

@@ -238,8 +238,10 @@ impl ProcessHandle {
     pub async fn wait_exit(&self) -> Result<Option<ExitStatus>, ProcessError> {
         if let Some(exit) = &self.inner.exit {
             // An error means that the reaping task is gone; the pidfd still tells.
-            if let Ok(status) = exit.clone().wait_for(Option::is_some).await {
-                return Ok(*status);
+            #[allow(clippy::disallowed_methods, reason = "the guard ends inside the statement")]
+            let ended = exit.clone().wait_for(Option::is_some).await.map(|status| *status);
+            if let Ok(status) = ended {
+                return Ok(status);
             }
         }
         // A copy, because one descriptor can be registered only once, and several callers may wait.

@@ -56,6 +56,7 @@ async fn a_process_is_found_by_its_directory_even_when_that_is_deleted() {
         ..spec(&dir, "")
     };
     let handle = spawn_detached(sleep).unwrap();
+    assert!(handle.works_in(&dir) && !handle.works_in(parent.path()));
     let find = |marker| find_by_cwd_and_arg(parent.path(), marker).unwrap();
     // Its arguments are this test's until exec is through.
     let found = loop {

@@ -36,7 +36,13 @@ pub enum RepairError {
     #[error(transparent)]
     Kernel(#[from] KernelError),
     #[error(transparent)]
-    Vm(#[from] VmError),
+    Vm(Box<VmError>),
+}
+
+impl From<VmError> for RepairError {
+    fn from(error: VmError) -> Self {
+        Self::Vm(error.into())
+    }
 }
 
 /// Repairs what can be repaired without the user's help, and says what that was.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Home, skipped, tool, until};
+use e2e::{Home, MountNamespace, skipped, tool, until};
 use rustix::process::Signal;
 
 const LONG: Duration = Duration::from_secs(600);
@@ -53,12 +53,9 @@ fn needs_root_a_full_disk_ends_a_build() {
         return skipped("mounting a small disk takes root");
     }
     let home = Home::bare();
-    let start = |size: &str| {
-        let wrapper = ["unshare", "--mount", "sh", "-c", SMALL_DISK, "sh"];
-        home.banger("daemon start").env("SMALL_DISK", size).under(&wrapper).ok();
-    };
     // Too small from the start.
-    start("64M");
+    let namespace = MountNamespace::new(&home, SMALL_DISK, "64M");
+    let home = home.under(&["nsenter", &namespace.entry()]);
     home.banger("image pull debian-trixie-minimal")
         .fails_with(5)
         .says("disk space")
@@ -66,8 +63,9 @@ fn needs_root_a_full_disk_ends_a_build() {
     home.banger("daemon stop").ok();
 
     // Large enough, until somebody else fills it.
-    start("1200M");
-    let state = format!("/proc/{}/root{}", home.daemon().pid, home.state().display());
+    let disk = home.root().join("state");
+    namespace.tool(&["mount", "-o", "remount,size=1200M", disk.to_str().unwrap()]);
+    let state = namespace.outside(&home.state());
     let pull = home.banger("kernel pull debian-6.12").start();
     until("mmdebstrap runs", Duration::from_secs(60), || !home.processes("mmdebstrap").is_empty());
     let filler = format!("{state}/filler");

@@ -3,7 +3,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use banger_api::vm::{Pause, VmState};
-use e2e::{Home, eventually, skipped, tool, until};
+use e2e::{Home, MountNamespace, eventually, skipped, tool, until};
 use rustix::fs::FallocateFlags;
 use sha2::{Digest as _, Sha256};
 
@@ -48,16 +48,9 @@ fn needs_root_a_full_host_disk_pauses_a_vm_until_there_is_room() {
         return skipped("mounting a small disk takes root");
     }
     let home = Home::new();
-    let wrapper = ["unshare", "--mount", "sh", "-c", ON_A_SMALL_DISK, "sh"];
-    // Keeps the namespace; everything else of this scenario enters it.
-    let kept = home.program("/bin/sleep").args(["900"]).env("SMALL_DISK", "3G").under(&wrapper).start();
-    let keeper = kept.pid();
-    until("the small disk is there", Duration::from_secs(20), || {
-        std::fs::read_to_string(format!("/proc/{keeper}/comm")).is_ok_and(|name| name == "sleep\n")
-    });
-    let namespace = format!("--mount=/proc/{keeper}/ns/mnt");
-    let home = home.under(&["nsenter", &namespace]);
-    let state = format!("/proc/{keeper}/root{}", home.state().display());
+    let namespace = MountNamespace::new(&home, ON_A_SMALL_DISK, "3G");
+    let home = home.under(&["nsenter", &namespace.entry()]);
+    let state = namespace.outside(&home.state());
     home.banger("vm create --start --name x --disk-size 512MiB").ok();
 
     // A command that runs meanwhile waits, and writes all of it in the end.

@@ -107,6 +107,12 @@ where
     let _finished = writing.await;
 }
 
+/// Also when there is nobody any more to ask.
+async fn asked_to_end(ending: &mut watch::Receiver<bool>) {
+    #[allow(clippy::disallowed_methods, reason = "the guard ends inside the statement")]
+    drop(ending.wait_for(|ending| *ending).await);
+}
+
 /// Runs the command; none when the client is not there any more to hear how it ended.
 async fn run<S: AsyncRead>(
     spec: &ExecSpec,
@@ -137,7 +143,7 @@ async fn run<S: AsyncRead>(
         () = pump::stdin(input, terminal, stdin_inbox, outbox, &stdin) => Finished::ClientGone,
         () = follow_client(frames, stdin_bytes, &stdin, &control, &readers, outbox) => Finished::ClientGone,
         () = outbox.closed() => Finished::ClientGone,
-        _ = ending.wait_for(|ending| *ending) => Finished::Shutdown,
+        () = asked_to_end(&mut ending) => Finished::Shutdown,
     };
     // It holds the terminal open.
     drop(control);

@@ -188,6 +188,7 @@ impl Carrier {
 }
 
 async fn exit(fate: &mut watch::Receiver<Fate>) -> Instant {
+    #[allow(clippy::disallowed_methods, reason = "the guard ends inside the statement")]
     let found = fate.wait_for(|fate| matches!(fate, Fate::LastWords { .. })).await.map(|fate| *fate);
     match found {
         Ok(Fate::LastWords { since }) => since,
@@ -197,6 +198,7 @@ async fn exit(fate: &mut watch::Receiver<Fate>) -> Instant {
 
 /// Also when there is nobody any more to tell.
 async fn abandoned(mut fate: watch::Receiver<Fate>) {
+    #[allow(clippy::disallowed_methods, reason = "the guard ends inside the statement")]
     drop(fate.wait_for(|fate| matches!(fate, Fate::Abandon)).await);
 }
 

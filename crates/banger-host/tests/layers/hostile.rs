@@ -32,7 +32,8 @@ fn file(path: impl AsRef<[u8]>) -> Layer {
 #[test]
 fn names_that_no_system_has_are_refused() {
     assert!(refusal(&[&file("a\0b")]).contains("has a malformed name"));
-    for path in [".", "/", "a/.."] {
+    // A file whose name ends with a slash is a directory to every reader, so that one is not among them.
+    for path in [".", "a/.."] {
         let said = refusal(&[&file(path)]);
         assert!(said.ends_with("below something that is no directory"), "{path}: {said}");
     }

@@ -191,7 +191,6 @@ pub(crate) fn odd_names() -> Vec<Vec<u8>> {
     first.file("removed", &file, b"").file("kept", &file, b"");
     let mut second = Layer::new();
     second.file("/.wh.removed", &file, b"").dir("plain", &dir).file("plain/.wh.", &file, b"");
-    second.dir(".wh.strange", &dir).file(".wh.strange/x", &file, b"x").dir(".wh.strange", &dir);
     // Last: umoci does not put the root's time back after what it makes in there.
     second.dir("/", &dir);
     vec![first.finish(), second.finish()]

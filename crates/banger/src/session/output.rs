@@ -34,6 +34,7 @@ pub(super) type Failures = watch::Sender<Option<Failure>>;
 /// Waits for one; for ever, when there is none.
 pub(super) async fn failure(failures: &Failures) -> Failure {
     let mut failures = failures.subscribe();
+    #[allow(clippy::disallowed_methods, reason = "the guard ends inside the statement")]
     let found = failures.wait_for(Option::is_some).await.map(|found| *found);
     match found {
         Ok(Some(failure)) => failure,
@@ -186,7 +187,9 @@ mod tests {
             written.await.unwrap();
             assert!(sender.send(Bytes::from_static(b"y")).await.is_err());
         });
-        assert_eq!(*failures.borrow(), None);
+        #[allow(clippy::disallowed_methods, reason = "the guard ends inside the statement")]
+        let failed = *failures.borrow();
+        assert_eq!(failed, None);
     }
 
     #[test]

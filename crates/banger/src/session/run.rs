@@ -72,6 +72,7 @@ impl Session {
         }
         // Who reads the output may take his time; a signal says that he has had enough, and not all of it.
         let drained = signals.unless_caught(output.drain()).await;
+        #[allow(clippy::disallowed_methods, reason = "the guard ends inside the statement")]
         let failed = *failures.borrow();
         match (failed, drained) {
             (Some(failure), _) => Err(failure.into()),

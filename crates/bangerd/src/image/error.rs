@@ -25,7 +25,7 @@ pub enum ImageError {
     #[error("image {name} is not used in place: its file is banger's own")]
     Managed { name: String },
     #[error("could not make an image of {}", path.display())]
-    Import { path: PathBuf, source: ImportError },
+    Import { path: PathBuf, source: Box<ImportError> },
     #[error("could not make a bundle of image {name}")]
     Bundle { name: String, source: ArtifactError },
     #[error("could not get image {name}")]

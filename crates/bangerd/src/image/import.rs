@@ -211,7 +211,8 @@ impl ImageService {
     pub async fn import(&self, request: &ImportRequest, reporter: &Reporter) -> Result<ImageRow, ImageError> {
         name::check(&request.name)
             .map_err(|source| ImageError::Name { name: request.name.clone(), source })?;
-        let failed = |source| ImageError::Import { path: request.path.clone(), source };
+        let failed =
+            |source: ImportError| ImageError::Import { path: request.path.clone(), source: source.into() };
         let given = Given::in_background(request.path.clone()).await.map_err(failed)?;
         let turn = self.flights.turn(&request.name, reporter).await;
         let _turn = turn.map_err(ImportError::from).map_err(failed)?;
@@ -276,7 +277,7 @@ impl ImageService {
             ImageFormat::Ext4 { .. } if request.tag.is_some() => ImportError::NothingToChoose,
             ImageFormat::Ext4 { .. } => return self.register(request, opened),
         };
-        Err(ImageError::Import { path: request.path.clone(), source: refused })
+        Err(ImageError::Import { path: request.path.clone(), source: refused.into() })
     }
 
     /// Takes note of a file that is used where it lies.
@@ -318,7 +319,8 @@ impl ImageService {
         if !is_as_imported(in_place, row.size_bytes) {
             return Err(self.lost(&row)?);
         }
-        let failed = |source| ImageError::Import { path: in_place.path.clone(), source };
+        let failed =
+            |source: ImportError| ImageError::Import { path: in_place.path.clone(), source: source.into() };
         let opened = Opened::in_background(in_place.path.clone()).await.map_err(failed)?;
         reporter.stage(Stage::Image, format!("copying {}", in_place.path.display()));
         let size_bytes = opened.version.len;

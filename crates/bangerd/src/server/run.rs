@@ -50,7 +50,13 @@ pub enum ServeError {
     #[error("could not tidy up the kernels")]
     Kernels(#[from] KernelError),
     #[error("could not look for running VMs")]
-    Recover(#[from] VmError),
+    Recover(#[source] Box<VmError>),
+}
+
+impl From<VmError> for ServeError {
+    fn from(error: VmError) -> Self {
+        Self::Recover(error.into())
+    }
 }
 
 /// Runs the daemon until it is told to stop.

@@ -7,6 +7,7 @@ use super::record::VmRecord;
 use crate::identity::{VmId, VmName};
 use crate::lost_found::LostKind;
 use crate::paths::Paths;
+use crate::record::RecordError;
 use crate::store::{Store, UnreadableVm, VmPhase, VmRow};
 
 /// The store, and the directories that it is held against.
@@ -97,11 +98,19 @@ impl Strays<'_> {
             return Ok(row);
         }
         let stored = store.workspace(&row.id).unwrap_or_default();
-        let Ok(record) = VmRecord::read(&dir, &row.id) else {
-            if row.phase == VmPhase::Exists && row.image_id.is_some() {
-                VmRecord::of(&row, stored).write(&dir)?;
+        let record = match VmRecord::read(&dir, &row.id) {
+            Ok(record) => record,
+            Err(RecordError::Missing(_) | RecordError::Unreadable { .. }) => {
+                if row.phase == VmPhase::Exists && row.image_id.is_some() {
+                    VmRecord::of(&row, stored).write(&dir)?;
+                }
+                return Ok(row);
             }
-            return Ok(row);
+            // A newer banger's, say: it knows why.
+            Err(error) => {
+                tracing::warn!(vm = %row.name, %error, "its record is left alone");
+                return Ok(row);
+            }
         };
         let newer = record.workspace.as_ref().filter(|workspace| {
             let known = stored.as_ref().map_or(0, |stored| stored.prepared_at_unix_ms);

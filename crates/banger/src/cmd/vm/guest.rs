@@ -151,7 +151,7 @@ pub(super) async fn cut_off(
             Err(ClientError::Api(error)) if error.code == ErrorCode::NotFound => {
                 return stopped.because(error.message);
             }
-            Err(ClientError::NotRunning { .. }) => return told.because("bangerd is not running any more"),
+            Err(ClientError::NotRunning) => return told.because("bangerd is not running any more"),
             Err(_) => return told,
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -144,7 +144,7 @@ fn serve(listener: std::os::unix::net::UnixListener, app: App, mut stopped: watc
         let listener = tokio::net::UnixListener::from_std(listener).unwrap();
         tokio::select! {
             served = async { axum::serve(listener, router).await } => served.unwrap(),
-            _ = stopped.wait_for(|stop| *stop) => {}
+            () = holds(&mut stopped) => {}
         }
     });
     // What guests still do is over now as well.
@@ -241,7 +241,7 @@ async fn create(State(app): State<App>, Json(request): Json<CreateVm>) -> Respon
         let leased = request.lifetime == Lifetime::Leased;
         tokio::select! {
             () = tokio::time::sleep(boot) => {}
-            () = async { drop(cancelled.wait_for(|cancelled| *cancelled).await) } => {
+            () = holds(&mut cancelled) => {
                 app.world.lock().unwrap().log.push("undone".into());
                 let error = ApiError::new(ErrorCode::Cancelled, "creating the VM was called off");
                 let _ = sender.send(Event::Failed { error }).await;
@@ -322,4 +322,10 @@ async fn exec(State(app): State<App>, Segment(name): Segment<String>, mut reques
     });
     let upgrade = [("connection", "upgrade"), ("upgrade", banger_api::UPGRADE_TOKEN)];
     (axum::http::StatusCode::SWITCHING_PROTOCOLS, upgrade).into_response()
+}
+
+/// Waits until it does.
+async fn holds(flag: &mut watch::Receiver<bool>) {
+    #[allow(clippy::disallowed_methods, reason = "the guard ends inside the statement")]
+    drop(flag.wait_for(|set| *set).await);
 }
