@@ -6,15 +6,13 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Body, Frame, Incoming};
 use hyper_util::rt::TokioIo;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::bundle::MakeBundle;
 use crate::daemon::{DaemonStatus, StopDaemon};
 use crate::environment::{ENVIRONMENT_HEADER, of_this_process, to_header};
 use crate::files::{FileAt, FileStat, Pack, Unpack, Unpacked};
-use crate::image::{Image, ImportImage, ListImages, PruneImages, PrunedImages, PullImage};
 use crate::operation::Operation;
 use crate::record::state_dir;
 use crate::vm::{CreateVm, DeleteVm, KillVm, ListVms, StopVm, Vm, VmHealth, VmLogs};
@@ -23,6 +21,7 @@ use crate::{ApiError, BUILD_HEADER, Build, ErrorCode, UPGRADE_TOKEN};
 
 mod connect;
 mod error;
+mod images;
 mod kernels;
 mod lost_found;
 mod patience;
@@ -188,42 +187,6 @@ impl Client {
         self.json(Method::GET, &path, &()).await
     }
 
-    pub async fn images(&self, which: ListImages) -> Result<Vec<Image>, ClientError> {
-        self.get("/v1/images", &which).await
-    }
-
-    pub async fn image(&self, name: &str) -> Result<Image, ClientError> {
-        self.get(&path(&["images", name]), &()).await
-    }
-
-    /// Result: [`Image`].
-    pub async fn image_pull(&self, which: &PullImage) -> Result<EventStream, ClientError> {
-        self.operation(Method::POST, "/v1/images/pull", which).await
-    }
-
-    /// Result: [`Image`].
-    pub async fn image_import(&self, what: &ImportImage) -> Result<EventStream, ClientError> {
-        self.operation(Method::POST, "/v1/images/import", what).await
-    }
-
-    /// Result: [`Image`].
-    pub async fn image_promote(&self, name: &str) -> Result<EventStream, ClientError> {
-        self.operation(Method::POST, &path(&["images", name, "promote"]), &()).await
-    }
-
-    /// Result: [`Bundle`](crate::bundle::Bundle).
-    pub async fn image_bundle(&self, name: &str, how: &MakeBundle) -> Result<EventStream, ClientError> {
-        self.operation(Method::POST, &path(&["images", name, "bundle"]), how).await
-    }
-
-    pub async fn images_prune(&self, how: PruneImages) -> Result<PrunedImages, ClientError> {
-        self.json(Method::POST, "/v1/images/prune", &how).await
-    }
-
-    pub async fn image_delete(&self, name: &str) -> Result<(), ClientError> {
-        self.json(Method::DELETE, &path(&["images", name]), &()).await
-    }
-
     pub async fn operations(&self) -> Result<Vec<Operation>, ClientError> {
         self.get("/v1/operations", &()).await
     }
@@ -335,11 +298,14 @@ async fn read_json<T: DeserializeOwned>(
     serde_json::from_slice(&bytes).map_err(|source| ClientError::Answer { request, source })
 }
 
+/// What a segment keeps as it is; routes are matched as they are spelled.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
+
 fn path(segments: &[&str]) -> String {
     let mut path = String::from("/v1");
     for segment in segments {
         path.push('/');
-        path.extend(utf8_percent_encode(segment, NON_ALPHANUMERIC));
+        path.extend(utf8_percent_encode(segment, SEGMENT));
     }
     path
 }
@@ -377,6 +343,7 @@ mod tests {
     #[test]
     fn a_reference_cannot_leave_its_path_segment() {
         assert_eq!(path(&["vms", "../images?x=1"]), "/v1/vms/%2E%2E%2Fimages%3Fx%3D1");
+        assert_eq!(path(&["lost-found", "vm-0_1"]), "/v1/lost-found/vm-0_1");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use banger_api::lost_found::LostThing;
 use banger_api::vm::VmState;
 use e2e::{Home, is_alive, until};
 use rustix::process::Signal;
@@ -87,8 +88,10 @@ fn a_damaged_store_is_set_aside_and_rebuilt_by_the_doctor() {
             assert!(repair.text().contains("known again: y; 1 images, 1 kernels"), "{repair}");
             assert_eq!(home.vms()[0].spec.name, "y");
             home.banger("doctor --repair").fails_with(4).says("banger daemon stop");
-            home.banger("vm start y").ok();
-            home.banger("vm stop y").ok();
+            home.banger("daemon stop").ok();
+            nothing_explains_it_and_the_user_does(&home);
+            home.banger("vm start").args([format!("vm-{}", home.vms()[0].id)]).ok();
+            home.banger("vm stop").args([&home.vms()[0].id]).ok();
             home.banger("daemon stop").ok();
         } else {
             assert!(doctor.text().contains("newer banger"), "{doctor}");
@@ -98,6 +101,25 @@ fn a_damaged_store_is_set_aside_and_rebuilt_by_the_doctor() {
     }
     let copies = fs::read_dir(home.state().join("backups")).unwrap().count();
     assert!((1..=3).contains(&copies), "{copies} copies of the store");
+}
+
+/// Without its record as well, a VM is nobody's: kept, and brought back by whoever knows its image.
+fn nothing_explains_it_and_the_user_does(home: &Home) {
+    let dir = home.state().join("vms").join(&home.vms()[0].id);
+    home.kill_daemon();
+    remove_store(home);
+    fs::remove_file(dir.join("vm.json")).unwrap();
+    assert!(home.vms().is_empty());
+    assert!(home.banger("doctor").output().text().contains("banger lost-found restore NAME"));
+    let listed = home.banger("lost-found list --json").ok();
+    let found: Vec<LostThing> = serde_json::from_slice(&listed.out).unwrap();
+    assert_eq!((found.len(), found[0].kind.as_deref()), (2, Some("store")), "{found:?}");
+    let name = &found[1].name;
+    home.banger("lost-found restore").args([name]).fails_with(4).says("--image");
+    home.banger("lost-found restore").args([name, "--image", "debian-trixie-minimal"]).ok();
+    home.banger("lost-found restore").args([name]).fails_with(3).says("lost-found list");
+    home.banger("lost-found delete").args([&found[0].name]).ok();
+    assert_eq!(home.banger("lost-found list").ok().text().lines().count(), 1);
 }
 
 /// Each in turn is moved away, with VMs running and stopped, and a daemon that was killed; the next command works all the
