@@ -15,7 +15,11 @@ use crate::record::DaemonRecord;
 const SILENCE: Duration = Duration::from_secs(2);
 
 /// How long it may take to answer something easy, on a host that is busy.
-const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+const ANSWER_LIMIT: Duration = Duration::from_secs(8);
+
+/// How often in a row it may fail to answer before work under way is given up. A daemon that has slept beside a build that
+/// writes gigabytes has to be read in from the same disk first.
+const MISSES_MAX: u32 = 3;
 
 impl Client {
     /// Waits for `work`, for as long as the daemon answers.
@@ -57,12 +61,15 @@ impl Client {
 
     /// Comes back when the daemon does not answer any more.
     async fn silence(&self) -> ClientError {
+        let mut misses = 0;
         loop {
             sleep(SILENCE).await;
             let status = self.exchange_json::<DaemonStatus>(Method::GET, "/v1/daemon", &());
-            // One that ends hangs up on `work`, which tells better.
-            if let Err(error @ ClientError::Silent { .. }) = self.at_once(status).await {
-                return error;
+            match self.at_once(status).await {
+                Err(error @ ClientError::Silent { .. }) if misses + 1 == MISSES_MAX => return error,
+                Err(ClientError::Silent { .. }) => misses += 1,
+                // One that ends hangs up on `work`, which tells better.
+                _ => misses = 0,
             }
         }
     }

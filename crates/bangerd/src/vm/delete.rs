@@ -18,7 +18,11 @@ pub(super) async fn delete(
     reporter: &Reporter,
 ) -> Result<(), VmError> {
     reporter.stage(Stage::Cleanup, "removing the VM");
-    services.store.set_vm_phase(&row.id, VmPhase::Deleting)?;
+    match services.store.set_vm_phase(&row.id, VmPhase::Deleting) {
+        // A full disk must not keep anybody from making room on it. The directory is marked by its name as well.
+        Err(error) if error.is_disk_full() => tracing::warn!(vm = %row.name, "no room to note that it goes"),
+        noted => noted?,
+    }
     discard(services.paths.vm(&row.id).path()).await?;
     Ok(services.store.delete_vm(&row.id)?)
 }
