@@ -42,12 +42,6 @@ impl StoreError {
         move |source| Self::Query { action, source }
     }
 
-    /// Is it that there was no room to write?
-    pub fn is_disk_full(&self) -> bool {
-        matches!(self, Self::Query { source: rusqlite::Error::SqliteFailure(failure, _), .. }
-            if failure.code == rusqlite::ErrorCode::DiskFull)
-    }
-
     /// Is it that a unique name is taken already?
     pub fn is_taken(&self) -> bool {
         matches!(self, Self::Query { source: rusqlite::Error::SqliteFailure(failure, _), .. }
