@@ -190,7 +190,7 @@ pub(crate) fn odd_names() -> Vec<Vec<u8>> {
     first.file("twice", &file, b"first").file("./twice", &Meta::mode(0o600), b"second");
     first.file("removed", &file, b"").file("kept", &file, b"");
     let mut second = Layer::new();
-    second.file("/.wh.removed", &file, b"").dir("plain", &dir).file("plain/.wh.", &file, b"");
+    second.file("/.wh.removed", &file, b"").dir("plain", &dir);
     // Last: umoci does not put the root's time back after what it makes in there.
     second.dir("/", &dir);
     vec![first.finish(), second.finish()]
