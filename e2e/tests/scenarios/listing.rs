@@ -21,8 +21,10 @@ fn two_hundred_vms_are_listed_at_once() {
     e2e::until("it boots", Duration::from_secs(20), || !home.processes("qemu").is_empty());
     assert!(fastest(5) < LIMIT, "while a VM boots: {:?}", fastest(1));
     assert_eq!(boot.finish(Duration::from_secs(60)).code, 0);
+    // The copies have no disks: they are broken, and shown for that.
     let listed = home.banger("vm list").ok();
-    assert_eq!(listed.text().lines().count(), 2, "{listed}");
+    let running = listed.text().lines().filter(|line| line.contains("running")).count();
+    assert_eq!((running, listed.text().lines().count()), (1, 201), "{listed}");
 }
 
 /// Copies the only row, `count` times: a disk for each would take minutes and prove nothing about listing.

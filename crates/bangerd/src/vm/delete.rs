@@ -1,6 +1,7 @@
 //! Deleting a stopped VM: every trace of it.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use banger_api::operation::Stage;
 use banger_host::staging::discard;
@@ -9,6 +10,10 @@ use super::VmError;
 use super::registry::Services;
 use crate::operation::Reporter;
 use crate::store::{VmPhase, VmRow};
+
+/// How long to wait for the room that the disks took, and how often to look.
+const ROOM_LIMIT: Duration = Duration::from_secs(5);
+const ROOM_INTERVAL: Duration = Duration::from_millis(50);
 
 /// There is no undo: from the first step on it can only go forward, now or when it is tried again. The row goes last, so
 /// that what is left of an attempt that failed is still found by it.
@@ -24,5 +29,18 @@ pub(super) async fn delete(
         noted => noted?,
     }
     discard(services.paths.vm(&row.id).path()).await?;
-    Ok(services.store.delete_vm(&row.id)?)
+    remove_row(services, row).await
+}
+
+/// The room that the disks took is not there at once: the kernel frees large files by and by.
+async fn remove_row(services: &Arc<Services>, row: &VmRow) -> Result<(), VmError> {
+    let deadline = Instant::now() + ROOM_LIMIT;
+    loop {
+        match services.store.delete_vm(&row.id) {
+            Err(error) if error.is_disk_full() && Instant::now() < deadline => {
+                tokio::time::sleep(ROOM_INTERVAL).await;
+            }
+            removed => return Ok(removed?),
+        }
+    }
 }
