@@ -28,7 +28,7 @@ test: ## everything; .ci/run is this and nothing else
 	scripts/setup test
 	$(MAKE) --no-print-directory lint
 	$(CARGO) xtask dist
-	$(CARGO) nextest run --release --workspace
+	$(CARGO) nextest run --release --workspace --config .config/tests.toml
 
 bench: ## boot and exec times against bare QEMU
 	scripts/setup run

@@ -184,9 +184,9 @@ async fn a_reader_that_went_away_is_the_commands_to_deal_with() {
     }
 }
 
-/// The first word that a command printed, which is a process that it left behind.
+/// The process that a command left behind, and named on stderr.
 fn leftover(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).split_whitespace().next().unwrap().to_owned()
+    String::from_utf8_lossy(&output.stderr).trim().to_owned()
 }
 
 fn kill(pid: &str) {
@@ -198,7 +198,7 @@ fn kill(pid: &str) {
 async fn a_background_child_does_not_hold_the_exit_back() {
     for job in ["sleep 30", "yes", "setsid yes", "yes | cat"] {
         let began = Instant::now();
-        let output = run(shell(&format!("{job} & echo $!; echo said")), b"").await;
+        let output = run(shell(&format!("{job} & echo $! >&2; echo said")), b"").await;
         assert!(began.elapsed() < Duration::from_secs(10), "{job}");
         assert!(String::from_utf8_lossy(&output.stdout).contains("said"), "{job}");
         let pid = leftover(&output);

@@ -40,9 +40,12 @@ fn a_console_that_never_stops_is_bounded_and_followed_over_the_cut() {
     following.wait_for("said-one");
     assert!(following.out_len() as u64 > 13 << 20, "{} bytes", following.out_len());
     assert!(len(&older) > 0 && len(&older) <= HALF_BYTES && len(&newer) <= HALF_BYTES);
+    let both = || len(&older) + len(&newer);
+    let before = both();
     let told = home.banger("vm logs x").ok();
-    assert_eq!(told.out.len() as u64, len(&older) + len(&newer));
-    assert!(told.text().ends_with("said-one"));
+    assert!((before..=both()).contains(&(told.out.len() as u64)), "{} bytes", told.out.len());
+    // The guest's init may have its word after that, if only to reset the terminal.
+    assert!(told.text().contains("said-one"));
 
     // Without a daemon it goes on; without the process that writes it, the guest does.
     home.kill_daemon();
@@ -50,7 +53,7 @@ fn a_console_that_never_stops_is_bounded_and_followed_over_the_cut() {
     assert_eq!(keepers().len(), 1, "{:?}", keepers());
     home.sh("x", "echo said-two > /dev/ttyS0");
     until("it is logged", Duration::from_secs(10), || {
-        home.banger("vm logs x").ok().text().ends_with("said-two")
+        home.banger("vm logs x").ok().text().contains("said-two")
     });
     keepers().iter().for_each(|keeper| keeper.signal(Signal::KILL));
     until("nobody logs", Duration::from_secs(10), || keepers().is_empty());
