@@ -6,7 +6,6 @@
 
 mod beneath;
 mod error;
-mod open_file;
 mod pack;
 mod source;
 mod stat;

@@ -4,7 +4,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use banger_guest_protocol::archive::{
-    Entry, EntryKind, Note, Packed, Timestamp, Trouble, put_end, put_entry, put_file, put_note,
+    Entry, EntryKind, Looks, Note, OpenFile, Packed, Timestamp, Trouble, put_end, put_entry, put_file,
+    put_note,
 };
 use bytes::Bytes;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
@@ -12,7 +13,6 @@ use rustix::io::Errno;
 use tokio::sync::mpsc;
 
 use super::error::{FileError, shown};
-use super::open_file::{OpenFile, looks};
 use super::source::Source;
 use crate::console;
 
@@ -242,7 +242,13 @@ impl Packer {
         let head = |kind| entry(path, kind, &found);
         let chunks = &self.chunks;
         let settle = |out: &mut Vec<u8>| send_if_full(out, chunks);
-        match put_file(&mut self.out, head, looks(&found), &mut OpenFile(file), settle)? {
+        match put_file(
+            &mut self.out,
+            head,
+            Looks::new(found.st_size as u64, found.st_blocks as u64),
+            &mut OpenFile(file),
+            settle,
+        )? {
             Packed::Whole => {}
             Packed::Cut { len, why } => {
                 let (path, reason) = (path.to_vec(), why.to_string());

@@ -64,6 +64,13 @@ pub struct Looks {
     pub allocated: u64,
 }
 
+impl Looks {
+    /// From what `stat` says: its size in bytes, and its blocks of 512 bytes.
+    pub fn new(size: u64, blocks: u64) -> Self {
+        Self { size, allocated: blocks * 512 }
+    }
+}
+
 /// What became of a file.
 #[derive(Debug)]
 pub enum Packed {

@@ -1,4 +1,5 @@
-//! Files and trees of files on their way between host and guest: tar streams, read and written without I/O.
+//! Files and trees of files on their way between host and guest: tar streams, read and written without I/O but for
+//! [`OpenFile`].
 //!
 //! Both sides unpack what the other one packed, and the host must not believe a byte of what a guest sends. So one parser
 //! serves both: [`Decoder`] takes the bytes as they come and gives a file's content away in the very chunks it came in.
@@ -11,6 +12,7 @@ mod content;
 mod decode;
 mod encode;
 mod note;
+mod open_file;
 mod path;
 mod pax;
 mod sparse;
@@ -20,6 +22,7 @@ pub use content::{Contents, Looks, Packed, SPOOL_MAX, SeekTo, Trouble, put_file}
 pub use decode::{ArchiveError, Decoder, Item};
 pub use encode::{put_end, put_entry, put_padding};
 pub use note::{Note, put_note};
+pub use open_file::OpenFile;
 pub use path::{EntryPath, EntryPathError};
 pub use sparse::{Run, stored};
 

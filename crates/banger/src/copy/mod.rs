@@ -13,7 +13,6 @@
 mod arrange;
 mod error;
 mod filter;
-mod open_file;
 mod pack;
 mod place;
 mod receive;

@@ -11,13 +11,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use banger_api::ApiError;
 use banger_api::files::archive::{
-    Entry, EntryKind, Note, Packed, Timestamp, put_end, put_entry, put_file, put_note,
+    Entry, EntryKind, Looks, Note, OpenFile, Packed, Timestamp, put_end, put_entry, put_file, put_note,
 };
 use bytes::Bytes;
 use rustix::fs::{Mode, OFlags};
 use tokio::sync::mpsc;
 
-use super::open_file::{OpenFile, looks};
 use super::walk::Found;
 use super::{CopyError, Remarks, Source};
 use crate::ui::file_name;
@@ -135,7 +134,13 @@ impl Packer<'_> {
         let head = |kind| entry(&found.name, kind, &metadata);
         let (pieces, moved) = (self.pieces, self.moved);
         let settle = |out: &mut Vec<u8>| send_if_full(out, pieces, moved);
-        match put_file(&mut self.out, head, looks(&metadata), &mut OpenFile(&file), settle)? {
+        match put_file(
+            &mut self.out,
+            head,
+            Looks::new(metadata.len(), metadata.blocks()),
+            &mut OpenFile(&file),
+            settle,
+        )? {
             Packed::Whole => {}
             Packed::Cut { len, why } => {
                 let (name, reason) = (found.name.clone(), why.to_string());

@@ -5,7 +5,6 @@
 //! that waits for the guest, so their size costs no memory.
 
 mod error;
-mod open_file;
 mod pack;
 #[cfg(test)]
 mod tests;

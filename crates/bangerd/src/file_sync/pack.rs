@@ -4,14 +4,13 @@ use std::os::unix::fs::MetadataExt as _;
 
 use banger_api::operation::{FileCount, ProgressUnit};
 use banger_guest_protocol::archive::{
-    Entry as TarEntry, EntryKind, Looks, Packed, Timestamp, put_end, put_entry, put_file,
+    Entry as TarEntry, EntryKind, Looks, OpenFile, Packed, Timestamp, put_end, put_entry, put_file,
 };
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::open_file::OpenFile;
 use super::visit::{Item, ItemKind, visit};
 use super::{ARCHIVE_MAX_LEN, Entry, FileSyncError, Survey};
 use crate::operation::Reporter;

@@ -1,27 +1,27 @@
-use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::fd::AsFd;
 
-use banger_api::files::archive::{Contents, Looks, SeekTo};
 use rustix::buffer::spare_capacity;
 use rustix::fs::SeekFrom;
 use rustix::io::{Errno, retry_on_intr};
 
-/// A file that is being packed.
-pub(super) struct OpenFile<'a>(pub(super) &'a File);
+use super::content::{Contents, SeekTo};
 
-impl Contents for OpenFile<'_> {
+/// A file of the operating system's that is being packed; the only part of this module that does I/O.
+pub struct OpenFile<F>(pub F);
+
+impl<F: AsFd> Contents for OpenFile<F> {
     fn read(&mut self, out: &mut Vec<u8>) -> io::Result<usize> {
-        Ok(retry_on_intr(|| rustix::io::read(self.0, spare_capacity(out)))?)
+        Ok(retry_on_intr(|| rustix::io::read(&self.0, spare_capacity(out)))?)
     }
 
     fn seek(&mut self, to: SeekTo) -> io::Result<Option<u64>> {
         let (from, without_holes) = match to {
-            SeekTo::Start(at) => return Ok(Some(rustix::fs::seek(self.0, SeekFrom::Start(at))?)),
+            SeekTo::Start(at) => return Ok(Some(rustix::fs::seek(&self.0, SeekFrom::Start(at))?)),
             SeekTo::Data(at) => (SeekFrom::Data(at), Some(at)),
             SeekTo::Hole(at) => (SeekFrom::Hole(at), None),
         };
-        match rustix::fs::seek(self.0, from) {
+        match rustix::fs::seek(&self.0, from) {
             Ok(position) => Ok(Some(position)),
             Err(Errno::NXIO) => Ok(None),
             Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(without_holes),
@@ -30,10 +30,6 @@ impl Contents for OpenFile<'_> {
     }
 
     fn size(&mut self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(rustix::fs::fstat(&self.0)?.st_size as u64)
     }
-}
-
-pub(super) fn looks(found: &Metadata) -> Looks {
-    Looks { size: found.len(), allocated: found.blocks() * 512 }
 }
