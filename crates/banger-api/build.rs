@@ -11,9 +11,11 @@ fn main() {
 
 /// Reads what HEAD points at. Not `git rev-parse`: a source tree can be built where git is not installed.
 fn commit(git: &Path) -> Option<String> {
+    // A source tree without git has no commit to name; that is what None says. So below.
     let head = std::fs::read_to_string(git.join("HEAD")).ok()?;
     let hash = match head.trim().strip_prefix("ref: ") {
         Some(reference) => {
+            // A reference that has no file is a packed one.
             std::fs::read_to_string(git.join(reference)).ok().or_else(|| packed(git, reference))?
         }
         None => head,
@@ -22,6 +24,7 @@ fn commit(git: &Path) -> Option<String> {
 }
 
 fn packed(git: &Path, reference: &str) -> Option<String> {
+    // See above.
     let packed = std::fs::read_to_string(git.join("packed-refs")).ok()?;
     packed.lines().find_map(|line| line.strip_suffix(reference)?.strip_suffix(' ').map(str::to_owned))
 }

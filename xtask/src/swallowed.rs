@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::sources::sources;
 
 /// What throws a `Result` away, as far as a line's text can tell: a value that is bound to a name that nobody uses, an error
-/// that is turned into nothing, and one that is dropped.
+/// that is turned into nothing, one that is dropped, and a look that failed and is taken for one that found nothing.
 fn swallows(code: &str) -> bool {
     let statement = code.trim_start();
     if let Some(binding) = statement.strip_prefix("let _") {
@@ -19,6 +19,25 @@ fn swallows(code: &str) -> bool {
         && !statement.starts_with("return ")
         && !statement.contains(" = ")
         || (statement.starts_with("drop(") && throws(statement))
+        || takes_for_nothing(statement)
+}
+
+/// What could not be read is taken for what is not there: an empty text, no entry, no answer.
+fn takes_for_nothing(statement: &str) -> bool {
+    const READS: &[&str] =
+        &["fs::read", "File::open(", "read_dir(", "metadata(", "read_link(", "store.", ".await", "find_by_"];
+    const NOTHING: &[&str] = &[".unwrap_or_default()", ".into_iter().flatten()", ".ok()"];
+    // A text, in the tests of this.
+    let is_code = !statement.starts_with('"');
+    is_code
+        && READS.iter().any(|read| {
+            let after = statement.split_once(read).map(|(_, after)| after);
+            // With a `?` before it, the failure has been passed on already.
+            let thrown = |nothing: &&str, after: &str| {
+                after.split_once(*nothing).is_some_and(|(before, _)| !before.contains('?'))
+            };
+            after.is_some_and(|after| NOTHING.iter().any(|nothing| thrown(nothing, after)))
+        })
 }
 
 /// Calls that do something and fail, by their names. A name with `_` before it that holds one of these is no guard.
@@ -108,11 +127,16 @@ fn what_swallows_is_found_and_what_holds_is_not() {
         "let _removed = fs::remove_file(path);",
         "std::fs::remove_file(path).ok();",
         "drop(writer.write_all(b\"x\"));",
+        "let text = std::fs::read_to_string(path).unwrap_or_default();",
+        "for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {",
+        "let rows = self.store.vms().ok()?;",
     ];
     let harmless = [
         "let _guard = lock.lock();",
         "let _: u32 = value;",
         "let modified = meta.modified().ok();",
+        "let size = store.size(text.parse()?);",
+        "let found = fs::read(path)?.unwrap_or_default();",
         "state.modified = meta.modified().ok();",
         "return text.parse().ok();",
         "drop(guard);",

@@ -56,7 +56,9 @@ pub fn open(name: &'static str) -> Result<OwnedFd, PortError> {
 }
 
 fn find(class: &Path, name: &str) -> Option<PathBuf> {
+    // The kernel may not have made it yet: the caller looks again until its limit.
     fs::read_dir(class).ok()?.flatten().find_map(|entry| {
+        // A device that has just gone is not it.
         let found = fs::read_to_string(entry.path().join("name")).ok()?;
         (found.trim_end() == name).then(|| Path::new("/dev").join(entry.file_name()))
     })

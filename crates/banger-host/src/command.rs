@@ -224,6 +224,7 @@ impl Command {
             tokio::pin!(talk);
             tokio::select! {
                 talked = &mut talk => Some(talked),
+                // Late is no failure: the group is ended below.
                 () = ended(group.0) => tokio::time::timeout(AFTER_EXIT, talk).await.ok(),
             }
         };

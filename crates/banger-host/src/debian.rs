@@ -280,6 +280,7 @@ fn readable(line: &str) -> &str {
 
 fn check_keyring() -> Result<(), DebianError> {
     let has_keys = |dir: &str| {
+        // What cannot be read is no keyring that apt could use.
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
         entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with("debian-archive-"))
     };
@@ -293,6 +294,7 @@ fn check_user_namespaces() -> Result<(), DebianError> {
     }
     let user = user_name();
     for file in ["/etc/subuid", "/etc/subgid"] {
+        // What cannot be read gives no ids, to newuidmap neither.
         let text = std::fs::read_to_string(file).unwrap_or_default();
         if !has_sub_ids(&text, &user, uid()) {
             return Err(DebianError::SubIds { file, user });
@@ -318,6 +320,7 @@ fn check_user_namespaces() -> Result<(), DebianError> {
 /// The user's name, or id where it has none.
 fn user_name() -> String {
     let uid = uid().to_string();
+    // Without it a user has no name; the number does.
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let name = passwd.lines().find_map(|line| {
         let mut fields = line.split(':');

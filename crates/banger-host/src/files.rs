@@ -1,6 +1,6 @@
 //! Files that are there whole or not at all, and what they really occupy.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, DirEntry, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -124,6 +124,18 @@ pub fn create_sparse(path: &Path, size_bytes: u64) -> Result<(), FileError> {
     file.set_len(size_bytes).map_err(cannot("set the size of", path))
 }
 
+/// What is in a directory. One that is not there has nothing in it.
+///
+/// # Errors
+///
+/// When it is there and cannot be read to its end.
+pub fn entries(dir: &Path) -> Result<Vec<DirEntry>, FileError> {
+    match std::fs::read_dir(dir).and_then(Iterator::collect) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other.map_err(cannot("read the directory", dir)),
+    }
+}
+
 /// What a file occupies on disk, in bytes; less than its length when it is sparse.
 ///
 /// # Errors
@@ -175,6 +187,17 @@ mod tests {
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();
         assert!(matches!(private_dir(&link), Err(FileError::NotDirectory(_))));
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_empty_and_one_that_cannot_be_read_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("f");
+        std::fs::write(&file, "x").unwrap();
+        assert_eq!(entries(dir.path()).unwrap().len(), 1);
+        assert!(entries(&dir.path().join("missing")).unwrap().is_empty());
+        let error = entries(&file).unwrap_err();
+        assert_eq!(error.to_string(), format!("could not read the directory {}", file.display()));
     }
 
     #[test]

@@ -64,6 +64,7 @@ impl KvmProbe {
     pub fn fix(&self) -> Option<String> {
         match self {
             Self::Usable | Self::Failed { .. } | Self::Hung { .. } => None,
+            // Without it the advice is for both vendors.
             Self::Missing => Some(fix_of_missing(&std::fs::read_to_string(CPU_INFO).unwrap_or_default())),
             Self::NoPermission { group: Some(group) } => {
                 Some(format!("sudo usermod -aG {group} $USER, then log in again"))
@@ -139,12 +140,14 @@ pub fn run_probe_here() -> KvmProbe {
 
 /// The group that may open the device.
 fn device_group() -> Option<String> {
+    // No device, no group.
     let meta = std::fs::metadata(DEVICE).ok()?;
     // Membership in root's group is nothing to recommend.
     if meta.mode() & 0o060 != 0o060 || meta.gid() == 0 {
         return None;
     }
     let gid = meta.gid().to_string();
+    // A group without a name is none to recommend.
     let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
     let name = groups.lines().find_map(|line| {
         let mut fields = line.split(':');

@@ -328,6 +328,7 @@ pub fn find_by_cwd_and_arg(dir: &Path, marker: &str) -> Result<Vec<FoundProcess>
 
 fn inspect(pid: i32, dir: &Path, marker: &str) -> Option<FoundProcess> {
     let before = Stat::read(pid).ok()?;
+    // A process that has just ended, or is somebody else's. So below.
     let link = std::fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
     let (cwd, cwd_deleted) = match link.as_os_str().as_bytes().strip_suffix(b" (deleted)") {
         Some(name) => (PathBuf::from(OsString::from_vec(name.to_vec())), true),
@@ -336,6 +337,7 @@ fn inspect(pid: i32, dir: &Path, marker: &str) -> Option<FoundProcess> {
     if cwd.parent() != Some(dir) {
         return None;
     }
+    // See above.
     let cmdline = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let argv = parse_cmdline(&cmdline);
     let marked =

@@ -110,6 +110,7 @@ pub async fn remove_stale(parent: &Path) -> Result<Vec<PathBuf>, FileError> {
 
 /// The lock of a staging directory that nobody holds.
 fn lock_dead(path: &Path) -> Option<File> {
+    // What cannot be opened cannot be taken for dead: it stays.
     let file = File::open(path).ok()?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Some(file),

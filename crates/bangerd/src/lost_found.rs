@@ -52,6 +52,9 @@ pub struct Lost {
     pub found_at_unix_ms: u64,
 }
 
+/// An entry's name, and what is known of it.
+type NamedLost = (String, Result<Lost, RecordError>);
+
 impl LostFound {
     pub fn new(dir: PathBuf) -> Self {
         Self(dir)
@@ -85,16 +88,19 @@ impl LostFound {
     }
 
     /// What is here: each with its name, and what is known of it.
-    pub fn list(&self) -> Vec<(String, Result<Lost, RecordError>)> {
-        // No directory: nothing was ever lost.
-        let entries = std::fs::read_dir(&self.0).into_iter().flatten().flatten();
+    ///
+    /// # Errors
+    ///
+    /// When the directory is there and cannot be read.
+    pub fn list(&self) -> Result<Vec<NamedLost>, FileError> {
+        let entries = banger_host::files::entries(&self.0)?.into_iter();
         // What begins with a dot is on its way out.
         let named = entries
             .filter_map(|entry| entry.file_name().into_string().ok())
             .filter(|name| !name.starts_with('.'));
         let mut found: Vec<_> = named.map(|name| (name.clone(), self.read(&name))).collect();
         found.sort_by(|a, b| a.0.cmp(&b.0));
-        found
+        Ok(found)
     }
 
     /// # Errors
@@ -124,14 +130,14 @@ mod tests {
     fn what_is_taken_is_there_with_its_story() {
         let dir = tempfile::tempdir().unwrap();
         let lost_found = LostFound::new(dir.path().join("lost+found"));
-        assert!(lost_found.list().is_empty());
+        assert!(lost_found.list().unwrap().is_empty());
         let stray = dir.path().join("0123456789ab");
         std::fs::create_dir(&stray).unwrap();
         std::fs::write(stray.join("cow.img"), "disk").unwrap();
         let content = lost_found.take(&stray, LostKind::Vm, "nothing says what it is").unwrap();
         assert_eq!(std::fs::read_to_string(content.join("cow.img")).unwrap(), "disk");
         assert!(!stray.exists());
-        let [(name, Ok(lost))] = &lost_found.list()[..] else { panic!("not one entry") };
+        let [(name, Ok(lost))] = &lost_found.list().unwrap()[..] else { panic!("not one entry") };
         assert!(name.starts_with("vm-0123456789ab-"), "{name}");
         assert_eq!((&lost.from, lost.kind), (&stray, LostKind::Vm));
         assert_eq!(lost_found.content(name), Some(content));

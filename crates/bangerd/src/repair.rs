@@ -56,7 +56,7 @@ pub async fn repair(paths: &Paths) -> Result<Repaired, RepairError> {
     let set_aside = set_broken_store_aside(paths)?;
     let store = Store::open(&paths.database())?;
     let before = counts(&store)?;
-    let lost_before = paths.lost_found().list().len();
+    let lost_before = paths.lost_found().list()?.len();
     ImageService::new(store.clone(), paths, Catalog::builtin()).recover().await?;
     KernelService::new(store.clone(), paths, Catalog::builtin(), agent_path()?).recover().await?;
     let known: HashSet<_> = store.vms()?.into_iter().flatten().map(|row| row.id).collect();
@@ -67,7 +67,7 @@ pub async fn repair(paths: &Paths) -> Result<Repaired, RepairError> {
         vms: vms.into_iter().map(|row| row.name.to_string()).collect(),
         images: after.0 - before.0,
         kernels: after.1 - before.1,
-        lost: paths.lost_found().list().len().saturating_sub(lost_before),
+        lost: paths.lost_found().list()?.len().saturating_sub(lost_before),
     })
 }
 

@@ -197,6 +197,7 @@ pub(crate) fn find_program(name: &OsStr, path: &OsStr, workdir: &Path) -> Result
 
 /// Is it a file one can execute? None: it is not there.
 pub(super) fn is_executable(file: &Path) -> Option<bool> {
+    // A directory of $PATH that cannot be entered holds nothing to run, as for every shell.
     let found = std::fs::metadata(file).ok()?;
     Some(found.is_file() && found.permissions().mode() & 0o111 != 0)
 }

@@ -45,6 +45,7 @@ pub enum Obstacle {
 impl Obstacle {
     /// Looks for one; none when the file is none of these.
     pub(super) fn of(program: &Path, workdir: &Path) -> Option<Self> {
+        // It explains an error that has been told already; what cannot be read explains nothing.
         let file = File::open(program).ok()?;
         let mut start = Vec::new();
         (&file).take(SHEBANG_MAX_LEN as u64).read_to_end(&mut start).ok()?;

@@ -67,6 +67,7 @@ fn others_alive() -> bool {
 }
 
 fn unmount_all() {
+    // On the way down there is nobody to tell; the sync before saves what it can.
     let table = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
     for target in mount_points(&table).into_iter().rev() {
         let kernels_own = ["/proc", "/sys", "/dev"].iter().any(|dir| target.starts_with(dir));

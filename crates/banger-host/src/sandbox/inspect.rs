@@ -91,6 +91,7 @@ fn is_denied(call: libc::c_long, [first, second, third]: [i64; 3]) -> bool {
 }
 
 fn is_powerless() -> bool {
+    // Unknown is no: it is then not claimed.
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     field("CapPrm:") == Some("0000000000000000") && field("NoNewPrivs:") == Some("1")

@@ -90,6 +90,7 @@ fn limit(resource: Resource, value: u64) -> io::Result<()> {
 
 /// Its disks are as large as they will ever be.
 fn largest(sandbox: &VmmSandbox) -> u64 {
+    // What is missing has no size; QEMU says so when it opens it.
     let sizes = sandbox.read_write.iter().filter_map(|path| std::fs::metadata(path).ok());
     sizes.map(|meta| meta.len()).max().unwrap_or_default().max(FILE_BYTES_MIN)
 }
@@ -97,6 +98,7 @@ fn largest(sandbox: &VmmSandbox) -> u64 {
 /// Best effort: a container may hide the file, and the VM is none the worse for it.
 fn raise_oom_score() {
     const FILE: &str = "/proc/self/oom_score_adj";
+    // See above.
     let now = std::fs::read_to_string(FILE).ok().and_then(|text| text.trim().parse::<i32>().ok());
     if let Some(now) = now {
         // See above.

@@ -193,6 +193,7 @@ impl Search<'_> {
     async fn stored(&self, digest: Digest) -> Option<Vec<u8>> {
         let store = self.store.clone();
         let reading = tokio::task::spawn_blocking(move || store.read_small(&digest, MAX_DOCUMENT_BYTES));
+        // It is a cache: what cannot be read is fetched again. So in the store.
         reading.await.ok().flatten()
     }
 

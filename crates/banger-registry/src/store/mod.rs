@@ -131,10 +131,12 @@ impl BlobStore {
     /// A small blob, if it is there and its bytes are what its name says.
     pub(crate) fn read_small(&self, digest: &Digest, limit_bytes: u64) -> Option<Vec<u8>> {
         let path = self.blob_path(digest);
+        // It is a cache: what cannot be read is fetched again.
         let meta = fs::symlink_metadata(&path).ok()?;
         if !meta.is_file() || meta.len() > limit_bytes {
             return None;
         }
+        // See above.
         fs::read(path).ok().filter(|bytes| Digest::of(bytes) == *digest)
     }
 

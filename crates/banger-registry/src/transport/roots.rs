@@ -60,6 +60,7 @@ fn is_plain_name(name: &str) -> bool {
 pub(super) fn add_files<'a>(store: &mut RootCertStore, files: impl Iterator<Item = &'a Path>) {
     for file in files {
         let small = fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.len() <= MAX_FILE_BYTES);
+        // As OpenSSL does: a store has links to nowhere. The server that is not trusted then is named.
         let Some(bytes) = small.then(|| fs::read(file).ok()).flatten() else { continue };
         store.add_parsable_certificates(CertificateDer::pem_slice_iter(&bytes).flatten());
     }

@@ -126,6 +126,7 @@ impl Shelf {
 
     /// What the directory of `id` takes on disk, in bytes. It is for show: what cannot be read counts nothing.
     pub(crate) fn disk_used_bytes(&self, id: &str) -> u64 {
+        // See above.
         let entries = std::fs::read_dir(self.dir(id)).into_iter().flatten().flatten();
         entries.filter_map(|entry| banger_host::files::allocated_bytes(&entry.path()).ok()).sum()
     }

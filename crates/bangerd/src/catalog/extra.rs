@@ -204,6 +204,7 @@ fn chain(error: &dyn Error) -> String {
 
 /// How old a file is, in words.
 fn age(path: &Path) -> String {
+    // It is for show, in a warning.
     let modified = path.metadata().and_then(|meta| meta.modified()).ok();
     let age = modified.and_then(|time| SystemTime::now().duration_since(time).ok()).unwrap_or_default();
     let hours = age.as_secs() / 3600;

@@ -2,6 +2,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use banger_api::doctor::Check;
+use banger_host::files::{FileError, entries};
 use banger_host::process::find_by_cwd_and_arg;
 
 use super::{Host, ok, warn};
@@ -24,13 +25,16 @@ pub(super) fn check(host: &Host) -> Check {
         Some(Err(error)) => return warn(NAME, format!("not looked for: {}", super::chain(&error)), None),
     };
     let paths = &host.paths;
-    let mut found: Vec<String> = [paths.vms(), paths.images(), paths.kernels()]
-        .iter()
-        .flat_map(|dir| unknown_dirs(dir, &known))
-        .collect();
+    let mut found = Vec::new();
+    for dir in [paths.vms(), paths.images(), paths.kernels()] {
+        match unknown_dirs(&dir, &known) {
+            Ok(unknown) => found.extend(unknown),
+            Err(error) => return unreadable(&error),
+        }
+    }
     found.extend(unknown_processes(&paths.vms(), &known));
     if found.is_empty() {
-        return lost(host);
+        return lost(host).unwrap_or_else(|error| unreadable(&error));
     }
     let fix = "banger daemon stop; banger daemon start";
     warn(
@@ -40,11 +44,15 @@ pub(super) fn check(host: &Host) -> Check {
     )
 }
 
+fn unreadable(error: &FileError) -> Check {
+    warn(NAME, super::chain(error), Some("make it readable and writable for you".into()))
+}
+
 /// What an earlier start could not explain.
-fn lost(host: &Host) -> Check {
-    let entries = host.paths.lost_found().list();
+fn lost(host: &Host) -> Result<Check, FileError> {
+    let entries = host.paths.lost_found().list()?;
     if entries.is_empty() {
-        return ok(NAME, "none");
+        return Ok(ok(NAME, "none"));
     }
     let told = entries.iter().map(|(name, lost)| match lost {
         Ok(lost) => format!("{name} (from {}: {})", lost.from.display(), lost.why),
@@ -52,7 +60,8 @@ fn lost(host: &Host) -> Check {
     });
     let seen =
         format!("in {}: {}", host.paths.lost_found().path().display(), told.collect::<Vec<_>>().join("; "));
-    warn(NAME, seen, Some("banger lost-found restore NAME, or banger lost-found delete NAME".into()))
+    let fix = "banger lost-found restore NAME, or banger lost-found delete NAME";
+    Ok(warn(NAME, seen, Some(fix.into())))
 }
 
 fn known_ids(store: &crate::store::Store) -> Result<HashSet<String>, crate::store::StoreError> {
@@ -65,13 +74,11 @@ fn known_ids(store: &crate::store::Store) -> Result<HashSet<String>, crate::stor
 }
 
 /// Directories with an id for a name that nothing has.
-fn unknown_dirs(dir: &Path, known: &HashSet<String>) -> Vec<String> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+fn unknown_dirs(dir: &Path, known: &HashSet<String>) -> Result<Vec<String>, FileError> {
     let unknown = |name: &str| VmId::parse(name).is_some() && !known.contains(name);
-    entries
-        .filter(|entry| entry.file_name().to_str().is_some_and(unknown))
-        .map(|entry| entry.path().display().to_string())
-        .collect()
+    let mut entries = entries(dir)?;
+    entries.retain(|entry| entry.file_name().to_str().is_some_and(unknown));
+    Ok(entries.iter().map(|entry| entry.path().display().to_string()).collect())
 }
 
 /// VMMs that run in the directory of a VM that is not known.

@@ -27,11 +27,13 @@ pub(super) async fn checks(host: &Host) -> Vec<Check> {
 async fn told_by_daemon(host: &Host) -> Option<Vec<(String, Pause)>> {
     // Making a client makes the socket's directory, and nothing is to be made here.
     host.paths.socket.exists().then_some(())?;
+    // That it does not answer is told by the check of the daemon; the VMMs are then asked.
     let vms = Client::new().ok()?.vms(ListVms { all: false }).await.ok()?;
     Some(vms.into_iter().filter_map(|vm| Some((vm.spec.name, vm.paused_because?))).collect())
 }
 
 async fn seen(host: &Host) -> Vec<(String, Pause)> {
+    // That the store cannot be read is told by its own check.
     let rows = host.store().and_then(|store| store.vms().ok()).unwrap_or_default();
     let looks = rows.into_iter().flatten().map(|row| async move {
         let pause = look(&host.paths.vm(&row.id)).await?;

@@ -23,7 +23,8 @@ pub(super) fn check(host: &Host) -> Check {
         return fail(NAME, format!("{} cannot be read: {error}", path.display()), Some(fix));
     }
     let fix = "banger daemon stop; banger doctor --repair   # sets it aside, and makes a new one of what lies beside the disks";
-    let copy = copies(&host.paths.backups()).pop();
+    // What cannot be read is no copy to recommend.
+    let copy = copies(&host.paths.backups()).unwrap_or_default().pop();
     let seen = match copy {
         Some(copy) => format!("{}; the last good copy is {}", chain(error), copy.display()),
         None => chain(error),

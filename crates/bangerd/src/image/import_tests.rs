@@ -109,7 +109,7 @@ async fn a_promotion_that_was_cut_off_loses_neither_file() {
     fs::remove_file(home.dir.path().join("images").join(&row.id).join("image.json")).unwrap();
     home.images.recover().await.unwrap();
     assert_eq!(home.images.usable_file(&row).unwrap(), path.canonicalize().unwrap());
-    assert_eq!(home.paths().lost_found().list().len(), 1);
+    assert_eq!(home.paths().lost_found().list().unwrap().len(), 1);
     promote(&home, "mine").await.unwrap();
 }
 

@@ -185,6 +185,7 @@ impl ImageService {
 
     /// What is on this host, for hints: none are better than another error.
     pub(super) fn names(&self) -> Vec<String> {
+        // See above.
         self.store.images().unwrap_or_default().into_iter().map(|row| row.name).collect()
     }
 }

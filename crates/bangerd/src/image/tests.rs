@@ -188,7 +188,7 @@ async fn recovery_removes_what_is_half_made_and_nothing_else() {
     assert_eq!(left, ["aaaaaaaaaaaa", "notes"]);
     // Nothing says what the other one is: it is out of the way, and whole.
     let lost_found = home.paths().lost_found();
-    let [(name, Ok(_))] = &lost_found.list()[..] else { panic!("{:?}", lost_found.list()) };
+    let [(name, Ok(_))] = &lost_found.list().unwrap()[..] else { panic!("{:?}", lost_found.list().unwrap()) };
     assert_eq!(fs::read_to_string(lost_found.content(name).unwrap().join("rootfs.ext4")).unwrap(), "x");
     assert!(home.images.recover().await.unwrap().is_empty());
 }

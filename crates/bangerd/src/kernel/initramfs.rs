@@ -67,6 +67,7 @@ impl InitramfsCache {
 
     /// Removes the files whose kernel id and path are to go. It is a cache: what stays costs some disk space only.
     fn prune(&self, goes: impl Fn(&str, &Path) -> bool) {
+        // See above.
         for entry in std::fs::read_dir(&self.dir).into_iter().flatten().flatten() {
             let path = entry.path();
             let Some((id, _)) = path.file_name().and_then(|name| name.to_str()?.split_once('-')) else {

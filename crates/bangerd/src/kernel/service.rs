@@ -228,6 +228,7 @@ impl KernelService {
 
     /// What is on this host, for hints: none are better than another error.
     fn names(&self) -> Vec<String> {
+        // See above.
         self.store.kernels().unwrap_or_default().into_iter().map(|row| row.name).collect()
     }
 }

@@ -192,7 +192,7 @@ async fn recovery_keeps_what_no_row_names() {
     assert_eq!(home.cached(), [kept]);
     assert_eq!(home.store.kernel_by_id("dddddddddddd").unwrap(), Some(row("dddddddddddd")));
     assert!(!kernels.join("cccccccccccc").exists());
-    assert_eq!(home.kernels.lost_found.list().len(), 1);
+    assert_eq!(home.kernels.lost_found.list().unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

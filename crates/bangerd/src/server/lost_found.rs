@@ -10,8 +10,8 @@ use crate::vm::LostEntry;
 
 /// What lay among banger's files and nothing explains.
 #[utoipa::path(get, path = "/v1/lost-found", responses((status = 200, body = [LostThing])))]
-pub(super) async fn list(State(app): State<AppState>) -> Json<Vec<LostThing>> {
-    Json(app.vms.lost().into_iter().map(shown).collect())
+pub(super) async fn list(State(app): State<AppState>) -> Answer<Vec<LostThing>> {
+    Ok(Json(app.vms.lost()?.into_iter().map(shown).collect()))
 }
 
 /// Brings something back to where it lay.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use banger_host::files::private_dir;
+use banger_host::files::{FileError, entries, private_dir};
 use rusqlite::{Connection, OpenFlags};
 
 use super::{StoreError, quick_check};
@@ -39,7 +39,7 @@ pub fn back_up(store: &Path, dir: &Path) -> Result<Option<PathBuf>, StoreError> 
         .tempfile_in(dir)
         .map_err(|error| failed(error.into()))?;
     copy(&connection, staged.path()).map_err(|error| failed(error.into()))?;
-    let mut older = copies(dir);
+    let mut older = copies(dir).map_err(|error| failed(error.into()))?;
     let is_newest = |newest: &PathBuf| same_content(newest, staged.path());
     if older.last().is_some_and(is_newest) {
         return Ok(None);
@@ -64,14 +64,17 @@ fn copy(from: &Connection, to: &Path) -> rusqlite::Result<()> {
 }
 
 /// The copies in `dir`, oldest first.
-pub fn copies(dir: &Path) -> Vec<PathBuf> {
-    // No directory: there are none yet.
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+///
+/// # Errors
+///
+/// When `dir` is there and cannot be read.
+pub fn copies(dir: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let entries = entries(dir)?.into_iter();
     let is_copy = |name: &str| name.starts_with(PREFIX) && name.ends_with(SUFFIX);
     let named = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_copy));
     let mut found: Vec<PathBuf> = named.map(|entry| entry.path()).collect();
     found.sort();
-    found
+    Ok(found)
 }
 
 fn same_content(a: &Path, b: &Path) -> bool {
@@ -98,7 +101,7 @@ mod tests {
             assert_eq!(back_up(&path, &backups).unwrap(), None);
             std::thread::sleep(Duration::from_millis(2));
         }
-        assert_eq!(copies(&backups), made[2..]);
+        assert_eq!(copies(&backups).unwrap(), made[2..]);
         let newest = Store::open(made.last().unwrap()).unwrap();
         assert_eq!(newest.vms().unwrap().len(), 5);
     }
@@ -117,6 +120,6 @@ mod tests {
         }
         std::fs::write(&path, "no database, but as long as one could be".repeat(200)).unwrap();
         assert!(back_up(&path, &backups).is_err());
-        assert_eq!(copies(&backups), [copy]);
+        assert_eq!(copies(&backups).unwrap(), [copy]);
     }
 }

@@ -24,12 +24,13 @@ pub(super) struct Handles {
 
 impl Handles {
     pub(super) fn write(&self, dir: &VmDir) -> Result<(), FileError> {
-        let json = serde_json::to_vec_pretty(self).unwrap_or_default();
+        let json = serde_json::to_vec_pretty(self).expect("numbers and names make JSON");
         write_atomic(&dir.file(VmDir::HANDLES), &json, 0o600)
     }
 
     /// None when there is none, or none that can be read: then the OS and the guest have to be asked.
     pub(super) fn read(dir: &VmDir) -> Option<Self> {
+        // See above.
         serde_json::from_slice(&std::fs::read(dir.file(VmDir::HANDLES)).ok()?).ok()
     }
 

@@ -149,6 +149,7 @@ impl LogReader {
 }
 
 fn id_of(path: &Path) -> Option<FileId> {
+    // Missing or on its way to another name: the reader looks again.
     std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
 }
 

@@ -27,13 +27,17 @@ pub struct LostEntry {
 
 impl Vms {
     /// What is there.
-    pub fn lost(&self) -> Vec<LostEntry> {
+    ///
+    /// # Errors
+    ///
+    /// When lost+found cannot be read.
+    pub fn lost(&self) -> Result<Vec<LostEntry>, VmError> {
         let lost_found = self.services.paths.lost_found();
-        let described = lost_found.list().into_iter().map(|(name, lost)| {
+        let described = lost_found.list()?.into_iter().map(|(name, lost)| {
             let path = lost_found.content(&name).unwrap_or_else(|| lost_found.path().join(&name));
             LostEntry { disk_used_bytes: disk_used_bytes(&path), name, lost, path }
         });
-        described.collect()
+        Ok(described.collect())
     }
 
     /// Brings something back to where it lay, and makes it known. A VM without a record needs its `image`. Answers what it is
@@ -157,6 +161,7 @@ fn put_back(content: &Path, to: &Path) -> Result<(), VmError> {
 /// For show: what cannot be read counts nothing.
 fn disk_used_bytes(path: &Path) -> u64 {
     let own = allocated_bytes(path).unwrap_or_default();
+    // A file has nothing below it.
     let below = std::fs::read_dir(path).into_iter().flatten().flatten();
     own + below.map(|entry| disk_used_bytes(&entry.path())).sum::<u64>()
 }

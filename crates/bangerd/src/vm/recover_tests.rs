@@ -88,7 +88,7 @@ async fn a_directory_that_nothing_explains_is_kept_and_can_be_brought_back() {
     sql(&bench, "DELETE FROM vms");
     let vms = recovered(&bench).await;
     assert!(vms.list().is_empty());
-    let [lost] = &vms.lost()[..] else { panic!("not one thing") };
+    let [lost] = &vms.lost().unwrap()[..] else { panic!("not one thing") };
     assert_eq!(fs::read_to_string(lost.path.join(VmDir::WORK)).unwrap(), "work");
     let without = vms.restore_lost(&lost.name, None).await.unwrap_err();
     assert!(matches!(without, VmError::NeedsImage { .. }), "{without:?}");
@@ -98,7 +98,7 @@ async fn a_directory_that_nothing_explains_is_kept_and_can_be_brought_back() {
     let view = only(&vms);
     assert_eq!((&view.row.id, &view.row.image_id), (&row.id, &row.image_id));
     assert_eq!(fs::read_to_string(dir.file(VmDir::WORK)).unwrap(), "work");
-    assert!(vms.lost().is_empty());
+    assert!(vms.lost().unwrap().is_empty());
     let gone = vms.restore_lost(&lost.name, None).await.unwrap_err();
     assert!(matches!(gone, VmError::NotLost { .. }), "{gone:?}");
 }
@@ -153,7 +153,7 @@ async fn an_unreadable_row_is_repaired_by_the_record_or_shown_as_broken() {
     vms.delete(&broken.row.id, false, Duration::ZERO, &Reporter::unwatched()).await.unwrap();
     assert!(bench.services.store.vms().unwrap().is_empty());
     // The disks were the other VM's, and nobody deleted that one.
-    assert_eq!(vms.services.paths.lost_found().list().len(), 1);
+    assert_eq!(vms.services.paths.lost_found().list().unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -204,6 +204,7 @@ async fn cut_off(start: &Start) -> VmError {
 /// The error for a process that has just ended.
 async fn ended(start: &Start) -> VmError {
     let status = match &start.process {
+        // A status that somebody else has taken is not shown.
         Some(process) => process.wait_exit().await.ok().flatten(),
         None => None,
     };

@@ -25,7 +25,12 @@ impl Strays<'_> {
         running: &HashSet<VmId>,
     ) -> Result<Vec<VmRow>, VmError> {
         let mut reclaimed = Vec::new();
-        for entry in std::fs::read_dir(self.paths.vms()).into_iter().flatten().flatten() {
+        let entries = banger_host::files::entries(&self.paths.vms()).unwrap_or_else(|error| {
+            // The VMs that the store knows of are shown as broken, and the others are where they were.
+            tracing::error!(causes = ?super::error::chain(&error), "VMs that the store does not know are not looked for");
+            Vec::new()
+        });
+        for entry in entries {
             let id = entry.file_name().to_str().and_then(VmId::parse);
             let Some(id) = id.filter(|id| !known.contains(id)) else { continue };
             match self.reclaim_one(&id) {
@@ -97,7 +102,7 @@ impl Strays<'_> {
         if !dir.path().is_dir() {
             return Ok(row);
         }
-        let stored = store.workspace(&row.id).unwrap_or_default();
+        let stored = store.workspace(&row.id)?;
         let record = match VmRecord::read(&dir, &row.id) {
             Ok(record) => record,
             Err(RecordError::Missing(_) | RecordError::Unreadable { .. }) => {

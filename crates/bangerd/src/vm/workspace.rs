@@ -276,6 +276,7 @@ impl Vms {
         let missing = || VmError::NoWorkspace { name: view.row.name.to_string() };
         let workspace = view.workspace.as_ref().ok_or_else(missing)?;
         let git = Git::new(PathBuf::from(workspace.host_path.as_os_str()));
+        // A repository that has gone or moved has no commit; the export says so, if it matters there.
         let now = workspace::head_commit(&git).await.ok().flatten();
         Ok((workspace.commit.clone(), now.map(|now| now.to_string())))
     }
@@ -377,5 +378,6 @@ async fn named_base(name: &str, host: Option<&Git>) -> Result<Base, VmError> {
 
 async fn host_repository(workspace: &StoredWorkspace) -> Option<Git> {
     let path = PathBuf::from(workspace.host_path.as_os_str());
+    // None says that the repository has gone or moved.
     Repository::open(&path, None).await.ok().map(|repository| Git::new(repository.root()))
 }

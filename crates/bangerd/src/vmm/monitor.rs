@@ -135,6 +135,7 @@ impl Monitor {
 
 /// Why the guest in `dir` stands still. None while it runs, or if its VMM cannot be asked.
 pub(crate) async fn look(dir: &VmDir) -> Option<Pause> {
+    // See above.
     pause_of(&mut Qmp::connect(dir.path()).await.ok()?, dir.path()).await.ok()?
 }
 

@@ -167,8 +167,13 @@ impl Repository {
         let format = "--format=%(objectname) %(refname)";
         let tags = self.git.output(&["for-each-ref", "--merged=HEAD", format, "refs/tags"]).await?;
         let shallow = self.git.line(&["rev-parse", "--git-path", "shallow"]).await?.unwrap_or_default();
-        // Missing: the history is whole.
-        let shallow = std::fs::read(self.git.dir().join(shallow)).unwrap_or_default();
+        let file = self.git.dir().join(shallow);
+        let shallow = match std::fs::read(&file) {
+            Ok(text) => text,
+            // The history is whole.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(source) => return Err(WorkspaceError::Read { path: file.display().to_string(), source }),
+        };
         let tag = |line: &[u8]| {
             let space = line.iter().position(|byte| *byte == b' ')?;
             Some((line[space + 1..].to_vec().into(), ObjectId::parse(&line[..space])?))

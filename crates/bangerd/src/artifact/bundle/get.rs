@@ -40,6 +40,7 @@ impl Fetcher {
 
     /// Removes downloads that nobody has gone on with for long. It is a cache: what cannot be removed stays.
     pub(crate) fn recover(&self) {
+        // See above.
         for entry in std::fs::read_dir(&self.dir).into_iter().flatten().flatten() {
             let modified = entry.metadata().and_then(|meta| meta.modified());
             let age = modified.ok().and_then(|time| SystemTime::now().duration_since(time).ok());

@@ -122,6 +122,7 @@ fn cannot(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> P
 /// Keeps other daemons from looking for a place in this directory at the same time: each might remove the socket of the
 /// other, which is not listened on yet. A daemon that keeps the turn for ever is not waited for.
 fn turn(dir: &Path) -> Option<File> {
+    // Without a turn the place is looked for all the same; what is wrong with the directory is told then.
     let turn = File::open(dir).ok()?;
     let deadline = Instant::now() + TURN_LIMIT;
     while flock(&turn, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
