@@ -33,7 +33,7 @@ impl BareQemu {
             std::fs::read(proc.join("cmdline")).map_err(BenchError::file("read", proc.join("cmdline")))?;
         let args =
             line.split(|byte| *byte == 0).skip(1).map(|arg| OsString::from_vec(arg.to_vec())).collect();
-        Ok(Self { program, args: without_disks(args) })
+        Ok(Self { program, args: without_disks(args).into_iter().map(with_own_socket).collect() })
     }
 
     /// Boots once; how long it took until the agent said hello.
@@ -105,6 +105,15 @@ fn without_disks(args: Vec<OsString>) -> Vec<OsString> {
     kept
 }
 
+/// The daemon hands its VMM sockets that listen already; this one makes them itself: `id=agent,fd=7` is `agent.sock`.
+fn with_own_socket(arg: OsString) -> OsString {
+    let Some(rest) = arg.to_str().and_then(|text| text.strip_prefix("socket,id=")) else { return arg };
+    let mut parts = rest.split(',');
+    let id = parts.next().unwrap_or_default();
+    let rest: String = parts.filter(|part| !part.starts_with("fd=")).map(|part| format!(",{part}")).collect();
+    format!("socket,id={id},path={id}.sock{rest}").into()
+}
+
 /// A process that does not outlive its measurement.
 struct Killed(Child);
 
@@ -144,5 +153,12 @@ mod tests {
             without_disks(words(line)),
             words("-nodefaults -M microvm -device virtio-net-device -m 1M")
         );
+    }
+
+    #[test]
+    fn sockets_that_are_handed_down_get_a_path() {
+        let own = |arg: &str| with_own_socket(arg.into());
+        assert_eq!(own("socket,id=agent,fd=7,server=on"), "socket,id=agent,path=agent.sock,server=on");
+        assert_eq!(own("stdio,id=console"), "stdio,id=console");
     }
 }

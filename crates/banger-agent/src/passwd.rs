@@ -20,6 +20,7 @@ impl Default for RootAccount {
 
 /// Reads root's account from `/etc/passwd`; what is missing there is filled with what every system has.
 pub fn root_account() -> RootAccount {
+    // See above.
     std::fs::read("/etc/passwd").map(|bytes| parse_root(&bytes)).unwrap_or_default()
 }
 

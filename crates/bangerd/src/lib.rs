@@ -2,6 +2,7 @@
 
 pub mod artifact;
 pub mod catalog;
+mod causes;
 pub mod clock;
 pub mod config;
 pub mod disk;

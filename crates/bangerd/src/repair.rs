@@ -9,6 +9,7 @@ use banger_host::files::FileError;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::catalog::Catalog;
+use crate::causes::on_one_line;
 use crate::image::{ImageError, ImageService};
 use crate::kernel::{AgentError, KernelError, KernelService, agent_path};
 use crate::lost_found::LostKind;
@@ -86,16 +87,16 @@ fn lock(paths: &Paths) -> Result<File, RepairError> {
     }
 }
 
-/// Moves the store to lost+found when it cannot be used. One of a newer banger is fine, and left alone.
+/// Moves the store to lost+found when its content is no use. One of a newer banger is fine, and so is one that cannot be reached
+/// for now: both are left alone.
 fn set_broken_store_aside(paths: &Paths) -> Result<Option<PathBuf>, RepairError> {
     let path = paths.database();
     let error = match Store::open(&path).and_then(|store| store.integrity_check()) {
         Ok(()) => return Ok(None),
-        Err(error @ StoreError::Newer { .. }) => return Err(error.into()),
+        Err(error) if !error.is_damage() => return Err(error.into()),
         Err(error) => error,
     };
-    let why = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
-    let why = why.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    let why = on_one_line(&error);
     let lost_found = paths.lost_found();
     let moved = lost_found.take(&path, LostKind::Store, &why)?;
     // What SQLite keeps beside it belongs to it.

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use banger_api::vm::VmState;
 use e2e::{Home, Programs, skipped, tool};
 
 /// Makes an ordinary user with a range of subordinate ids, known only in a mount namespace of its own, and becomes it.
@@ -45,5 +46,27 @@ fn needs_root_to_become_an_ordinary_user_who_builds_and_runs() {
         home.banger("run --rm --image debian-trixie-minimal").sh("stat -c %U /etc/shadow").ok().text(),
         "root"
     );
+    one_directory_that_cannot_be_read_stops_nothing(&home);
     home.assert_no_residue();
+}
+
+/// (Root reads everything.)
+fn one_directory_that_cannot_be_read_stops_nothing(home: &Home) {
+    home.banger("vm create --image debian-trixie-minimal --name x").ok();
+    for kind in ["images", "kernels", "vms"] {
+        let dir = std::fs::read_dir(home.state().join(kind)).unwrap().next().unwrap().unwrap().path();
+        rustix::fs::chmod(&dir, 0.into()).unwrap();
+        for _ in 0..2 {
+            let vm = home.vm("x");
+            assert_eq!(vm.state, if kind == "vms" { VmState::Broken } else { VmState::Stopped }, "{kind}");
+            home.banger("vm start x").fails_with(1).says(&dir.display().to_string());
+            home.kill_daemon();
+        }
+        let listed = home.banger(&format!("{} list", kind.trim_end_matches('s'))).ok().text();
+        assert!(kind == "vms" || listed.contains("damaged"), "{listed}");
+        rustix::fs::chmod(&dir, 0o700.into()).unwrap();
+        home.banger("vm start x").ok();
+        home.banger("vm stop x").ok();
+    }
+    home.banger("vm delete x").ok();
 }

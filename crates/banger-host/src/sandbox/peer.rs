@@ -61,6 +61,7 @@ struct Status {
 impl Status {
     /// None for a process that has ended, reaped or not.
     fn read(pid: i32) -> Option<Self> {
+        // See above.
         Self::parse(&std::fs::read(format!("/proc/{pid}/status")).ok()?)
     }
 

@@ -98,7 +98,9 @@ fn table(images: &[Image]) -> ui::Table {
     for image in images {
         let size = |bytes: Option<u64>| bytes.map_or("-".into(), ui::bytes);
         let created = match image.created_at_unix_ms {
-            _ if !image.local => "not pulled".into(),
+            None if !image.local => "not pulled".into(),
+            // It was, and something of it is gone, or cannot be read.
+            Some(_) if !image.local => "damaged".into(),
             when => when.map_or("-".into(), ui::ago),
         };
         table.row([

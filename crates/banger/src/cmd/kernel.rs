@@ -102,7 +102,9 @@ fn table(kernels: &[Kernel]) -> ui::Table {
     let mut table = ui::Table::new(&["NAME", "SOURCE", "RELEASE", "ON DISK", "CREATED", "USED BY"]);
     for kernel in kernels {
         let created = match kernel.created_at_unix_ms {
-            _ if !kernel.local => "not pulled".into(),
+            None if !kernel.local => "not pulled".into(),
+            // It was, and something of it is gone, or cannot be read.
+            Some(_) if !kernel.local => "damaged".into(),
             when => when.map_or("-".into(), ui::ago),
         };
         table.row([

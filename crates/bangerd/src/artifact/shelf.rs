@@ -76,7 +76,12 @@ impl Shelf {
             let adopted = record::read(&path.join(record_name)).map_err(|error| error.to_string());
             match adopted.and_then(|record| adopt(&id, record)) {
                 Ok(()) => tracing::warn!(path = %path.display(), "the store did not know of it; it does now"),
-                Err(why) => drop(lost_found.take(&path, kind, &why)?),
+                Err(why) => {
+                    if let Err(error) = lost_found.take(&path, kind, &why) {
+                        let (path, causes) = (path.display(), crate::causes::chain(&error));
+                        tracing::error!(%path, why, ?causes, "it stays where it is, unknown");
+                    }
+                }
             }
         }
         Ok(())

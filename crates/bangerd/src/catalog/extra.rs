@@ -1,4 +1,3 @@
-use std::error::Error;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -6,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use banger_api::{ApiError, ErrorCode};
 use banger_host::files::write_atomic;
 use banger_registry::RegistryError;
 use tokio::sync::Mutex;
@@ -14,6 +12,7 @@ use tokio::sync::Mutex;
 use super::document::{Document, Mistake};
 use super::{Entry, Source};
 use crate::artifact::sha256;
+use crate::causes::on_one_line;
 use crate::download::{Environment, Web};
 
 /// Longest catalog accepted, in bytes.
@@ -105,7 +104,7 @@ impl Extra {
         let loaded = match &self.place {
             CatalogPlace::File(path) => match read_file(path).and_then(|text| self.parse(&text)) {
                 Ok(document) => Loaded { document: Arc::new(document), problem: None },
-                Err(error) => Loaded { document: Arc::default(), problem: Some(chain(&error)) },
+                Err(error) => Loaded { document: Arc::default(), problem: Some(on_one_line(&error)) },
             },
             CatalogPlace::Url(url) => {
                 let mut answer = self.answer.lock().await;
@@ -146,10 +145,10 @@ impl Extra {
         let kept = read_file(&self.cache).and_then(|text| self.parse(&text));
         match kept {
             Ok(document) => {
-                let problem = format!("{}; the copy of {} is used", chain(&error), age(&self.cache));
+                let problem = format!("{}; the copy of {} is used", on_one_line(&error), age(&self.cache));
                 Loaded { document: Arc::new(document), problem: Some(problem) }
             }
-            Err(_) => Loaded { document: Arc::default(), problem: Some(chain(&error)) },
+            Err(_) => Loaded { document: Arc::default(), problem: Some(on_one_line(&error)) },
         }
     }
 
@@ -194,12 +193,6 @@ fn read_file(path: &Path) -> Result<String, CatalogError> {
     }
     String::from_utf8(text)
         .map_err(|_| CatalogError::WrongAtAll { place: place(), message: "this is not UTF-8 text".into() })
-}
-
-/// An error and its causes on one line.
-fn chain(error: &dyn Error) -> String {
-    let ApiError { message, causes, .. } = ApiError::from_error(ErrorCode::Failed, error);
-    [vec![message], causes].concat().join(": ")
 }
 
 /// How old a file is, in words.

@@ -1,7 +1,8 @@
 use banger_api::doctor::Check;
 
-use super::{Host, chain, fail, human_bytes, ok};
+use super::{Host, fail, human_bytes, ok};
 use crate::catalog::{Entry, Kind, Source};
+use crate::causes::on_one_line;
 use crate::image::{ImageError, how_to_get};
 use crate::operation::Reporter;
 
@@ -26,7 +27,7 @@ pub(super) async fn image(host: &Host) -> Default {
         }
         Ok(image) if !image.used_by.is_empty() => damaged(IMAGE, name, &image.used_by),
         Ok(_) | Err(ImageError::Unknown { .. }) => image_to_get(name, host).await,
-        Err(error) => Default { check: fail(IMAGE, chain(&error), error.hint()), local: false },
+        Err(error) => Default { check: fail(IMAGE, on_one_line(&error), error.hint()), local: false },
     }
 }
 
@@ -41,7 +42,7 @@ pub(super) async fn kernel(host: &Host) -> Default {
         }
         Ok(kernel) if !kernel.used_by.is_empty() => damaged(KERNEL, name, &kernel.used_by),
         Ok(_) => kernel_to_get(name, host).await,
-        Err(error) => Default { check: fail(KERNEL, chain(&error), error.hint()), local: false },
+        Err(error) => Default { check: fail(KERNEL, on_one_line(&error), error.hint()), local: false },
     }
 }
 
@@ -52,8 +53,8 @@ async fn image_to_get(name: &str, host: &Host) -> Default {
     };
     let check = match way {
         Ok(way) => ok(IMAGE, format!("{name} is not here yet; the first VM {way}")),
-        Err(error @ ImageError::Lost { .. }) => fail(IMAGE, chain(&error), error.hint()),
-        Err(error) => fail(IMAGE, chain(&error), correct_it(error.hint())),
+        Err(error @ ImageError::Lost { .. }) => fail(IMAGE, on_one_line(&error), error.hint()),
+        Err(error) => fail(IMAGE, on_one_line(&error), correct_it(error.hint())),
     };
     Default { check, local: false }
 }
@@ -79,7 +80,10 @@ fn correct_it(hint: Option<String>) -> Option<String> {
 }
 
 fn damaged(check: &str, name: &str, users: &[String]) -> Default {
-    let seen = format!("files of {name} are gone, and VMs were made from it: {}", users.join(", "));
+    let seen = format!(
+        "files of {name} are gone or cannot be read, and VMs were made from it: {}",
+        users.join(", ")
+    );
     let fix = format!("put the files back, or: banger vm delete {}", users.join(" "));
     Default { check: fail(check, seen, Some(fix)), local: false }
 }

@@ -2,7 +2,8 @@ use std::path::Path;
 
 use banger_api::doctor::Check;
 
-use super::{chain, existing, fail, human_bytes, ok, warn};
+use super::{existing, fail, human_bytes, ok, warn};
+use crate::causes::on_one_line;
 use crate::vmm::START_FLOOR_BYTES;
 
 const NAME: &str = "disk space";
@@ -21,7 +22,7 @@ pub(super) fn check(state: &Path) -> Check {
     let place = existing(state);
     match banger_host::system::free_disk_bytes(place) {
         Ok(free) => judge(free, place),
-        Err(error) => fail(NAME, chain(&error), None),
+        Err(error) => fail(NAME, on_one_line(&error), None),
     }
 }
 

@@ -1,7 +1,8 @@
 use banger_api::doctor::Check;
 use banger_host::command::find_program;
 
-use super::{chain, fail, install, ok};
+use super::{fail, install, ok};
+use crate::causes::on_one_line;
 
 const NAME: &str = "e2fsprogs";
 
@@ -9,6 +10,6 @@ const NAME: &str = "e2fsprogs";
 pub(super) fn check() -> Check {
     match find_program("mke2fs") {
         Ok(path) => ok(NAME, path.display().to_string()),
-        Err(error) => fail(NAME, chain(&error), Some(install("e2fsprogs"))),
+        Err(error) => fail(NAME, on_one_line(&error), Some(install("e2fsprogs"))),
     }
 }

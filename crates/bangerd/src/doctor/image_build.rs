@@ -1,8 +1,9 @@
 use banger_api::doctor::Check;
 
-use super::{chain, fail, ok, warn};
+use super::{fail, ok, warn};
 use crate::artifact::{Archive as _, ArchiveError, DebianArchive};
 use crate::catalog::{Catalog, DEFAULT_IMAGE, Kind, Source};
+use crate::causes::on_one_line;
 use crate::operation::Reporter;
 
 const NAME: &str = "image build";
@@ -16,8 +17,8 @@ pub(super) async fn check(catalog: &Catalog, complete: bool) -> Check {
     };
     let (seen, fix) = match checked {
         Ok(()) => return ok(NAME, "mmdebstrap and what it needs are there"),
-        Err(ArchiveError::NotReady { fix, source }) => (chain(source.as_ref()), fix),
-        Err(error) => (chain(&error), None),
+        Err(ArchiveError::NotReady { fix, source }) => (on_one_line(source.as_ref()), fix),
+        Err(error) => (on_one_line(&error), None),
     };
     if complete {
         return warn(

@@ -6,6 +6,7 @@ use banger_host::files::{FileError, entries};
 use banger_host::process::find_by_cwd_and_arg;
 
 use super::{Host, ok, warn};
+use crate::causes::on_one_line;
 use crate::identity::VmId;
 use crate::store::{UnreadableVm, VmRow};
 
@@ -22,7 +23,7 @@ pub(super) fn check(host: &Host) -> Check {
     let known = match store.as_ref().map(known_ids) {
         None => HashSet::new(),
         Some(Ok(known)) => known,
-        Some(Err(error)) => return warn(NAME, format!("not looked for: {}", super::chain(&error)), None),
+        Some(Err(error)) => return warn(NAME, format!("not looked for: {}", on_one_line(&error)), None),
     };
     let paths = &host.paths;
     let mut found = Vec::new();
@@ -45,7 +46,7 @@ pub(super) fn check(host: &Host) -> Check {
 }
 
 fn unreadable(error: &FileError) -> Check {
-    warn(NAME, super::chain(error), Some("make it readable and writable for you".into()))
+    warn(NAME, on_one_line(error), Some("make it readable and writable for you".into()))
 }
 
 /// What an earlier start could not explain.

@@ -18,7 +18,6 @@ mod state_store;
 mod tests;
 mod vm_defaults;
 
-use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -117,18 +116,6 @@ fn warn(name: &str, seen: impl Into<String>, fix: Option<String>) -> Check {
 
 fn fail(name: &str, seen: impl Into<String>, fix: Option<String>) -> Check {
     Check { name: name.into(), verdict: Verdict::Fail, seen: seen.into(), fix }
-}
-
-/// An error and its causes on one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// The command that installs a Debian package.

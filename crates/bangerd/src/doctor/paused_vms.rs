@@ -39,5 +39,6 @@ async fn seen(host: &Host) -> Vec<(String, Pause)> {
         let pause = look(&host.paths.vm(&row.id)).await?;
         Some((row.name.to_string(), pause))
     });
-    futures_util::future::join_all(looks).await.into_iter().flatten().collect()
+    let pauses = futures_util::future::join_all(looks).await;
+    pauses.into_iter().flatten().collect()
 }

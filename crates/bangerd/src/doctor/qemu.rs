@@ -2,7 +2,8 @@ use banger_api::config::Origin;
 use banger_api::doctor::Check;
 use banger_host::command::{Command, find_program};
 
-use super::{Host, chain, fail, install, ok, warn};
+use super::{Host, fail, install, ok, warn};
+use crate::causes::on_one_line;
 
 const NAME: &str = "qemu";
 
@@ -19,12 +20,12 @@ pub(super) async fn check(host: &Host) -> Check {
                 Origin::Config => format!("correct `qemu_bin` in {}", host.config.path.display()),
                 Origin::Auto | Origin::Builtin => install("qemu-system-x86"),
             };
-            return fail(NAME, chain(&error), Some(fix));
+            return fail(NAME, on_one_line(&error), Some(fix));
         }
     };
     let text = match Command::new(&path).arg("--version").run().await {
         Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
-        Err(error) => return fail(NAME, chain(&error), Some(install("--reinstall qemu-system-x86"))),
+        Err(error) => return fail(NAME, on_one_line(&error), Some(install("--reinstall qemu-system-x86"))),
     };
     match version(&text) {
         Some((major, minor)) if (major, minor) >= OLDEST => {

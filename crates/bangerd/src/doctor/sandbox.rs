@@ -4,7 +4,8 @@ use std::time::Duration;
 use banger_api::doctor::Check;
 use banger_host::sandbox::inspect::{Confinement, InspectError, Opening, probe_in_child};
 
-use super::{chain, fail, ok, warn};
+use super::{fail, ok, warn};
+use crate::causes::on_one_line;
 
 const NAME: &str = "sandbox";
 
@@ -28,7 +29,7 @@ pub(super) async fn check(program: &Path) -> Check {
 fn judge(found: Result<Confinement, InspectError>) -> Check {
     let Confinement { landlock_abi, open } = match found {
         Ok(confinement) => confinement,
-        Err(error) => return fail(NAME, format!("VMs cannot be confined: {}", chain(&error)), None),
+        Err(error) => return fail(NAME, format!("VMs cannot be confined: {}", on_one_line(&error)), None),
     };
     if !open.is_empty() {
         let ways: Vec<&str> = open.iter().map(way).collect();

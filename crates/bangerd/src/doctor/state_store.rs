@@ -1,6 +1,7 @@
 use banger_api::doctor::Check;
 
-use super::{Host, chain, fail, ok};
+use super::{Host, fail, ok};
+use crate::causes::on_one_line;
 use crate::store::{StoreError, copies};
 
 const NAME: &str = "state store";
@@ -15,19 +16,26 @@ pub(super) fn check(host: &Host) -> Check {
     };
     if let StoreError::Newer { .. } = error {
         let fix = "install the newer banger again; this one leaves the store alone";
-        return fail(NAME, chain(error), Some(fix.into()));
+        return fail(NAME, on_one_line(error), Some(fix.into()));
     }
     let unreadable = std::fs::File::open(&path).err();
     if let Some(error) = unreadable {
         let fix = format!("make {} readable and writable for you", path.display());
         return fail(NAME, format!("{} cannot be read: {error}", path.display()), Some(fix));
     }
+    if !error.is_damage() {
+        return fail(
+            NAME,
+            on_one_line(error),
+            Some("free what stands in its way; the store itself is not damaged".into()),
+        );
+    }
     let fix = "banger daemon stop; banger doctor --repair   # sets it aside, and makes a new one of what lies beside the disks";
     // What cannot be read is no copy to recommend.
     let copy = copies(&host.paths.backups()).unwrap_or_default().pop();
     let seen = match copy {
-        Some(copy) => format!("{}; the last good copy is {}", chain(error), copy.display()),
-        None => chain(error),
+        Some(copy) => format!("{}; the last good copy is {}", on_one_line(error), copy.display()),
+        None => on_one_line(error),
     };
     fail(NAME, seen, Some(fix.into()))
 }

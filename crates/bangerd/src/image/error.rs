@@ -14,7 +14,7 @@ pub enum ImageError {
     Unknown { name: String, hint: String },
     #[error("image {name} is in use by {}", users.join(", "))]
     InUse { name: String, users: Vec<String> },
-    #[error("image {name} is damaged: {} is gone or not what it was", path.display())]
+    #[error("image {name} is damaged: {} is gone, not what it was, or cannot be read", path.display())]
     Lost { name: String, path: PathBuf, users: Vec<String> },
     #[error("an image cannot be called {name:?}")]
     Name { name: String, source: ImageNameError },

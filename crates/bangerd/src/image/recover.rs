@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::publish::aside;
 use super::{ImageError, ImageService};
+use crate::causes::chain;
 use crate::lost_found::LostKind;
 use crate::record;
 use crate::store::ImageRow;
@@ -18,11 +19,14 @@ impl ImageService {
     ///
     /// # Errors
     ///
-    /// When something cannot be removed, or the store not be written.
+    /// When what is there cannot be listed, or the store not be read.
     pub async fn recover(&self) -> Result<Vec<PathBuf>, ImageError> {
         let removed = self.shelf.sweep_stale().await.map_err(ImageError::Recover)?;
         for row in self.store.images()? {
-            self.keep_record(row)?;
+            let name = row.name.clone();
+            if let Err(error) = self.keep_record(row) {
+                tracing::error!(image = name, causes = ?chain(&error), "its record is not kept");
+            }
         }
         let rows = self.store.images()?;
         // Where an image is used in place, a directory of its own is a copy whose promotion was cut off.

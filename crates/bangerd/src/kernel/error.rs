@@ -14,7 +14,7 @@ pub enum KernelError {
     Unknown { name: String, hint: String },
     #[error("kernel {name} is in use by {}", users.join(", "))]
     InUse { name: String, users: Vec<String> },
-    #[error("kernel {name} is damaged: {} is gone", path.display())]
+    #[error("kernel {name} is damaged: {} is gone or cannot be read", path.display())]
     Lost { name: String, path: PathBuf, users: Vec<String> },
     #[error("a kernel cannot be called {name:?}")]
     Name { name: String },

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use super::{KernelError, KernelService};
+use crate::causes::chain;
 use crate::lost_found::LostKind;
 use crate::record;
 use crate::store::KernelRow;
@@ -17,16 +18,18 @@ impl KernelService {
     ///
     /// # Errors
     ///
-    /// When something cannot be removed, or the store not be written.
+    /// When what is there cannot be listed, or the store not be read.
     pub async fn recover(&self) -> Result<Vec<PathBuf>, KernelError> {
         let removed = self.shelf.sweep_stale().await.map_err(KernelError::Recover)?;
         let rows = self.store.kernels()?;
         for row in &rows {
             let dir = self.shelf.dir(&row.id);
             // Without its directory the kernel is lost, and shown as such.
-            if dir.is_dir() && !dir.join(RECORD).exists() {
-                record::write(&dir.join(RECORD), row)
-                    .map_err(|source| KernelError::Recover(source.into()))?;
+            if dir.is_dir()
+                && !dir.join(RECORD).exists()
+                && let Err(error) = record::write(&dir.join(RECORD), row)
+            {
+                tracing::error!(kernel = row.name, causes = ?chain(&error), "its record is not kept");
             }
         }
         let known: HashSet<String> = rows.into_iter().map(|row| row.id).collect();

@@ -2,7 +2,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use banger_api::ErrorCode;
 use banger_host::clean_start::TakenOver;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -12,12 +11,13 @@ use super::presence::{Presence, PresenceError};
 use super::router;
 use super::state::{AppState, Sessions};
 use super::under_way::{UnderWay, within_limit};
-use super::workspace::Patches;
+use super::workspace::{Patches, remove_patches};
 use crate::catalog::Catalog;
+use crate::causes::chain;
 use crate::config::{Config, HostSize};
 use crate::download::{Downloads, Web};
-use crate::image::{ImageError, ImageService};
-use crate::kernel::{AgentError, KernelError, KernelService, agent_path};
+use crate::image::ImageService;
+use crate::kernel::{AgentError, KernelService, agent_path};
 use crate::operation::{Operations, Reporter};
 use crate::paths::Paths;
 use crate::store::{Store, StoreError, back_up};
@@ -45,10 +45,6 @@ pub enum ServeError {
     Agent(#[from] AgentError),
     #[error("could not use the state store")]
     Store(#[from] StoreError),
-    #[error("could not tidy up the images")]
-    Images(#[from] ImageError),
-    #[error("could not tidy up the kernels")]
-    Kernels(#[from] KernelError),
     #[error("could not look for running VMs")]
     Recover(#[source] Box<VmError>),
 }
@@ -116,22 +112,17 @@ async fn assemble(
 ) -> Result<AppState, ServeError> {
     // Before anything is changed in it, a migration included.
     if let Err(error) = back_up(&paths.database(), &paths.backups()) {
-        let causes = banger_api::ApiError::from_error(ErrorCode::Failed, &error).causes;
-        tracing::warn!(%error, ?causes, "the state store was not copied");
+        tracing::warn!(causes = ?chain(&error), "the state store was not copied");
     }
     let store = Store::open(&paths.database())?;
     let web: Arc<dyn Web> = Arc::new(Downloads::new(&paths.cache));
     let catalog = Catalog::with(&config.catalogs.value, &paths.catalogs(), &web);
     let images = ImageService::new(store.clone(), &paths, catalog.clone());
     let kernels = KernelService::new(store.clone(), &paths, catalog.clone(), agent_path()?);
-    images.recover().await?;
-    kernels.recover().await?;
-    let dir = paths.patches();
-    let patches = Patches::new(&dir).map_err(|source| ServeError::File {
-        action: "remove the patches in",
-        path: dir,
-        source,
-    })?;
+    // One thing that is out of order must not keep the others from being used.
+    untidy("images", images.recover().await.err());
+    untidy("kernels", kernels.recover().await.err());
+    untidy("patches", remove_patches(&paths.patches()).err());
     let program = std::env::current_exe().map_err(ServeError::Program)?;
     let services = Arc::new(Services {
         store,
@@ -153,10 +144,17 @@ async fn assemble(
         catalog,
         vms,
         sessions: Sessions::default(),
-        patches,
+        patches: Patches::default(),
         started: Instant::now(),
         stopping: CancellationToken::new(),
     })
+}
+
+/// What could not be put in order waits for the next start.
+fn untidy<E: std::error::Error>(what: &str, error: Option<E>) {
+    if let Some(error) = error {
+        tracing::error!(what, causes = ?chain(&error), "could not be put in order");
+    }
 }
 
 /// Watches the workers from outside.

@@ -32,15 +32,15 @@ const PIECE_BYTES: usize = 256 * 1024;
 #[derive(Clone, Default)]
 pub(super) struct Patches(Arc<Mutex<HashMap<String, NamedTempFile>>>);
 
-impl Patches {
-    /// Removes what a daemon that was killed has left behind in `dir`.
-    pub(super) fn new(dir: &std::path::Path) -> std::io::Result<Self> {
-        match std::fs::remove_dir_all(dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-            _ => Ok(Self::default()),
-        }
+/// Removes what a daemon that was killed has left behind in `dir`.
+pub(super) fn remove_patches(dir: &std::path::Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
+}
 
+impl Patches {
     fn keep(&self, patch: NamedTempFile) -> String {
         let mut bytes = [0; 16];
         crate::identity::fill_random(&mut bytes);

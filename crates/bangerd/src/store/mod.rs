@@ -47,6 +47,32 @@ impl StoreError {
         matches!(self, Self::Query { source: rusqlite::Error::SqliteFailure(failure, _), .. }
             if failure.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE)
     }
+
+    /// Is it the store's content that is no use? Otherwise it is what surrounds it, and the store is as good as before: a full
+    /// disk, a mode, another process.
+    pub fn is_damage(&self) -> bool {
+        use rusqlite::ErrorCode as Code;
+        const SURROUNDINGS: &[Code] = &[
+            Code::CannotOpen,
+            Code::DatabaseBusy,
+            Code::DatabaseLocked,
+            Code::DiskFull,
+            Code::FileLockingProtocolFailed,
+            Code::OutOfMemory,
+            Code::PermissionDenied,
+            Code::ReadOnly,
+            Code::SystemIoFailure,
+        ];
+        let source = match self {
+            Self::Newer { .. } | Self::BackUp { .. } => return false,
+            // In the place of a file: no store is in there.
+            Self::Open { path, .. } if path.is_dir() => return true,
+            Self::Open { source, .. } | Self::Query { source, .. } => source,
+            Self::Migrate { source: rusqlite_migration::Error::RusqliteError { err, .. }, .. } => err,
+            Self::Migrate { .. } | Self::Corrupt { .. } => return true,
+        };
+        !source.sqlite_error_code().is_some_and(|code| SURROUNDINGS.contains(&code))
+    }
 }
 
 /// The state store. Clones share one connection; every call is a few pages of I/O at most, so none needs a thread.
@@ -191,7 +217,31 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("banger.db");
         std::fs::write(&path, "not a database, but long enough to look like one".repeat(50)).unwrap();
-        assert!(Store::open(&path).is_err());
+        assert!(Store::open(&path).is_err_and(|error| error.is_damage()));
         assert!(Store::open_read_only(&path).and_then(|store| store.integrity_check()).is_err());
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(Store::open(&path).is_err_and(|error| error.is_damage()));
+    }
+
+    #[test]
+    fn a_store_that_is_out_of_reach_is_not_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("banger.db");
+        let reached = |error: StoreError| assert!(!error.is_damage(), "{error:?}");
+        reached(Store::open(&dir.path().join("missing/banger.db")).err().unwrap());
+
+        let store = Store::open(&path).unwrap();
+        let pages: i64 = store.connection().pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+        let limit = format!("PRAGMA max_page_count = {pages}");
+        store.connection().query_row(&limit, [], |_| Ok(())).unwrap();
+        let fill = |n| store.insert_vm(&VmRow::example(&format!("{n:012}"), &format!("vm-{n}")));
+        reached((0..1000).find_map(|n| fill(n).err()).unwrap());
+
+        let other = Connection::open(&path).unwrap();
+        other.busy_timeout(std::time::Duration::ZERO).unwrap();
+        other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        store.connection().busy_timeout(std::time::Duration::ZERO).unwrap();
+        reached(fill(1).unwrap_err());
     }
 }

@@ -90,7 +90,7 @@ impl Actor {
         let (asks, mailbox) = mpsc::channel(16);
         let stored = services.store.workspace(&id).unwrap_or_else(|error| {
             // The VM can do without; the next preparation replaces it.
-            tracing::error!(%id, causes = ?super::error::chain(&error), "the workspace's row cannot be read");
+            tracing::error!(%id, causes = ?crate::causes::chain(&error), "the workspace's row cannot be read");
             None
         });
         let workspace = Arc::new(Slot::new(stored));
@@ -295,7 +295,7 @@ impl Actor {
     /// Tells those who had a stake in the job that has just failed.
     fn failed(&mut self, error: Arc<VmError>) {
         if !matches!(*error, VmError::Cancelled) {
-            self.last_error = Some(super::error::chain(&*error).join(": "));
+            self.last_error = Some(crate::causes::on_one_line(&*error));
         }
         while let Some(index) = self.waiters.iter().position(|waiter| waiter.stake == Stake::Outcome) {
             self.reply(index, Err(error.clone()));
@@ -325,7 +325,7 @@ impl Actor {
             _ => None,
         };
         if let Err(error) = stop::clean_up(&self.services.paths.vm(&self.row.id)) {
-            tracing::warn!(vm = %self.row.name, causes = ?super::error::chain(&error), "could not clean up");
+            tracing::warn!(vm = %self.row.name, causes = ?crate::causes::chain(&error), "could not clean up");
         }
         self.remove_unless_kept();
     }

@@ -9,7 +9,7 @@ use banger_host::command::CommandError;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::VmError;
-use super::error::chain;
+use crate::causes::on_one_line;
 use crate::config::Config;
 use crate::file_sync::{self, Entry, FileSyncError, Survey, UNPACK_DIR};
 use crate::guest::{Guest, GuestError};
@@ -103,10 +103,10 @@ impl Belongings {
             Ok(Ok(Ok(identity))) => identity,
             // Who has no git has no identity either.
             Ok(Ok(Err(CommandError::NotFound { .. }))) => return Ok(()),
-            Ok(Ok(Err(error))) => return Err(chain(&error).join(": ")),
+            Ok(Ok(Err(error))) => return Err(on_one_line(&error)),
             Ok(Err(error)) => return Err(error.to_string()),
             Err(_) => return Err("git did not answer".into()),
         };
-        workspace::introduce(guest, &identity).await.map_err(|error| chain(&error).join(": "))
+        workspace::introduce(guest, &identity).await.map_err(|error| on_one_line(&error))
     }
 }

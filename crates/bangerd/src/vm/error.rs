@@ -6,6 +6,7 @@ use banger_host::files::FileError;
 use banger_host::process::ProcessError;
 
 use super::state::State;
+use crate::causes::on_one_line;
 use crate::disk::DiskError;
 use crate::file_sync::FileSyncError;
 use crate::guest::GuestError;
@@ -112,7 +113,7 @@ impl VmError {
     pub(super) fn why(&self) -> String {
         match self {
             Self::Broken { why, .. } => why.clone(),
-            other => chain(other).join(": "),
+            other => on_one_line(other),
         }
     }
 }
@@ -129,9 +130,4 @@ fn shown(named: &[String], count: usize) -> String {
     let rest = count - named.len().min(count);
     let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
     format!("{}{more}", named.join(", "))
-}
-
-/// An error's text and those of its sources, outermost first.
-pub(super) fn chain(error: &dyn std::error::Error) -> Vec<String> {
-    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect()
 }

@@ -59,7 +59,7 @@ impl Vms {
         for row in rows {
             let found = processes.remove(&row.id).unwrap_or_default();
             if let Err(error) = self.recover_one(row.clone(), found).await {
-                let why = super::error::chain(&error).join(": ");
+                let why = crate::causes::on_one_line(&error);
                 tracing::error!(vm = %row.name, why, "could not be recovered");
                 self.bring_back(row, Beginning::Broken(why));
             }
@@ -77,7 +77,7 @@ impl Vms {
     /// What is left of VMs that were being made or removed, known by the names of such directories.
     async fn sweep_stale(&self) {
         if let Err(error) = remove_stale(&self.services.paths.vms()).await {
-            tracing::warn!(causes = ?super::error::chain(&error), "left for the next start");
+            tracing::warn!(causes = ?crate::causes::chain(&error), "left for the next start");
         }
     }
 
@@ -175,7 +175,7 @@ impl Vms {
             Ok(()) => Ok(self.services.store.delete_vm(&row.id)?),
             Err(error) => {
                 // Still listed, so that it can be deleted once the cause is mended.
-                tracing::error!(vm = %row.name, causes = ?super::error::chain(&error), "could not be removed");
+                tracing::error!(vm = %row.name, causes = ?crate::causes::chain(&error), "could not be removed");
                 self.bring_back(row, Beginning::HalfDeleted);
                 Ok(())
             }

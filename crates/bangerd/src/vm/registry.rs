@@ -12,7 +12,7 @@ use super::actor::{Actor, Beginning};
 use super::mailbox::{Answer, Ask, VmHandle};
 use super::state::{Request, State};
 use super::view::VmView;
-use super::{VmError, spec};
+use super::{VmError, spec, wholeness};
 use crate::clock::unix_ms;
 use crate::config::{Config, HostSize};
 use crate::identity::{VmId, VmName};
@@ -85,10 +85,19 @@ impl Vms {
         Self { services, members: Members::default() }
     }
 
+    /// Somebody may have removed files of a VM since it was looked at, or put them back.
+    fn checked(&self, view: VmView) -> VmView {
+        if view.state != State::Stopped {
+            return view;
+        }
+        let fault = wholeness::fault(&self.services, &view.row);
+        VmView { broken: fault.map(|fault| view.broken.unwrap_or_else(|| fault.why())), ..view }
+    }
+
     /// Every VM as it is now, oldest first. Waits for nobody.
     pub fn list(&self) -> Vec<VmView> {
         let handles: Vec<VmHandle> = self.members.lock().values().cloned().collect();
-        let mut views: Vec<VmView> = handles.iter().map(VmHandle::view).collect();
+        let mut views: Vec<VmView> = handles.iter().map(|handle| self.checked(handle.view())).collect();
         views.retain(|view| view.state != State::Gone);
         views.sort_by(|a, b| {
             (a.row.created_at_unix_ms, &a.row.id).cmp(&(b.row.created_at_unix_ms, &b.row.id))
@@ -186,7 +195,7 @@ impl Vms {
         if started.is_err() {
             // Creating and starting were one request: half of it is not what was asked for.
             if let Err(error) = self.delete(&id, true, Duration::ZERO, reporter).await {
-                tracing::error!(vm = %name, causes = ?super::error::chain(&*error), "could not be removed");
+                tracing::error!(vm = %name, causes = ?crate::causes::chain(&*error), "could not be removed");
             }
         }
         started

@@ -158,7 +158,7 @@ fn boot(start: &mut Start) -> StepFuture<'_> {
             if last || !hung {
                 return Err(error);
             }
-            tracing::warn!(vm = %start.row.name, causes = ?super::error::chain(&error), "the boot hung; trying again");
+            tracing::warn!(vm = %start.row.name, causes = ?crate::causes::chain(&error), "the boot hung; trying again");
             start.reporter.notice("the guest gave no sign of life; booting it once more");
             undo_boot(start).await?;
         }

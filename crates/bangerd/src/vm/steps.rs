@@ -65,7 +65,7 @@ pub(super) async fn run<C: Send>(
 pub(super) async fn undo<C>(steps: &[Step<C>], context: &mut C) {
     for step in steps.iter().rev() {
         if let Err(error) = (step.undo)(context).await {
-            let causes = super::error::chain(&error);
+            let causes = crate::causes::chain(&error);
             tracing::error!(step = step.name, ?causes, "could not be undone");
         }
     }

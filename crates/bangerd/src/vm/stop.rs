@@ -22,7 +22,7 @@ pub(super) fn note(dir: &VmDir, grace: Duration) {
     let until = unix_ms().saturating_add(grace.as_millis() as u64);
     if let Err(error) = (Handles { stopping_until_unix_ms: Some(until), ..handles }).write(dir) {
         // Then a next daemon would take the VM for one that runs, and see it end.
-        tracing::warn!(dir = %dir.path().display(), causes = ?super::error::chain(&error), "could not note that it stops");
+        tracing::warn!(dir = %dir.path().display(), causes = ?crate::causes::chain(&error), "could not note that it stops");
     }
 }
 
@@ -44,7 +44,7 @@ pub(super) async fn shut_down(
     let polite = async {
         if let Err(error) = guest.shutdown(grace).await {
             // The guest may go down so fast that its answer is lost: then its process ends all the same.
-            tracing::warn!(causes = ?super::error::chain(&error), "the guest could not be asked to shut down");
+            tracing::warn!(causes = ?crate::causes::chain(&error), "the guest could not be asked to shut down");
         }
         is_gone(process, grace).await
     };

@@ -27,7 +27,7 @@ impl Strays<'_> {
         let mut reclaimed = Vec::new();
         let entries = banger_host::files::entries(&self.paths.vms()).unwrap_or_else(|error| {
             // The VMs that the store knows of are shown as broken, and the others are where they were.
-            tracing::error!(causes = ?super::error::chain(&error), "VMs that the store does not know are not looked for");
+            tracing::error!(causes = ?crate::causes::chain(&error), "VMs that the store does not know are not looked for");
             Vec::new()
         });
         for entry in entries {
@@ -39,10 +39,10 @@ impl Strays<'_> {
                     reclaimed.push(row);
                 }
                 Err(error) if running.contains(&id) => {
-                    tracing::error!(%id, causes = ?super::error::chain(&error), "a VM that nobody knows runs");
+                    tracing::error!(%id, causes = ?crate::causes::chain(&error), "a VM that nobody knows runs");
                 }
                 Err(error) => {
-                    let why = super::error::chain(&error).join(": ");
+                    let why = crate::causes::on_one_line(&error);
                     drop(self.paths.lost_found().take(&entry.path(), LostKind::Vm, &why)?);
                 }
             }
@@ -89,7 +89,7 @@ impl Strays<'_> {
                 Some(row)
             }
             Err(error) => {
-                tracing::error!(%id, causes = ?super::error::chain(&error), "its row is damaged and cannot be repaired");
+                tracing::error!(%id, causes = ?crate::causes::chain(&error), "its row is damaged and cannot be repaired");
                 None
             }
         }

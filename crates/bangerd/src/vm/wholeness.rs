@@ -1,7 +1,9 @@
 //! What must lie on the host for a VM to start, and what is wrong where it does not.
 
-use std::io::ErrorKind;
 use std::path::Path;
+
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
 
 use super::VmError;
 use super::record::VmRecord;
@@ -37,9 +39,9 @@ pub(super) fn fault(services: &Services, row: &VmRow) -> Option<VmError> {
 }
 
 fn missing(path: &Path) -> Option<String> {
-    match path.metadata() {
-        Ok(_) => None,
-        Err(error) if error.kind() == ErrorKind::NotFound => Some(format!("{} is gone", path.display())),
-        Err(error) => Some(format!("{} cannot be read: {error}", path.display())),
+    match access(path, Access::READ_OK | Access::WRITE_OK) {
+        Ok(()) => None,
+        Err(Errno::NOENT) => Some(format!("{} is gone", path.display())),
+        Err(errno) => Some(format!("{} cannot be used: {errno}", path.display())),
     }
 }

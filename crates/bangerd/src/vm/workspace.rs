@@ -12,11 +12,11 @@ use banger_api::workspace::{ExportWorkspace, PrepareWorkspace, WorkspaceContents
 use banger_guest_protocol::ByteString;
 use banger_host::git::Git;
 
-use super::error::chain;
 use super::mailbox::VmHandle;
 use super::record::VmRecord;
 use super::registry::{Plan, Vms};
 use super::{VmError, VmView};
+use crate::causes::chain;
 use crate::clock::unix_ms;
 use crate::download::Environment;
 use crate::guest::Guest;

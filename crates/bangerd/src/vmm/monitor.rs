@@ -94,7 +94,7 @@ impl Monitor {
                 // The VMM of an earlier banger has no monitor.
                 Err(QmpError::Connect(error)) if error.kind() == std::io::ErrorKind::NotFound => return,
                 Err(error) => {
-                    tracing::debug!(dir = %dir.display(), causes = ?causes(&error), "a VMM's monitor is of no use")
+                    tracing::debug!(dir = %dir.display(), causes = ?crate::causes::chain(&error), "a VMM's monitor is of no use")
                 }
                 Ok(()) => {}
             }
@@ -174,8 +174,4 @@ pub fn pause_hint(name: &str, pause: Pause) -> String {
         }
         Pause::Monitor => format!("whoever stopped it can have it go on; `banger vm kill {name}` ends it"),
     }
-}
-
-fn causes(error: &dyn std::error::Error) -> Vec<String> {
-    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect()
 }

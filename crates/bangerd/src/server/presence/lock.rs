@@ -1,5 +1,5 @@
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -110,18 +110,14 @@ impl Lock {
             self.file.metadata().is_ok_and(|own| identity_of(&own) == identity_of(&found))
         };
         if self.state.join(LOCK).symlink_metadata().is_ok_and(same) {
+            self.keep_readable();
             return Held::Still;
         }
         match lock_file(&self.state) {
             Ok(Some(file)) => {
                 self.file = file;
                 tracing::warn!("{LOCK} was gone and was made anew");
-                if let Err(error) = self.write() {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "nobody can be told who holds the state directory"
-                    );
-                }
+                self.write_or_tell();
                 Held::Still
             }
             // Somebody may just be looking; who has no lock on the directory may have been overtaken.
@@ -134,6 +130,28 @@ impl Lock {
                 );
                 Held::Still
             }
+        }
+    }
+
+    /// Sees to it that what is written there can be read, whoever changed its mode or emptied it.
+    fn keep_readable(&self) {
+        if DaemonRecord::read(&self.state).as_ref() == Some(&self.record) {
+            return;
+        }
+        let mode = self.file.set_permissions(std::fs::Permissions::from_mode(0o600));
+        tracing::warn!(
+            mode_error = mode.err().map(tracing::field::display),
+            "{LOCK} was not as it should be"
+        );
+        self.write_or_tell();
+    }
+
+    fn write_or_tell(&self) {
+        if let Err(error) = self.write() {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "nobody can be told who holds the state directory"
+            );
         }
     }
 }
@@ -209,6 +227,19 @@ mod tests {
         assert_eq!(lock.look(), Held::Still);
         assert_eq!(DaemonRecord::read(dir.path()).unwrap().socket(), Some("/run/x.sock".into()));
         assert_eq!(dir.path().join(LOCK).metadata().unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[tokio::test]
+    async fn a_record_that_is_emptied_or_closed_to_readers_is_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(LOCK);
+        let mut lock = Lock::take(dir.path()).await.unwrap();
+        let written = DaemonRecord::read(dir.path());
+        std::fs::write(&path, "").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o0)).unwrap();
+        assert_eq!(lock.look(), Held::Still);
+        assert_eq!(DaemonRecord::read(dir.path()), written);
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
     }
 
     #[tokio::test]
