@@ -218,6 +218,13 @@ fn vm_hint(error: &VmError) -> Option<String> {
             "export them first (`banger vm workspace export`), or throw them away with --discard".into()
         }
         VmError::NotRunning { name, .. } => format!("`banger vm start {name}`"),
+        VmError::Guest(
+            GuestError::Connect(_)
+            | GuestError::NoHello { .. }
+            | GuestError::Closed
+            | GuestError::Broken
+            | GuestError::Timeout { .. },
+        ) => "`banger vm logs VM` may tell why; `banger vm stop VM` ends it, by force if the guest does not".into(),
         VmError::Paused { name, pause } => pause_hint(name, *pause),
         VmError::NoRoom(_) | VmError::PausedWhileStarting(Pause::HostDiskFull) => {
             "free some disk space: `banger image prune` and `banger vm delete` do, or set XDG_STATE_HOME to a larger disk".into()
