@@ -54,7 +54,12 @@ pub(crate) fn measure(home: &Home, minutes: u64, kill: bool) -> Result<(), Bench
             scope.spawn(|| soak.killer());
         }
     });
-    soak.report(kill)
+    let report = soak.report(kill);
+    // VMs outlive their daemon, and this program would leave them behind.
+    for n in 0..VMS {
+        home.banger(&["vm", "delete", "--force", "--quiet", &name(n)])?;
+    }
+    report
 }
 
 fn name(n: usize) -> String {

@@ -97,7 +97,7 @@ impl Vms {
     /// Every VM as it is now, oldest first. Waits for nobody.
     pub fn list(&self) -> Vec<VmView> {
         let handles: Vec<VmHandle> = self.members.lock().values().cloned().collect();
-        let mut views: Vec<VmView> = handles.iter().map(|handle| self.checked(handle.view())).collect();
+        let mut views: Vec<VmView> = handles.iter().map(VmHandle::view).collect();
         views.retain(|view| view.state != State::Gone);
         views.sort_by(|a, b| {
             (a.row.created_at_unix_ms, &a.row.id).cmp(&(b.row.created_at_unix_ms, &b.row.id))
@@ -124,11 +124,11 @@ impl Vms {
         let views = self.list();
         let exact = |view: &&VmView| view.row.name.as_str() == reference || view.row.id.as_str() == reference;
         if let Some(view) = views.iter().find(exact) {
-            return Ok(view.clone());
+            return Ok(self.checked(view.clone()));
         }
         let starts = |view: &&VmView| !reference.is_empty() && view.row.id.as_str().starts_with(reference);
         match views.iter().filter(starts).collect::<Vec<_>>()[..] {
-            [view] => Ok(view.clone()),
+            [view] => Ok(self.checked(view.clone())),
             [] => {
                 let names = views.iter().map(|view| view.row.name.as_str());
                 let similar = nearest(reference, names).map(str::to_owned);
