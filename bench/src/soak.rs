@@ -57,7 +57,7 @@ pub(crate) fn measure(home: &Home, minutes: u64, kill: bool) -> Result<(), Bench
     let report = soak.report(kill);
     // VMs outlive their daemon, and this program would leave them behind.
     for n in 0..VMS {
-        home.banger(&["vm", "delete", "--force", "--quiet", &name(n)])?;
+        home.banger(&["vm", "delete", "--force", &name(n)])?;
     }
     report
 }
