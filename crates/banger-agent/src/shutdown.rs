@@ -113,7 +113,7 @@ fn is_init(name: &str) -> bool {
 
 /// Does PID 1 handle this signal, or wait for it? (The kernel drops what PID 1 does neither of.)
 fn init_takes(signal: i32) -> bool {
-    // Unknown is no: the VM is then ended by the agent itself.
+    // Unknown is no: it is asked again until the grace is over.
     let status = std::fs::read_to_string("/proc/1/status").unwrap_or_default();
     takes_signal(&status, signal)
 }

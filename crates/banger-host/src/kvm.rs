@@ -64,7 +64,7 @@ impl KvmProbe {
     pub fn fix(&self) -> Option<String> {
         match self {
             Self::Usable | Self::Failed { .. } | Self::Hung { .. } => None,
-            // Without it the advice is for both vendors.
+            // Without it the CPU is taken for one of Intel's.
             Self::Missing => Some(fix_of_missing(&std::fs::read_to_string(CPU_INFO).unwrap_or_default())),
             Self::NoPermission { group: Some(group) } => {
                 Some(format!("sudo usermod -aG {group} $USER, then log in again"))

@@ -325,7 +325,7 @@ fn times(mtime: Timestamp) -> Timestamps {
 
 /// This process's umask. There is no call that only asks.
 fn umask() -> u32 {
-    // Without it nobody but the owner gets a right that the umask might have taken.
+    // Without it nobody gets a right that the umask might have taken.
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
     line.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok()).unwrap_or(0o777)

@@ -109,6 +109,6 @@ impl Connector {
 }
 
 fn written_at(file: &Path) -> Option<SystemTime> {
-    // Unknown differs from every known time, so the roots are read again.
+    // Unknown differs from every known time, so a client is made anew.
     std::fs::metadata(file).and_then(|meta| meta.modified()).ok()
 }
