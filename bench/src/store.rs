@@ -10,13 +10,22 @@ pub(crate) const STORED_VMS: usize = 200;
 const PREFIX: &str = "bench-copy-";
 
 impl Home {
-    /// Fills the store up to [`STORED_VMS`] with copies of one VM's row. Real ones would take minutes to make, and listing
-    /// does not look at their disks.
+    /// Fills the store up to [`STORED_VMS`] with copies of one VM's row, and links to its disks. Real ones would take
+    /// minutes to make, and listing only looks whether they are there.
     pub(crate) fn store_many(&self) -> Result<(), BenchError> {
         self.banger(&["vm", "create", "--quiet", "--name", "bench-template"])?;
         self.banger(&["daemon", "stop"])?;
         let store = Connection::open(self.state().join("banger.db"))?;
+        let template: String =
+            store.query_row("SELECT id FROM vms WHERE name = 'bench-template'", [], |row| row.get(0))?;
+        let vms = self.state().join("vms");
         for n in 1..STORED_VMS {
+            let dir = vms.join(format!("{n:012x}"));
+            std::fs::create_dir(&dir).map_err(BenchError::file("make", &dir))?;
+            for disk in ["cow.img", "work.ext4"] {
+                let (from, to) = (vms.join(&template).join(disk), dir.join(disk));
+                std::fs::hard_link(from, &to).map_err(BenchError::file("make", &to))?;
+            }
             store.execute(
                 "INSERT INTO vms (id, name, image_id, kernel_id, phase, created_at_unix_ms, spec)
                  SELECT printf('%012x', ?1), ?2 || ?1, image_id, kernel_id, phase, created_at_unix_ms, spec

@@ -1,10 +1,11 @@
 //! What a guest may send, and what becomes of it.
 
 use std::fs;
+use std::mem::ManuallyDrop;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
-use banger_api::files::archive::{Entry, EntryKind, Timestamp, put_end, put_entry, put_padding};
+use banger_api::files::archive::{Entry, EntryKind, Item, Timestamp, put_end, put_entry, put_padding};
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use tokio::sync::mpsc;
@@ -65,7 +66,27 @@ pub(super) fn feed(archive: &[u8], sink: impl Sink) -> Result<Remarks, CopyError
 
 /// `banger cp x:FROM TO` with a guest that sends `archive`.
 pub(super) fn copy(path: &str, to: &Path, archive: &[u8]) -> Result<Remarks, CopyError> {
-    feed(archive, Unpacker::new(Target::find(&from(path), to)?, LIMIT)?)
+    copy_on(true, path, to, archive)
+}
+
+/// The same, to a file system that has files without a name, or has not.
+fn copy_on(nameless: bool, path: &str, to: &Path, archive: &[u8]) -> Result<Remarks, CopyError> {
+    let mut unpacker = Unpacker::new(Target::find(&from(path), to)?, LIMIT)?;
+    unpacker.nameless = nameless;
+    feed(archive, unpacker)
+}
+
+/// One that nothing is cleaned up after, as when its process is killed.
+struct Killed(ManuallyDrop<Unpacker>);
+
+impl Sink for Killed {
+    fn take(&mut self, item: Item) -> Result<(), CopyError> {
+        self.0.take(item)
+    }
+
+    fn finish(&mut self) -> Result<(), CopyError> {
+        self.0.finish()
+    }
 }
 
 /// Everything below a directory, with what it contains.
@@ -143,7 +164,24 @@ fn special_bits_stay_in_the_guest() {
 }
 
 #[test]
+fn a_copy_that_is_killed_leaves_no_part_of_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let archive =
+        Archive::default().dir("a").file("a/first", "whole").file("a/second", &"x".repeat(9000)).end();
+    let unpacker = Unpacker::new(Target::find(&from("/a"), dir.path()).unwrap(), LIMIT).unwrap();
+    feed(&archive[..5000], Killed(ManuallyDrop::new(unpacker))).unwrap_err();
+    let names: Vec<String> = tree(&dir.path().join("a")).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["", "first"]);
+}
+
+#[test]
 fn files_are_replaced_whole_or_not_at_all() {
+    replaced_whole_or_not_at_all(true);
+    replaced_whole_or_not_at_all(false);
+}
+
+fn replaced_whole_or_not_at_all(nameless: bool) {
+    let copy = |path: &str, to: &Path, archive: &[u8]| copy_on(nameless, path, to, archive);
     let dir = tempfile::tempdir().unwrap();
     let at = |path: &str| dir.path().join(path);
     fs::write(at("victim"), "untouched").unwrap();
@@ -258,13 +296,13 @@ fn hostile() -> impl Strategy<Value = Archive> {
 
 proptest! {
     #[test]
-    fn no_archive_gets_out(archive in hostile()) {
+    fn no_archive_gets_out(archive in hostile(), nameless in any::<bool>()) {
         let outside = tempfile::tempdir().unwrap();
         fs::write(outside.path().join("secret"), "secret").unwrap();
         let dir = outside.path().join("inside");
         fs::create_dir_all(dir.join("a")).unwrap();
         symlink(outside.path(), dir.join("a/local")).unwrap();
-        let _ = copy("/root/a", &dir, &archive.end());
+        let _ = copy_on(nameless, "/root/a", &dir, &archive.end());
         prop_assert_eq!(fs::read_to_string(outside.path().join("secret")).unwrap(), "secret");
         prop_assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 2);
         prop_assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);

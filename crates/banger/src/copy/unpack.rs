@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom, Write as _};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
@@ -19,6 +19,8 @@ use super::{CopyError, Names, Target};
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 const NEW_FILE: OFlags =
     OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+const NAMELESS_FILE: OFlags = OFlags::WRONLY.union(OFlags::TMPFILE).union(OFlags::CLOEXEC);
 
 /// Nobody else looks into what is not all there.
 const PRIVATE_FILE: Mode = Mode::from_raw_mode(0o600);
@@ -43,6 +45,8 @@ pub(crate) struct Unpacker {
     /// The latest file that has its name, until the next entry.
     latest: Option<Unfinished>,
     room: Room,
+    /// Has the file system files without a name? NFS and some of FUSE have not.
+    pub(super) nameless: bool,
 }
 
 struct Dir {
@@ -58,10 +62,11 @@ enum Piece<'a> {
     Hole(u64),
 }
 
-/// A file under its temporary name.
+/// A file that is not all there.
 struct Unfinished {
     file: File,
-    temporary: String,
+    /// Its name until then, where the file system has no files without one: those go with whoever wrote them.
+    temporary: Option<String>,
     path: EntryPath,
     left: u64,
     mode: Mode,
@@ -75,7 +80,19 @@ impl Unpacker {
         let root = rustix::fs::open(&root_path, DIRECTORY, Mode::empty())
             .map_err(|errno| CopyError::io("open", &root_path)(errno.into()))?;
         let (parent, dirs, file, latest, room) = (None, Vec::new(), None, None, Room::default());
-        Ok(Self { root, root_path, names, left: limit, limit, parent, dirs, file, latest, room })
+        Ok(Self {
+            root,
+            root_path,
+            names,
+            left: limit,
+            limit,
+            parent,
+            dirs,
+            file,
+            latest,
+            room,
+            nameless: true,
+        })
     }
 
     fn entry(&mut self, entry: &Entry) -> Result<(), CopyError> {
@@ -130,8 +147,17 @@ impl Unpacker {
         if let Some(Short { free, floor }) = short {
             return Err(CopyError::NoRoom { path: self.shown(path.parent()), free, floor });
         }
-        let (temporary, fd) =
-            self.temporary(&path, |parent, name| rustix::fs::openat(parent, name, NEW_FILE, PRIVATE_FILE))?;
+        let nameless = || rustix::fs::openat(place, ".", NAMELESS_FILE, PRIVATE_FILE).ok();
+        let (temporary, fd) = if let Some(fd) = self.nameless.then(nameless).flatten() {
+            (None, fd)
+        } else {
+            // Whatever else may be wrong with the directory is wrong for a file with a name, too.
+            self.nameless = false;
+            let open =
+                |parent: BorrowedFd<'_>, name: &str| rustix::fs::openat(parent, name, NEW_FILE, PRIVATE_FILE);
+            let (name, fd) = self.temporary(&path, open)?;
+            (Some(name), fd)
+        };
         self.file = Some(Unfinished { file: fd.into(), temporary, path, left, mode, mtime });
         Ok(())
     }
@@ -163,7 +189,10 @@ impl Unpacker {
             return Err(self.unwritten(&path, source));
         }
         if is_whole && let Some(open) = self.file.take() {
-            self.publish(&open.temporary, &open.path)?;
+            match &open.temporary {
+                Some(name) => self.publish(name, &open.path)?,
+                None => self.name(&open.file, &open.path)?,
+            }
             self.latest = Some(open);
         }
         Ok(())
@@ -217,6 +246,22 @@ impl Unpacker {
             }
         };
         outcome.map_err(|errno| self.failed("write", path.as_bytes(), errno))
+    }
+
+    /// Gives a file without a name its name. Only where there is something already does it need another one before.
+    fn name(&mut self, file: &File, path: &EntryPath) -> Result<(), CopyError> {
+        let from = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let link = |parent: BorrowedFd<'_>, name: &OsStr| {
+            rustix::fs::linkat(rustix::fs::CWD, &from, parent, name, AtFlags::SYMLINK_FOLLOW)
+        };
+        match link(self.parent(path)?, OsStr::from_bytes(path.name())) {
+            Ok(()) => Ok(()),
+            Err(Errno::EXIST) => {
+                let (temporary, ()) = self.temporary(path, |parent, name| link(parent, OsStr::new(name)))?;
+                self.publish(&temporary, path)
+            }
+            Err(errno) => Err(self.failed("write", path.as_bytes(), errno)),
+        }
     }
 
     /// Gives it its name, in place of what is there.
@@ -292,10 +337,11 @@ impl Drop for Unpacker {
     /// What is not all there goes.
     fn drop(&mut self) {
         if let Some(open) = self.file.take()
+            && let Some(temporary) = open.temporary
             && let Ok(parent) = self.parent(&open.path)
         {
             // The error that made us stop is on its way already; this would only hide it.
-            let _removed = rustix::fs::unlinkat(parent, &open.temporary, AtFlags::empty());
+            let _removed = rustix::fs::unlinkat(parent, temporary, AtFlags::empty());
         }
         // New directories are no longer private to the one who was to fill them.
         let _left = self.leave_dirs(|_| false);

@@ -85,8 +85,7 @@ impl Vms {
         Self { services, members: Members::default() }
     }
 
-    /// Somebody may have removed files of a VM since it was looked at, or put them back. Not for lists: with 200 VMs these
-    /// looks took longer than all the rest.
+    /// Somebody may have removed files of a VM since it was looked at, or put them back.
     fn checked(&self, view: VmView) -> VmView {
         if view.state != State::Stopped {
             return view;
@@ -97,6 +96,11 @@ impl Vms {
 
     /// Every VM as it is now, oldest first. Waits for nobody.
     pub fn list(&self) -> Vec<VmView> {
+        self.views().into_iter().map(|view| self.checked(view)).collect()
+    }
+
+    /// The same, as their actors know them.
+    fn views(&self) -> Vec<VmView> {
         let handles: Vec<VmHandle> = self.members.lock().values().cloned().collect();
         let mut views: Vec<VmView> = handles.iter().map(VmHandle::view).collect();
         views.retain(|view| view.state != State::Gone);
@@ -122,7 +126,7 @@ impl Vms {
     ///
     /// When there is none, or more than one.
     pub fn find(&self, reference: &str) -> Result<VmView, VmError> {
-        let views = self.list();
+        let views = self.views();
         let exact = |view: &&VmView| view.row.name.as_str() == reference || view.row.id.as_str() == reference;
         if let Some(view) = views.iter().find(exact) {
             return Ok(self.checked(view.clone()));
@@ -156,7 +160,7 @@ impl Vms {
         let image_kernel = services.images.known(spec::image(request, &services.config)).await?;
         let (name, spec) =
             spec::resolve(request, image_kernel, &services.config, services.host, acceleration)?;
-        if self.list().iter().any(|view| view.row.name == name) {
+        if self.views().iter().any(|view| view.row.name == name) {
             return Err(VmError::NameTaken { name: name.to_string() });
         }
         // Whoever mistypes the kernel's name should not learn of it after the image was built.
