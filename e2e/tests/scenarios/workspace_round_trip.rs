@@ -228,7 +228,7 @@ fn workspace_a_large_file_makes_the_round_trip() {
     let home = Home::golden();
     home.banger("vm create --start --memory 1G --disk-size 2G --name x").ok();
     let megabytes =
-        std::env::var("BANGER_E2E_LARGE_MB").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
+        std::env::var("BANGER_E2E_LARGE_MB").ok().and_then(|text| text.parse().ok()).unwrap_or(24);
     let repo = Repo::new(&home, "large");
     repo.write("small", "small\n");
     repo.sh(&format!("head -c {megabytes}M /dev/urandom > large; cp large dirty"));
