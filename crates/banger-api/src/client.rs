@@ -14,7 +14,7 @@ use crate::daemon::{DaemonStatus, StopDaemon};
 use crate::environment::{ENVIRONMENT_HEADER, of_this_process, to_header};
 use crate::files::{FileAt, FileStat, Pack, Unpack, Unpacked};
 use crate::operation::Operation;
-use crate::record::state_dir;
+use crate::record::{STATE_HEADER, directory_id, state_dir};
 use crate::vm::{CreateVm, DeleteVm, KillVm, ListVms, StopVm, Vm, VmHealth, VmLogs};
 use crate::workspace::{ExportWorkspace, PrepareWorkspace, Staleness, WorkspaceContents};
 use crate::{ApiError, BUILD_HEADER, Build, ErrorCode, UPGRADE_TOKEN};
@@ -254,12 +254,19 @@ impl Client {
         let headers = message.headers_mut();
         headers.insert(header::HOST, http::HeaderValue::from_static("banger"));
         headers.insert(BUILD_HEADER, build.parse().map_err(ClientError::broken)?);
+        if let Some(state) = directory_id(&self.state) {
+            headers.insert(STATE_HEADER, state.parse().map_err(ClientError::broken)?);
+        }
         let environment = to_header(of_this_process);
         headers.insert(ENVIRONMENT_HEADER, environment.parse().map_err(ClientError::broken)?);
         let response = sender.send_request(message).await.map_err(ClientError::broken)?;
         let status = response.status();
         if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(response);
+        }
+        // Ours has just left the socket, and another one has taken it.
+        if status == StatusCode::MISDIRECTED_REQUEST {
+            return Err(ClientError::broken("the bangerd of another state directory answered"));
         }
         let bytes = response.into_body().collect().await.map_err(ClientError::broken)?.to_bytes();
         let error = serde_json::from_slice(&bytes).unwrap_or_else(|_| {

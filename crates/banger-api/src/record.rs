@@ -15,6 +15,10 @@ use serde::{Deserialize, Serialize};
 /// Held with `flock` by the one daemon that may use the state directory, which writes its record into it.
 pub const LOCK: &str = "bangerd.lock";
 
+/// A request's header: which state directory its client stands for, as [`directory_id`] writes it. A daemon refuses what is
+/// meant for another one's, which may have had its socket before.
+pub const STATE_HEADER: &str = "banger-state";
+
 /// Every record is this long, so that a new one takes the place of an old one even when the disk is full.
 const RECORD_LEN: usize = 4096;
 
@@ -25,6 +29,11 @@ pub fn state_dir() -> Option<PathBuf> {
     let named = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(absolute);
     let home = || Some(std::env::home_dir().filter(absolute)?.join(".local/state"));
     Some(named.or_else(home)?.join("banger"))
+}
+
+/// Which directory it is, whatever path leads there. None when it is not there.
+pub fn directory_id(dir: &Path) -> Option<String> {
+    dir.metadata().ok().map(|found| format!("{:x}-{:x}", found.dev(), found.ino()))
 }
 
 /// What a daemon says of itself in its state directory.

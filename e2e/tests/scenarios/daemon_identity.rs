@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use banger_api::daemon::DaemonStatus;
-use e2e::{Home, Run, is_alive, until};
+use e2e::{Home, Run, http, is_alive, until};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -106,7 +106,34 @@ fn two_state_directories_in_one_runtime_directory_never_meet() {
     std::os::unix::fs::symlink(&other, home.root().join("link")).unwrap();
     let by_link = home.banger("daemon status --json").env("XDG_STATE_HOME", home.root().join("link"));
     assert_eq!(status(by_link).pid, second.pid);
+    // One takes the place that the other has left, on purpose or not: what is written down of it is not believed.
+    home.banger("daemon stop").ok();
+    for left in ["stopped", "killed"] {
+        of_other("daemon stop").ok();
+        of_other("daemon start").ok();
+        assert_eq!(status(of_other("daemon status --json")).socket, first.socket, "{left}");
+        home.banger("daemon status --json").output().says("not running");
+        home.banger("daemon start").ok();
+        assert_eq!(Path::new(&home.daemon().state_dir), home.state(), "{left}");
+        of_other("daemon stop").ok();
+        home.banger("daemon stop").ok();
+        home.banger("daemon start").ok();
+        of_other("daemon start").ok();
+        home.kill_daemon();
+    }
     of_other("daemon stop").ok();
+    // A copy of a state directory whose daemon runs is another one.
+    home.banger("daemon start").ok();
+    let copy = home.root().join("copy");
+    fs::create_dir(&copy).unwrap();
+    home.program("cp").args(["-a"]).args([home.state(), copy.join("banger")]).ok();
+    let of_copy = |words: &str| home.banger(words).env("XDG_STATE_HOME", &copy);
+    of_copy("daemon start").ok();
+    assert_eq!(Path::new(&status(of_copy("daemon status --json")).state_dir), copy.join("banger"));
+    of_copy("daemon stop").ok();
+    // Nor does the daemon of one answer who means the other.
+    let answer = http(Path::new(&home.daemon().socket), "GET /v1/vms", &[("banger-state", "1-2")], "");
+    assert_eq!(answer.status, 421);
     home.banger("daemon stop").ok();
     let starts: Vec<_> = (0..4).map(|_| home.banger("daemon start").start()).collect();
     for start in starts {

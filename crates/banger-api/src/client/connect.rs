@@ -56,6 +56,10 @@ impl Client {
             false => Look::Nobody,
         };
         let Some(socket) = record.and_then(|record| record.socket()) else { return Ok(absent(true)) };
+        // What a daemon has left that is gone: another state directory's may listen there now.
+        if !is_held(&self.state) {
+            return Ok(Look::Nobody);
+        }
         match reach(&socket).await {
             Ok(stream) => own(stream, &socket).map(Look::Found),
             Err(error) => match error.kind() {

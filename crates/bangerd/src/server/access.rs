@@ -1,14 +1,16 @@
 //! Who may talk to the daemon, and in which words.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Query, Request, State};
 use axum::http::request::Parts;
-use axum::http::{Method, Uri, header};
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use banger_api::environment::{ENVIRONMENT_HEADER, from_header};
+use banger_api::record::STATE_HEADER;
 use banger_api::{ApiError, BUILD_HEADER, Build, ErrorCode};
 use banger_host::sandbox::peer::Origin;
 use serde::de::DeserializeOwned;
@@ -92,6 +94,16 @@ pub(super) async fn same_build(request: Request, next: Next) -> Response {
             .because(format!("the client is of build {}", caller.unwrap_or("unknown")))
             .with_hint("`banger daemon stop`; the next command starts the daemon that belongs to it");
     Failure(error).into_response()
+}
+
+/// Refuses requests that are meant for the daemon of another state directory.
+pub(super) async fn same_state(State(own): State<Arc<str>>, request: Request, next: Next) -> Response {
+    let meant = request.headers().get(STATE_HEADER);
+    if meant.is_none_or(|meant| meant.as_bytes() == own.as_bytes()) {
+        return next.run(request).await;
+    }
+    let error = ApiError::new(ErrorCode::Refused, "this is the bangerd of another state directory");
+    (StatusCode::MISDIRECTED_REQUEST, Json(error)).into_response()
 }
 
 /// Answers a request in its client's environment, as far as the network is concerned.

@@ -2,11 +2,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use banger_api::record::directory_id;
 use banger_host::clean_start::TakenOver;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::access::{OwnUserListener, as_the_caller, not_done_there, nothing_there, same_build};
+use super::access::{OwnUserListener, as_the_caller, not_done_there, nothing_there, same_build, same_state};
 use super::presence::{Presence, PresenceError};
 use super::router;
 use super::state::{AppState, Sessions};
@@ -79,6 +80,7 @@ pub async fn run(paths: Paths, config: Config, taken_over: TakenOver) -> Result<
         .then(|| signal(SignalKind::hangup()).map_err(ServeError::Signal))
         .transpose()?;
 
+    let own_state: Arc<str> = directory_id(&app.services.paths.state).unwrap_or_default().into();
     let service = router()
         .split_for_parts()
         .0
@@ -87,6 +89,7 @@ pub async fn run(paths: Paths, config: Config, taken_over: TakenOver) -> Result<
         .layer(axum::middleware::from_fn_with_state(under_way.clone(), within_limit))
         .layer(axum::middleware::from_fn(as_the_caller))
         .layer(axum::middleware::from_fn(same_build))
+        .layer(axum::middleware::from_fn_with_state(own_state, same_state))
         .with_state(app.clone());
     let (stopping, stopped) = (app.stopping.clone(), app.stopping.clone());
     let server = axum::serve(OwnUserListener { socket: listener, vms: app.vms.clone() }, service)
