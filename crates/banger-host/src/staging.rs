@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -151,6 +151,9 @@ pub async fn remove_tree(path: &Path) -> Result<(), FileError> {
     let result = tokio::task::spawn_blocking(move || remove_now(&target)).await;
     match result.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !crate::system::is_root() => {
+            if grant(path).and_then(|()| remove_now(path)).is_ok() {
+                return Ok(());
+            }
             let remove = Command::new("unshare").args([
                 "--user",
                 "--map-root-user",
@@ -165,6 +168,15 @@ pub async fn remove_tree(path: &Path) -> Result<(), FileError> {
         }
         result => result.map_err(cannot("remove", path)),
     }
+}
+
+/// Lets the user into the directories of a tree that are his own, whatever their modes are.
+fn grant(path: &Path) -> io::Result<()> {
+    if !path.symlink_metadata()?.is_dir() {
+        return Ok(());
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
+    std::fs::read_dir(path)?.try_for_each(|entry| grant(&entry?.path()))
 }
 
 fn remove_now(path: &Path) -> io::Result<()> {

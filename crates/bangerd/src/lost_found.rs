@@ -75,7 +75,8 @@ impl LostFound {
         let entry = self.0.join(format!("{}-{own}-{now}", kind.word()));
         private_dir(&self.0)?;
         private_dir(&entry)?;
-        let lost = Lost { kind, from: path.into(), why: why.into(), found_at_unix_ms: now };
+        let why = why.lines().map(str::trim).collect::<Vec<_>>().join("; ");
+        let lost = Lost { kind, from: path.into(), why: why.clone(), found_at_unix_ms: now };
         record::write(&entry.join(RECORD), &lost)?;
         let content = entry.join(CONTENT);
         std::fs::rename(path, &content).map_err(|source| FileError::Io {
@@ -110,10 +111,10 @@ impl LostFound {
         record::read(&self.0.join(name).join(RECORD))
     }
 
-    /// The directory of an entry; none for what is no entry's name.
+    /// Where an entry lies; none for what is no entry's name.
     pub fn entry(&self, name: &str) -> Option<PathBuf> {
         let plain = !name.is_empty() && !name.contains('/') && !name.starts_with('.');
-        plain.then(|| self.0.join(name)).filter(|path| path.is_dir())
+        plain.then(|| self.0.join(name)).filter(|path| path.symlink_metadata().is_ok())
     }
 
     /// Where the thing itself lies.

@@ -10,11 +10,12 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::catalog::Catalog;
 use crate::causes::on_one_line;
+use crate::identity::VmId;
 use crate::image::{ImageError, ImageService};
 use crate::kernel::{AgentError, KernelError, KernelService, agent_path};
 use crate::lost_found::LostKind;
 use crate::paths::{Paths, PathsError};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, UnreadableVm, VmRow};
 use crate::vm::{Strays, VmError};
 
 /// Why nothing was repaired.
@@ -60,8 +61,11 @@ pub async fn repair(paths: &Paths) -> Result<Repaired, RepairError> {
     let lost_before = paths.lost_found().list()?.len();
     ImageService::new(store.clone(), paths, Catalog::builtin()).recover().await?;
     KernelService::new(store.clone(), paths, Catalog::builtin(), agent_path()?).recover().await?;
-    let known: HashSet<_> = store.vms()?.into_iter().flatten().map(|row| row.id).collect();
-    let vms = Strays { store: &store, paths }.reclaim(&known, &HashSet::new())?;
+    // The daemon heals a damaged row when it starts.
+    let id =
+        |row: Result<VmRow, UnreadableVm>| row.map_or_else(|row| VmId::parse(&row.id), |row| Some(row.id));
+    let known: HashSet<_> = store.vms()?.into_iter().filter_map(id).collect();
+    let vms = Strays { store: &store, paths }.reclaim(&known, &HashSet::new()).0;
     let after = counts(&store)?;
     Ok(Repaired {
         set_aside: set_aside.map(|path| path.display().to_string()),

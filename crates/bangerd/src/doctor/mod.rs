@@ -51,10 +51,12 @@ impl Host {
             Err(error) => (Config::builtin(&paths.config_file), Some(error)),
         };
         let database = paths.database();
-        let store = if database.exists() {
-            Store::open_read_only(&database).and_then(|store| store.integrity_check().map(|()| Some(store)))
-        } else {
-            Ok(None)
+        let store = match database.symlink_metadata() {
+            Ok(_) => Store::open_read_only(&database).and_then(|store| {
+                // An empty file is a store that is yet to be made.
+                Ok(if store.is_blank() { None } else { store.integrity_check().map(|()| Some(store))? })
+            }),
+            Err(_) => Ok(None),
         };
         let program = std::env::current_exe().unwrap_or_else(|_| "bangerd".into());
         let web: Arc<dyn Web> = Arc::new(Downloads::new(&paths.cache));

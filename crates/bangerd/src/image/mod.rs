@@ -28,4 +28,5 @@ pub use import::{ImportError, ImportRequest};
 pub use name::ImageNameError;
 pub use pull::PullRequest;
 pub(crate) use pull::how_to_get;
+pub(crate) use recover::RECORD;
 pub use service::ImageService;

@@ -11,7 +11,7 @@ use crate::record;
 use crate::store::ImageRow;
 
 /// What an image is, beside its file.
-pub(super) const RECORD: &str = "image.json";
+pub(crate) const RECORD: &str = "image.json";
 
 impl ImageService {
     /// Removes what a former daemon left half-made and answers what that was; makes images known again that the store does
@@ -50,7 +50,13 @@ impl ImageService {
             let known = records.iter().find_map(|path| record::read::<ImageRow>(path).ok());
             if let Some(known) = known.filter(|known| known.id == row.id) {
                 tracing::warn!(image = known.name, "its row was damaged; repaired from its record");
-                self.store.update_image(&known)?;
+                match self.store.rewrite_image(&known) {
+                    // Another one has its name by now.
+                    Err(error) if error.is_taken() => {
+                        self.store.rewrite_image(&ImageRow { name: aside(&known), ..known })?;
+                    }
+                    other => other?,
+                }
             }
             return Ok(());
         }

@@ -95,6 +95,7 @@ impl KernelService {
         let Finished { staging, made, source } = finished;
         let failed = |source| KernelError::Get { name: name.into(), source };
         let row = KernelRow {
+            unreadable: false,
             id: Shelf::new_id(),
             name: name.into(),
             source,

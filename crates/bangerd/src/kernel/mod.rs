@@ -22,4 +22,5 @@ mod tests;
 
 pub use agent::{AgentError, agent_path};
 pub use error::KernelError;
+pub(crate) use recover::RECORD;
 pub use service::KernelService;

@@ -4,13 +4,13 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use super::{KernelError, KernelService};
-use crate::causes::chain;
+use crate::causes::{chain, on_one_line};
 use crate::lost_found::LostKind;
 use crate::record;
 use crate::store::KernelRow;
 
 /// What a kernel is, beside its files.
-pub(super) const RECORD: &str = "kernel.json";
+pub(crate) const RECORD: &str = "kernel.json";
 
 impl KernelService {
     /// Removes what a former daemon left half-made and answers what that was; makes kernels known again that the store does
@@ -21,8 +21,13 @@ impl KernelService {
     /// When what is there cannot be listed, or the store not be read.
     pub async fn recover(&self) -> Result<Vec<PathBuf>, KernelError> {
         let removed = self.shelf.sweep_stale().await.map_err(KernelError::Recover)?;
+        for row in self.store.kernels()?.into_iter().filter(|row| row.unreadable) {
+            if let Err(why) = self.repair(&row) {
+                tracing::error!(kernel = row.name, why, "its row is damaged and cannot be repaired");
+            }
+        }
         let rows = self.store.kernels()?;
-        for row in &rows {
+        for row in rows.iter().filter(|row| !row.unreadable) {
             let dir = self.shelf.dir(&row.id);
             // Without its directory the kernel is lost, and shown as such.
             if dir.is_dir()
@@ -42,14 +47,38 @@ impl KernelService {
         Ok(removed)
     }
 
+    /// Writes a damaged row anew, by its record.
+    fn repair(&self, damaged: &KernelRow) -> Result<(), String> {
+        let path = self.shelf.dir(&damaged.id).join(RECORD);
+        let known: KernelRow = record::read(&path).map_err(|error| on_one_line(&error))?;
+        if known.id != damaged.id {
+            return Err(format!("its record is of kernel {}", known.id));
+        }
+        let rewritten = match self.store.rewrite_kernel(&known) {
+            // Another one has its name by now.
+            Err(error) if error.is_taken() => {
+                self.store.rewrite_kernel(&KernelRow { name: aside(&known), ..known })
+            }
+            other => other,
+        };
+        rewritten.map_err(|error| on_one_line(&error))?;
+        tracing::warn!(id = damaged.id, "the kernel's row was damaged; repaired from its record");
+        Ok(())
+    }
+
     /// Writes the row of a kernel that only its record knows of.
     fn adopt(&self, id: &str, mut row: KernelRow) -> Result<(), String> {
         if row.id != id {
             return Err(format!("its record is of kernel {}", row.id));
         }
         if self.store.kernel(&row.name).map_err(|error| error.to_string())?.is_some() {
-            row.name = format!("{}-{}", row.name, id.get(..4).unwrap_or(id));
+            row.name = aside(&row);
         }
         self.store.insert_kernel(&row).map_err(|error| error.to_string())
     }
+}
+
+/// What a kernel is called whose name another one has.
+fn aside(row: &KernelRow) -> String {
+    format!("{}-{}", row.name, row.id.get(..4).unwrap_or(&row.id))
 }

@@ -26,6 +26,7 @@ struct Home {
 
 fn row(id: &str) -> KernelRow {
     KernelRow {
+        unreadable: false,
         id: id.into(),
         name: format!("kernel-{id}"),
         source: "test".into(),

@@ -205,7 +205,7 @@ fn vm_hint(error: &VmError) -> Option<String> {
             "name the image that it was made of: `banger lost-found restore NAME --image IMAGE`".into()
         }
         VmError::NotRestorable { .. } => {
-            "an image's file can be imported from there (`banger image import`), and so can a kernel (`banger kernel import`)".into()
+            "an image's file can be imported from there (`banger image import`), and so can a kernel (`banger kernel import`); an old store is only kept to be looked at".into()
         }
         VmError::NameTaken { name } => {
             format!("choose another name, or `banger vm delete {name}` first")

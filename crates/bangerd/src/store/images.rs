@@ -4,10 +4,10 @@ use banger_api::image::ImageConfig;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::{Deserialize, Serialize};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, lenient, lenient_text};
 
 /// An image that is whole and on this host; its files lie in `images/<id>/`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageRow {
     pub id: String,
     pub name: String,
@@ -37,7 +37,7 @@ pub struct ImageDetails {
     pub kernel: Option<String>,
     /// A file of the user's that is used where it lies.
     pub in_place: Option<InPlace>,
-    /// The row's details could not be read: nothing of the above is known, and nothing is concluded from that.
+    /// Something of the row could not be read: nothing is concluded from what is missing.
     #[serde(skip)]
     pub unreadable: bool,
 }
@@ -50,19 +50,26 @@ pub struct InPlace {
     pub mtime_unix_ns: i128,
 }
 
-const COLUMNS: &str = "id, name, source, size_bytes, sha256, created_at_unix_ms, details";
+pub(super) const COLUMNS: &str = "id, name, source, size_bytes, sha256, created_at_unix_ms, details";
 
 impl ImageRow {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            id: row.get(0)?,
-            name: row.get(1)?,
-            source: row.get(2)?,
-            size_bytes: row.get(3)?,
-            sha256: row.get(4)?,
-            created_at_unix_ms: row.get(5)?,
-            details: read_details(row, 6)?,
-        })
+        let mut whole = true;
+        let image = Self {
+            id: lenient_text(row, 0, &mut whole),
+            name: lenient_text(row, 1, &mut whole),
+            source: lenient_text(row, 2, &mut whole),
+            size_bytes: lenient(row, 3, &mut whole),
+            sha256: lenient_text(row, 4, &mut whole),
+            created_at_unix_ms: lenient(row, 5, &mut whole),
+            details: serde_json::from_str(&lenient_text(row, 6, &mut whole)).unwrap_or_else(|_| {
+                whole = false;
+                ImageDetails::default()
+            }),
+        };
+        // One that is damaged hides neither itself nor the others.
+        let details = ImageDetails { unreadable: !whole, ..image.details };
+        Ok(Self { details, ..image })
     }
 }
 
@@ -97,6 +104,26 @@ impl Store {
             )
             .map_err(StoreError::query("change the image"))?;
         Ok(changed > 0)
+    }
+
+    /// Writes a damaged row anew.
+    pub fn rewrite_image(&self, image: &ImageRow) -> Result<(), StoreError> {
+        self.connection()
+            .execute(
+                "UPDATE images SET name = ?2, source = ?3, size_bytes = ?4, sha256 = ?5, created_at_unix_ms = ?6,
+                 details = ?7 WHERE id = ?1",
+                params![
+                    image.id,
+                    image.name,
+                    image.source,
+                    image.size_bytes,
+                    image.sha256,
+                    image.created_at_unix_ms,
+                    details_json(&image.details).map_err(StoreError::query("repair the image"))?
+                ],
+            )
+            .map_err(StoreError::query("repair the image"))?;
+        Ok(())
     }
 
     pub fn images(&self) -> Result<Vec<ImageRow>, StoreError> {
@@ -163,11 +190,4 @@ fn insert(connection: &Connection, image: &ImageRow) -> rusqlite::Result<()> {
 
 fn details_json(details: &ImageDetails) -> rusqlite::Result<String> {
     serde_json::to_string(details).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
-}
-
-fn read_details(row: &Row<'_>, column: usize) -> rusqlite::Result<ImageDetails> {
-    let text: String = row.get(column)?;
-    // One that is damaged hides neither itself nor the others.
-    let unreadable = |_| ImageDetails { unreadable: true, ..ImageDetails::default() };
-    Ok(serde_json::from_str(&text).unwrap_or_else(unreadable))
 }

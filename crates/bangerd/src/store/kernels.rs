@@ -1,10 +1,10 @@
 use rusqlite::{OptionalExtension as _, Row, params};
 use serde::{Deserialize, Serialize};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, lenient, lenient_text};
 
 /// A kernel that is whole and on this host; its files lie in `kernels/<id>/`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelRow {
     pub id: String,
     pub name: String,
@@ -14,20 +14,26 @@ pub struct KernelRow {
     pub release: String,
     pub sha256: String,
     pub created_at_unix_ms: u64,
+    /// Something of the row could not be read.
+    #[serde(skip)]
+    pub unreadable: bool,
 }
 
-const COLUMNS: &str = "id, name, source, release, sha256, created_at_unix_ms";
+pub(super) const COLUMNS: &str = "id, name, source, release, sha256, created_at_unix_ms";
 
 impl KernelRow {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            id: row.get(0)?,
-            name: row.get(1)?,
-            source: row.get(2)?,
-            release: row.get(3)?,
-            sha256: row.get(4)?,
-            created_at_unix_ms: row.get(5)?,
-        })
+        let mut whole = true;
+        let kernel = Self {
+            id: lenient_text(row, 0, &mut whole),
+            name: lenient_text(row, 1, &mut whole),
+            source: lenient_text(row, 2, &mut whole),
+            release: lenient_text(row, 3, &mut whole),
+            sha256: lenient_text(row, 4, &mut whole),
+            created_at_unix_ms: lenient(row, 5, &mut whole),
+            unreadable: false,
+        };
+        Ok(Self { unreadable: !whole, ..kernel })
     }
 }
 
@@ -46,6 +52,25 @@ impl Store {
                 ],
             )
             .map_err(StoreError::query("add the kernel"))?;
+        Ok(())
+    }
+
+    /// Writes a damaged row anew.
+    pub fn rewrite_kernel(&self, kernel: &KernelRow) -> Result<(), StoreError> {
+        self.connection()
+            .execute(
+                "UPDATE kernels SET name = ?2, source = ?3, release = ?4, sha256 = ?5, created_at_unix_ms = ?6
+                 WHERE id = ?1",
+                params![
+                    kernel.id,
+                    kernel.name,
+                    kernel.source,
+                    kernel.release,
+                    kernel.sha256,
+                    kernel.created_at_unix_ms
+                ],
+            )
+            .map_err(StoreError::query("repair the kernel"))?;
         Ok(())
     }
 

@@ -11,7 +11,8 @@ mod workspaces;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use rusqlite::Connection;
+use rusqlite::types::FromSql;
+use rusqlite::{Connection, Row};
 use rusqlite_migration::{M, Migrations};
 
 pub use backup::{back_up, copies};
@@ -25,6 +26,8 @@ pub use workspaces::StoredWorkspace;
 pub enum StoreError {
     #[error("could not open the state store {}", path.display())]
     Open { path: PathBuf, source: rusqlite::Error },
+    #[error("{} is {what}, not the file of a state store", path.display())]
+    NoFile { path: PathBuf, what: &'static str },
     #[error("the state store {} is of a newer banger (its schema is {found}, this build knows up to {known})", path.display())]
     Newer { path: PathBuf, found: usize, known: usize },
     #[error("could not copy the state store to {}", path.display())]
@@ -65,8 +68,8 @@ impl StoreError {
         ];
         let source = match self {
             Self::Newer { .. } | Self::BackUp { .. } => return false,
-            // In the place of a file: no store is in there.
-            Self::Open { path, .. } if path.is_dir() => return true,
+            // A disk may not be mounted. Nothing else has a store in it.
+            Self::NoFile { path, .. } => return !path.is_symlink(),
             Self::Open { source, .. } | Self::Query { source, .. } => source,
             Self::Migrate { source: rusqlite_migration::Error::RusqliteError { err, .. }, .. } => err,
             Self::Migrate { .. } | Self::Corrupt { .. } => return true,
@@ -89,6 +92,7 @@ impl Store {
     /// When the file cannot be opened, is no database, or was made by a newer banger.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let open = |source| StoreError::Open { path: path.into(), source };
+        check_file(path)?;
         let mut connection = Connection::open(path).map_err(open)?;
         check_version(path, &connection)?;
         // FULL: a VM that was reported as created is there after a power cut, too.
@@ -109,24 +113,80 @@ impl Store {
     /// When there is none, or it cannot be read.
     pub fn open_read_only(path: &Path) -> Result<Self, StoreError> {
         let open = |source| StoreError::Open { path: path.into(), source };
+        check_file(path)?;
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(open)?;
         check_version(path, &connection)?;
         Ok(Self { connection: Arc::new(Mutex::new(connection)) })
     }
 
-    /// Reads the whole file and checks that it hangs together.
+    /// Reads the whole file and checks that it hangs together, and that it has every table.
     ///
     /// # Errors
     ///
     /// When it does not, or cannot be read.
     pub fn integrity_check(&self) -> Result<(), StoreError> {
-        quick_check(&self.connection())
+        let connection = self.connection();
+        quick_check(&connection)?;
+        for (table, columns) in [
+            ("images", images::COLUMNS),
+            ("kernels", kernels::COLUMNS),
+            ("vms", vms::COLUMNS),
+            ("workspaces", "*"),
+        ] {
+            let read = connection.prepare(&format!("SELECT {columns} FROM {table}")).map(drop);
+            read.map_err(StoreError::query("be read as this banger wrote it"))?;
+        }
+        Ok(())
+    }
+
+    /// Has nothing been written into it yet?
+    pub fn is_blank(&self) -> bool {
+        let tables = "SELECT count(*) FROM sqlite_schema";
+        self.connection().query_row(tables, [], |row| row.get(0)) == Ok(0)
     }
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
         // A panic while holding the lock leaves no half-done change behind: SQLite rolls it back.
         self.connection.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Opening anything but a file could wait for ever, or tell the user about a database.
+fn check_file(path: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::FileTypeExt as _;
+    let no_file = |what| Err(StoreError::NoFile { path: path.into(), what });
+    match path.metadata().map(|found| found.file_type()) {
+        Ok(kind) if kind.is_file() => Ok(()),
+        Ok(kind) if kind.is_dir() => no_file("a directory"),
+        Ok(kind) if kind.is_fifo() => no_file("a FIFO"),
+        Ok(_) => no_file("a socket or a device"),
+        Err(_) if path.is_symlink() => no_file("a link that leads nowhere"),
+        // SQLite tells.
+        Err(_) => Ok(()),
+    }
+}
+
+/// A column's value. One that is not of its kind leaves the rest of its row readable, and is noted.
+fn lenient<T: FromSql + Default>(row: &Row<'_>, column: usize, whole: &mut bool) -> T {
+    row.get(column).unwrap_or_else(|_| {
+        *whole = false;
+        T::default()
+    })
+}
+
+/// The same of a text: what can be read of it.
+fn lenient_text(row: &Row<'_>, column: usize, whole: &mut bool) -> String {
+    match row.get_ref(column).map(|value| value.as_bytes().map(String::from_utf8_lossy)) {
+        Ok(Ok(std::borrow::Cow::Borrowed(text))) => text.to_owned(),
+        Ok(Ok(text)) => {
+            *whole = false;
+            text.into_owned()
+        }
+        _ => {
+            *whole = false;
+            String::new()
+        }
     }
 }
 
@@ -222,6 +282,50 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
         assert!(Store::open(&path).is_err_and(|error| error.is_damage()));
+        std::fs::remove_dir(&path).unwrap();
+        // Nobody waits for a writer.
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert!(Store::open(&path).is_err_and(|error| error.is_damage()));
+        assert!(Store::open_read_only(&path).is_err_and(|error| error.is_damage()));
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/not/mounted/banger.db", &path).unwrap();
+        assert!(Store::open(&path).is_err_and(|error| !error.is_damage()));
+    }
+
+    #[test]
+    fn a_store_without_one_of_its_tables_or_columns_is_damaged() {
+        for damage in
+            ["DROP TABLE vms", "DROP TABLE kernels", "ALTER TABLE images RENAME COLUMN sha256 TO sum"]
+        {
+            let dir = tempfile::tempdir().unwrap();
+            let store = Store::open(&dir.path().join("banger.db")).unwrap();
+            store.integrity_check().unwrap();
+            store.connection().execute_batch(&format!("PRAGMA foreign_keys = off; {damage}")).unwrap();
+            assert!(store.integrity_check().is_err_and(|error| error.is_damage()), "{damage}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_row_of_an_image_or_kernel_hides_neither_itself_nor_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("banger.db")).unwrap();
+        store.insert_image(&ImageRow { id: "1".into(), name: "one".into(), ..ImageRow::default() }).unwrap();
+        store
+            .insert_kernel(&KernelRow { id: "1".into(), name: "one".into(), ..KernelRow::default() })
+            .unwrap();
+        for damage in [
+            "size_bytes = -5",
+            "sha256 = CAST(x'ff' AS TEXT)",
+            "details = '{'",
+            "name = CAST(x'6f6eff' AS TEXT)",
+        ] {
+            store.connection().execute(&format!("UPDATE images SET {damage}"), []).unwrap();
+            assert!(matches!(&store.images().unwrap()[..], [row] if row.details.unreadable), "{damage}");
+        }
+        for damage in ["created_at_unix_ms = -1", "name = CAST(x'6f6eff' AS TEXT)"] {
+            store.connection().execute(&format!("UPDATE kernels SET {damage}"), []).unwrap();
+            assert!(matches!(&store.kernels().unwrap()[..], [row] if row.unreadable), "{damage}");
+        }
     }
 
     #[test]

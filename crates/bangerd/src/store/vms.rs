@@ -58,7 +58,7 @@ pub struct StoredSpec {
     pub lifetime: Lifetime,
 }
 
-const COLUMNS: &str = "id, name, phase, image_id, kernel_id, created_at_unix_ms, spec";
+pub(super) const COLUMNS: &str = "id, name, phase, image_id, kernel_id, created_at_unix_ms, spec";
 
 impl VmRow {
     /// What stands for a row of which only id and name are known. No VM is ever started by it.

@@ -2,20 +2,22 @@
 
 use std::path::{Path, PathBuf};
 
-use banger_host::files::allocated_bytes;
+use banger_host::files::{FileError, allocated_bytes};
 use banger_host::staging::discard;
 
 use super::VmError;
 use super::actor::{Actor, Beginning};
 use super::record::VmRecord;
 use super::registry::Vms;
+use crate::causes::on_one_line;
 use crate::config::{HostSize, vm_defaults};
 use crate::disk::cow_bytes;
 use crate::identity::{VmId, VmName};
 use crate::lost_found::{Lost, LostKind};
 use crate::paths::VmDir;
-use crate::record::RecordError;
-use crate::store::{StoredSpec, VmPhase, VmRow};
+use crate::record::{self, RecordError};
+use crate::store::{ImageRow, KernelRow, StoredSpec, VmPhase, VmRow};
+use crate::{image, kernel};
 
 /// One of the things in lost+found.
 pub struct LostEntry {
@@ -53,16 +55,8 @@ impl Vms {
         let lost = lost_found.read(name)?;
         let restored = match lost.kind {
             LostKind::Vm => self.restore_vm(&lost, &content, image)?,
-            LostKind::Image => {
-                put_back(&content, &lost.from)?;
-                self.services.images.recover().await?;
-                self.image_name(&lost.from)?
-            }
-            LostKind::Kernel => {
-                put_back(&content, &lost.from)?;
-                self.services.kernels.recover().await?;
-                self.kernel_name(&lost.from)?
-            }
+            LostKind::Image => self.restore_image(&content).await?,
+            LostKind::Kernel => self.restore_kernel(&content).await?,
             LostKind::Store => return Err(VmError::NotRestorable { path: content }),
         };
         if let Some(entry) = lost_found.entry(name) {
@@ -82,18 +76,52 @@ impl Vms {
         Ok(discard(&entry).await?)
     }
 
+    /// Its record says which one it is, wherever it lay.
+    async fn restore_image(&self, content: &Path) -> Result<String, VmError> {
+        let services = &self.services;
+        let unnamed = |_| VmError::NotRestorable { path: content.into() };
+        let id = record::read::<ImageRow>(&content.join(image::RECORD)).map_err(unnamed)?.id;
+        let moved = Moved::new(content, &services.paths.images().join(&id))?;
+        services.images.recover().await?;
+        let row = services.store.image_by_id(&id)?;
+        let name = row.ok_or_else(|| VmError::NotRestorable { path: content.into() })?.name;
+        moved.keep();
+        Ok(name)
+    }
+
+    async fn restore_kernel(&self, content: &Path) -> Result<String, VmError> {
+        let services = &self.services;
+        let unnamed = |_| VmError::NotRestorable { path: content.into() };
+        let id = record::read::<KernelRow>(&content.join(kernel::RECORD)).map_err(unnamed)?.id;
+        let moved = Moved::new(content, &services.paths.kernels().join(&id))?;
+        services.kernels.recover().await?;
+        let row = services.store.kernel_by_id(&id)?;
+        let name = row.ok_or_else(|| VmError::NotRestorable { path: content.into() })?.name;
+        moved.keep();
+        Ok(name)
+    }
+
     fn restore_vm(&self, lost: &Lost, content: &Path, image: Option<&str>) -> Result<String, VmError> {
         let unnamed = || VmError::NotRestorable { path: content.into() };
-        let id = lost.from.file_name().and_then(|name| VmId::parse(name.to_str()?)).ok_or_else(unnamed)?;
         let dir = VmDir::at(content);
+        let by_place = || VmId::parse(lost.from.file_name()?.to_str()?);
+        let id = VmRecord::id(&dir).or_else(by_place).ok_or_else(unnamed)?;
         if let Err(error) = VmRecord::read(&dir, &id) {
-            let image = image.ok_or(VmError::NeedsImage { why: error.to_string() })?;
+            let image = image.ok_or(VmError::NeedsImage { why: on_one_line(&error) })?;
             VmRecord::of(&self.row_by_its_disks(&id, &dir, image)?, None).write(&dir)?;
         }
-        put_back(content, self.services.paths.vm(&id).path())?;
-        let row = self.strays().reclaim_one(&id)?;
-        let name = row.name.to_string();
-        Actor::spawn(self.services.clone(), self.members.clone(), row, Beginning::Stopped);
+        let moved = Moved::new(content, self.services.paths.vm(&id).path())?;
+        // One that is known was broken for the want of its directory, and is so no longer.
+        let name = match self.members.get(&id) {
+            Some(known) => known.view().row.name.to_string(),
+            None => {
+                let row = self.strays().reclaim_one(&id)?;
+                let name = row.name.to_string();
+                Actor::spawn(self.services.clone(), self.members.clone(), row, Beginning::Stopped);
+                name
+            }
+        };
+        moved.keep();
         Ok(name)
     }
 
@@ -135,27 +163,40 @@ impl Vms {
             },
         })
     }
+}
 
-    fn image_name(&self, dir: &Path) -> Result<String, VmError> {
-        let id = dir.file_name().unwrap_or_default().to_string_lossy();
-        let row = self.services.store.image_by_id(&id)?;
-        row.map(|row| row.name).ok_or_else(|| VmError::NotRestorable { path: dir.into() })
+/// Something on its way back to its place. Where it cannot stay it goes to where it was.
+struct Moved<'a> {
+    from: &'a Path,
+    to: Option<PathBuf>,
+}
+
+impl<'a> Moved<'a> {
+    fn new(from: &'a Path, to: &Path) -> Result<Self, VmError> {
+        if to.symlink_metadata().is_ok() {
+            return Err(VmError::PlaceTaken { path: to.into() });
+        }
+        std::fs::rename(from, to).map_err(|source| FileError::Io {
+            action: "move back",
+            path: to.into(),
+            source,
+        })?;
+        Ok(Self { from, to: Some(to.into()) })
     }
 
-    fn kernel_name(&self, dir: &Path) -> Result<String, VmError> {
-        let id = dir.file_name().unwrap_or_default().to_string_lossy();
-        let row = self.services.store.kernel_by_id(&id)?;
-        row.map(|row| row.name).ok_or_else(|| VmError::NotRestorable { path: dir.into() })
+    fn keep(mut self) {
+        self.to = None;
     }
 }
 
-fn put_back(content: &Path, to: &Path) -> Result<(), VmError> {
-    if to.exists() {
-        return Err(VmError::PlaceTaken { path: to.into() });
+impl Drop for Moved<'_> {
+    fn drop(&mut self) {
+        if let Some(to) = &self.to
+            && let Err(error) = std::fs::rename(to, self.from)
+        {
+            tracing::error!(%error, path = %to.display(), "it is of no use here, and could not be moved back");
+        }
     }
-    std::fs::rename(content, to).map_err(|source| {
-        VmError::File(banger_host::files::FileError::Io { action: "move back", path: to.into(), source })
-    })
 }
 
 /// For show: what cannot be read counts nothing.

@@ -57,6 +57,12 @@ impl VmRecord {
         if is_its_own { Ok(found) } else { Err(RecordError::Another { path, other: found.id }) }
     }
 
+    /// Which VM the record in a directory is about.
+    pub(super) fn id(dir: &VmDir) -> Option<VmId> {
+        let found: Self = record::read(&dir.file(VmDir::RECORD)).ok()?;
+        VmId::parse(&found.id)
+    }
+
     /// The row that it is about. Image and kernel are in it when they are on this host.
     pub(super) fn row(&self, id: &VmId, store: &Store) -> Result<VmRow, StoreError> {
         let image = self.image.as_ref().map(|part| store.image_by_id(&part.id)).transpose()?;

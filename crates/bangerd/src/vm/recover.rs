@@ -55,7 +55,8 @@ impl Vms {
         let ids = rows.iter().map(|row| row.id.clone());
         let known: HashSet<VmId> =
             ids.chain(unreadable.iter().filter_map(|damaged| VmId::parse(&damaged.id))).collect();
-        rows.extend(self.strays().reclaim(&known, &processes.keys().cloned().collect())?);
+        let (reclaimed, stuck) = self.strays().reclaim(&known, &processes.keys().cloned().collect());
+        rows.extend(reclaimed);
         for row in rows {
             let found = processes.remove(&row.id).unwrap_or_default();
             if let Err(error) = self.recover_one(row.clone(), found).await {
@@ -65,7 +66,11 @@ impl Vms {
             }
         }
         for damaged in unreadable {
-            self.show_unreadable(damaged);
+            let why = format!("its row in the state store cannot be read: {}", damaged.why);
+            self.show_unreadable(&damaged, why);
+        }
+        for stuck in stuck {
+            self.show_unreadable(&stuck, stuck.why.clone());
         }
         self.end_orphans(processes).await
     }
@@ -85,11 +90,10 @@ impl Vms {
         Actor::spawn(self.services.clone(), self.members.clone(), row, beginning);
     }
 
-    /// A row that nobody can read is shown, so that it can be deleted.
-    fn show_unreadable(&self, damaged: UnreadableVm) {
+    /// What nobody can read is shown, so that it can be deleted.
+    fn show_unreadable(&self, damaged: &UnreadableVm, why: String) {
         let Some(id) = VmId::parse(&damaged.id) else { return };
         let name = VmName::parse(&damaged.name).unwrap_or_else(|_| VmName::of_id(&id));
-        let why = format!("its row in the state store cannot be read: {}", damaged.why);
         self.bring_back(VmRow::placeholder(id, name), Beginning::Broken(why));
     }
 

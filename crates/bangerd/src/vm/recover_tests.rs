@@ -1,5 +1,6 @@
 //! What a daemon makes of a state directory in which something is missing, damaged or of another day.
 
+use std::collections::HashSet;
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use banger_api::vm::VmState;
 use super::registry::Vms;
 use super::step_tests::Bench;
 use super::{VmError, VmView};
+use crate::lost_found::LostKind;
 use crate::operation::Reporter;
 use crate::paths::VmDir;
 use crate::store::{Store, VmPhase, VmRow};
@@ -101,6 +103,83 @@ async fn a_directory_that_nothing_explains_is_kept_and_can_be_brought_back() {
     assert!(vms.lost().unwrap().is_empty());
     let gone = vms.restore_lost(&lost.name, None).await.unwrap_err();
     assert!(matches!(gone, VmError::NotLost { .. }), "{gone:?}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_moved_away_keeps_nobody_from_starting() {
+    let bench = Bench::new();
+    let row = bench.created().await;
+    let dir = bench.services.paths.vm(&row.id);
+    fs::remove_file(dir.file(VmDir::RECORD)).unwrap();
+    sql(&bench, "DELETE FROM vms");
+    let lost_found = bench.services.paths.lost_found().path().to_owned();
+    fs::write(&lost_found, "in the way").unwrap();
+    let vms = recovered(&bench).await;
+    let shown = only(&vms);
+    assert_eq!((shown.row.id.clone(), shown.to_api().state), (row.id, VmState::Broken));
+    assert!(dir.file(VmDir::COW).exists());
+    delete(&vms, &shown).await;
+    assert!(!dir.path().exists());
+}
+
+#[tokio::test]
+async fn a_directory_that_was_renamed_is_brought_back_as_what_it_was() {
+    let bench = Bench::new();
+    let row = bench.created().await;
+    let dir = bench.services.paths.vm(&row.id);
+    let renamed = dir.path().with_file_name("aaaabbbbcccc");
+    fs::rename(dir.path(), &renamed).unwrap();
+    let vms = recovered(&bench).await;
+    assert_eq!(only(&vms).to_api().state, VmState::Broken);
+    let [lost] = &vms.lost().unwrap()[..] else { panic!("not one thing") };
+    let (_, name) = vms.restore_lost(&lost.name, None).await.unwrap();
+    assert_eq!(name, row.name.as_str());
+    assert_eq!(only(&vms).to_api().state, VmState::Stopped);
+    assert!(vms.lost().unwrap().is_empty() && !renamed.exists());
+}
+
+#[tokio::test]
+async fn what_has_no_place_to_come_back_to_stays_in_lost_found() {
+    let bench = Bench::new();
+    let row = bench.created().await;
+    let lost_found = bench.services.paths.lost_found();
+    let (vm_dir, images) = (bench.services.paths.vm(&row.id), bench.services.paths.images());
+    let twin = vm_dir.path().with_file_name("twin");
+    fs::create_dir(&twin).unwrap();
+    fs::copy(vm_dir.file(VmDir::RECORD), twin.join(VmDir::RECORD)).unwrap();
+    fs::create_dir_all(images.join("nameless")).unwrap();
+    lost_found.take(&twin, LostKind::Vm, "a twin\nof another").unwrap();
+    lost_found.take(&images.join("nameless"), LostKind::Image, "no record").unwrap();
+    fs::write(lost_found.path().join("note"), "no entry").unwrap();
+    let vms = recovered(&bench).await;
+    let entries = || vms.lost().unwrap().into_iter().map(|lost| lost.name).collect::<Vec<_>>();
+    let before = entries();
+    assert_eq!(before.len(), 3, "{before:?}");
+    for name in &before {
+        vms.restore_lost(name, None).await.unwrap_err();
+    }
+    assert_eq!(entries(), before);
+    for name in &before {
+        assert!(lost_found.content(name).unwrap().exists() || name == "note", "{name}");
+        vms.delete_lost(name).await.unwrap();
+    }
+    assert!(entries().is_empty());
+}
+
+#[tokio::test]
+async fn vms_of_one_name_come_back_under_names_of_their_own() {
+    let bench = Bench::new();
+    let row = bench.created().await;
+    let dir = bench.services.paths.vm(&row.id);
+    for id in ["aaaa00000001", "aaaa00000002", "aaaa00000003"] {
+        let twin = dir.path().with_file_name(id);
+        fs::create_dir(&twin).unwrap();
+        let record = fs::read_to_string(dir.file(VmDir::RECORD)).unwrap();
+        fs::write(twin.join(VmDir::RECORD), record.replace(row.id.as_str(), id)).unwrap();
+    }
+    let vms = recovered(&bench).await;
+    let names: HashSet<String> = vms.list().iter().map(|view| view.row.name.to_string()).collect();
+    assert_eq!((names.len(), vms.lost().unwrap().len()), (4, 0), "{names:?}");
 }
 
 #[tokio::test]

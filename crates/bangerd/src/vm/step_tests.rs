@@ -166,6 +166,7 @@ fn image_row() -> ImageRow {
 
 fn kernel_row() -> KernelRow {
     KernelRow {
+        unreadable: false,
         id: KERNEL.into(),
         name: "tiny".into(),
         source: "test".into(),

@@ -18,13 +18,14 @@ pub(crate) struct Strays<'a> {
 
 impl Strays<'_> {
     /// Writes the rows of VMs anew whose directories are there and whose rows are not. A directory that does not say what it
-    /// is goes to lost+found, unless a process of `running` still works in it. Nothing is removed.
+    /// is goes to lost+found, unless a process of `running` still works in it. What cannot be moved there either stays, and is
+    /// answered as unreadable. Nothing is removed.
     pub(crate) fn reclaim(
         &self,
         known: &HashSet<VmId>,
         running: &HashSet<VmId>,
-    ) -> Result<Vec<VmRow>, VmError> {
-        let mut reclaimed = Vec::new();
+    ) -> (Vec<VmRow>, Vec<UnreadableVm>) {
+        let (mut reclaimed, mut unreadable) = (Vec::new(), Vec::new());
         let entries = banger_host::files::entries(&self.paths.vms()).unwrap_or_else(|error| {
             // The VMs that the store knows of are shown as broken, and the others are where they were.
             tracing::error!(causes = ?crate::causes::chain(&error), "VMs that the store does not know are not looked for");
@@ -43,23 +44,28 @@ impl Strays<'_> {
                 }
                 Err(error) => {
                     let why = crate::causes::on_one_line(&error);
-                    drop(self.paths.lost_found().take(&entry.path(), LostKind::Vm, &why)?);
+                    if let Err(error) = self.paths.lost_found().take(&entry.path(), LostKind::Vm, &why) {
+                        tracing::error!(%id, why, causes = ?crate::causes::chain(&error), "it stays where it is, unknown");
+                        let name = VmName::of_id(&id).to_string();
+                        unreadable.push(UnreadableVm { id: id.to_string(), name, why });
+                    }
                 }
             }
         }
-        Ok(reclaimed)
+        (reclaimed, unreadable)
     }
 
     pub(super) fn reclaim_one(&self, id: &VmId) -> Result<VmRow, VmError> {
         let record = VmRecord::read(&self.paths.vm(id), id)?;
         let mut row = record.row(id, self.store)?;
         let store = self.store;
-        match store.insert_vm(&row) {
-            Err(error) if error.is_taken() => {
-                row.name = another_name(&row.name, id);
-                store.insert_vm(&row)?;
+        let others = [another_name(&row.name, &id.as_str()[..4]), VmName::of_id(id), VmName::random()];
+        let mut others = others.into_iter();
+        loop {
+            match (store.insert_vm(&row), others.next()) {
+                (Err(error), Some(other)) if error.is_taken() => row.name = other,
+                (inserted, _) => break inserted?,
             }
-            other => other?,
         }
         if let Some(workspace) = &record.workspace {
             store.set_workspace(id, workspace)?;
@@ -136,8 +142,8 @@ impl Strays<'_> {
 }
 
 /// A name for a VM whose own is taken by now.
-fn another_name(name: &VmName, id: &VmId) -> VmName {
-    let (mut name, id) = (name.to_string(), id.as_str());
-    name.truncate(63 - 5);
-    VmName::parse(&format!("{name}-{}", &id[..4])).unwrap_or_else(|_| VmName::random())
+fn another_name(name: &VmName, suffix: &str) -> VmName {
+    let mut name = name.to_string();
+    name.truncate(63 - 1 - suffix.len());
+    VmName::parse(&format!("{name}-{suffix}")).unwrap_or_else(|_| VmName::random())
 }
