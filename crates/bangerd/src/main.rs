@@ -66,9 +66,11 @@ fn serve() -> Result<(), ApiError> {
     banger_host::system::return_large_blocks();
     let paths = paths()?;
     let config = config(&paths)?;
-    paths.create().map_err(|error| ApiError::from_error(ErrorCode::HostNotReady, &error))?;
-    logging::init(&paths.log(), config.log_level.value)
-        .map_err(|error| ApiError::from_error(ErrorCode::HostNotReady, &error))?;
+    let unready = |error: &dyn std::error::Error| {
+        ApiError::from_error(ErrorCode::HostNotReady, error).with_hint("`banger doctor` says how to mend it")
+    };
+    paths.create().map_err(|error| unready(&error))?;
+    logging::init(&paths.log(), config.log_level.value).map_err(|error| unready(&error))?;
     let mut runtime = Builder::new_multi_thread();
     let runtime = runtime.worker_threads(WORKER_THREADS).enable_all().build().map_err(no_runtime)?;
     let served = runtime.block_on(server::run(paths, config, taken_over));
@@ -79,7 +81,8 @@ fn serve() -> Result<(), ApiError> {
                 ErrorCode::HostNotReady,
                 Some("set XDG_RUNTIME_DIR to a directory of your own with mode 0700".to_owned()),
             ),
-            _ => (ErrorCode::HostNotReady, None),
+            server::ServeError::Store(error) => (ErrorCode::HostNotReady, error.hint()),
+            _ => (ErrorCode::HostNotReady, Some("`banger doctor` looks at what bangerd needs".to_owned())),
         };
         ApiError { hint, ..ApiError::from_error(code, &error) }
     })
@@ -111,6 +114,7 @@ fn repair() -> Result<(), ApiError> {
             RepairError::Store(StoreError::Newer { .. }) => {
                 told(ErrorCode::Refused).with_hint("install the newer banger again; its state store is fine")
             }
+            RepairError::Store(ref error) => ApiError { hint: error.hint(), ..told(ErrorCode::Failed) },
             _ => told(ErrorCode::Failed),
         }
     })?;

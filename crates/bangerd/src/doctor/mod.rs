@@ -7,16 +7,17 @@ mod config_file;
 mod defaults;
 mod disk_space;
 mod e2fsprogs;
+mod files;
 mod image_build;
 mod kvm;
 mod leftovers;
-mod paused_vms;
 mod qemu;
 mod sandbox;
 mod state_store;
 #[cfg(test)]
 mod tests;
 mod vm_defaults;
+mod vms;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -96,6 +97,7 @@ pub async fn run(paths: &Paths) -> Report {
         e2fsprogs::check(),
         image_build::check(&host.catalog, complete).await,
         disk_space::check(&host.paths.state),
+        files::check(&host),
         state_store::check(&host),
         image.check,
         kernel.check,
@@ -104,7 +106,7 @@ pub async fn run(paths: &Paths) -> Report {
         vm_defaults::check(&host, &probe),
         leftovers::check(&host),
     ];
-    checks.extend(paused_vms::checks(&host).await);
+    checks.extend(vms::checks(&host).await);
     Report { checks }
 }
 

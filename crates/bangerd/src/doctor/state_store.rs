@@ -18,8 +18,14 @@ pub(super) fn check(host: &Host) -> Check {
         let fix = "install the newer banger again; this one leaves the store alone";
         return fail(NAME, on_one_line(error), Some(fix.into()));
     }
-    let unreadable = std::fs::File::open(&path).err();
-    if let Some(error) = unreadable {
+    if path.is_symlink() && !path.exists() {
+        let fix = format!("mount the disk that it is on, or remove the link: rm {}", path.display());
+        return fail(NAME, on_one_line(error), Some(fix));
+    }
+    // Opening anything else could wait for ever.
+    if path.is_file()
+        && let Err(error) = std::fs::File::open(&path)
+    {
         let fix = format!("make {} readable and writable for you", path.display());
         return fail(NAME, format!("{} cannot be read: {error}", path.display()), Some(fix));
     }

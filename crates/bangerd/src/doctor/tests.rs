@@ -123,3 +123,52 @@ async fn directories_without_a_row_are_leftovers() {
     assert!(!check.seen.contains("mine"));
     assert_eq!(find(&report, "state store").verdict, Verdict::Ok);
 }
+
+#[tokio::test]
+async fn what_the_daemon_could_not_start_with_fails() {
+    type Damage = fn(&Paths);
+    let damages: [(Damage, &str, &str); 5] = [
+        (
+            |paths| std::os::unix::fs::symlink("/nowhere", paths.vms()).unwrap(),
+            "directories",
+            "vms is not a directory",
+        ),
+        (|paths| std::fs::create_dir(paths.log()).unwrap(), "directories", "bangerd.log is not a file"),
+        (|paths| std::fs::write(paths.backups(), "").unwrap(), "directories", "backups is not a directory"),
+        (
+            |paths| std::os::unix::fs::symlink("/nowhere", paths.database()).unwrap(),
+            "state store",
+            "leads nowhere",
+        ),
+        (
+            |paths| {
+                rustix::fs::mknodat(
+                    rustix::fs::CWD,
+                    paths.database(),
+                    rustix::fs::FileType::Fifo,
+                    0o600.into(),
+                    0,
+                )
+                .unwrap()
+            },
+            "state store",
+            "FIFO",
+        ),
+    ];
+    for (damage, check, words) in damages {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = paths(dir.path());
+        std::fs::create_dir(&paths.state).unwrap();
+        damage(&paths);
+        let report = run(&paths).await;
+        let found = find(&report, check);
+        assert!(found.verdict == Verdict::Fail && found.seen.contains(words), "{words}: {found:?}");
+        assert!(found.fix.is_some(), "{found:?}");
+    }
+    // An empty file is a store that is yet to be made.
+    let dir = tempfile::tempdir().unwrap();
+    let paths = paths(dir.path());
+    std::fs::create_dir(&paths.state).unwrap();
+    std::fs::write(paths.database(), "").unwrap();
+    assert_eq!(find(&run(&paths).await, "state store").verdict, Verdict::Ok);
+}

@@ -64,8 +64,8 @@ impl ImageError {
                 "`banger image pull {name}` gets one of the catalog or of a registry anew; delete any other, and import it again"
             )),
             Self::Lost { users, .. } => Some(format!(
-                "put the file back, or delete the VMs that cannot start without it: banger vm delete {}",
-                users.join(" ")
+                "put the file back: without it these VMs cannot start, and their disks are changes to it: {}",
+                users.join(", ")
             )),
             Self::Reference { name, .. } | Self::Get { name, .. } if is_file_name(name) => Some(format!(
                 "if that is a file, make an image of it first: banger image import NAME {name}"

@@ -148,7 +148,7 @@ async fn a_lost_file_is_noticed_and_built_anew_unless_vms_build_upon_it() {
     home.store.insert_vm(&vm("0123456789ab", "brave-otter", Some(&second.id), None)).unwrap();
     fs::remove_file(home.images.file(&second)).unwrap();
     let refused = pull().await.0.unwrap_err();
-    assert!(refused.hint().unwrap().ends_with("banger vm delete brave-otter"), "{refused:?}");
+    assert!(refused.hint().unwrap().starts_with("put the file back"), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

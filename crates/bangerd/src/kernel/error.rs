@@ -72,10 +72,9 @@ impl KernelError {
             Self::Lost { name, users, .. } if users.is_empty() => Some(format!(
                 "`banger kernel pull {name}` gets one of the catalog anew; delete any other, and import it again"
             )),
-            Self::Lost { users, .. } => Some(format!(
-                "put the file back, or delete the VMs that cannot start without it: banger vm delete {}",
-                users.join(" ")
-            )),
+            Self::Lost { users, .. } => {
+                Some(format!("put the file back: without it these VMs cannot start: {}", users.join(", ")))
+            }
             Self::Name { .. } => Some(
                 "a name is 1 to 64 letters, digits and any of . _ -, and begins with a letter or digit"
                     .into(),

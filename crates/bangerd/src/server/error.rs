@@ -13,6 +13,7 @@ use crate::guest::GuestError;
 use crate::image::ImageError;
 use crate::kernel::KernelError;
 use crate::vm::VmError;
+use crate::vm::state::State;
 use crate::vmm::{QemuError, pause_hint};
 use crate::workspace::WorkspaceError;
 
@@ -217,6 +218,13 @@ fn vm_hint(error: &VmError) -> Option<String> {
         VmError::WouldLoseChanges { .. } | VmError::UnknownChanges { .. } => {
             "export them first (`banger vm workspace export`), or throw them away with --discard".into()
         }
+        VmError::Denied { name, state: State::Deleting, .. } => {
+            format!("`banger vm delete {name}` goes on with it; `banger daemon logs` tells why it did not end")
+        }
+        VmError::Denied { name, state: State::Stopping, .. } => {
+            format!("wait for it, or end it now: banger vm kill {name}")
+        }
+        VmError::Store(error) => error.hint()?,
         VmError::NotRunning { name, .. } => format!("`banger vm start {name}`"),
         VmError::Guest(
             GuestError::Connect(_)

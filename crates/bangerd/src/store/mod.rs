@@ -51,6 +51,31 @@ impl StoreError {
             if failure.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE)
     }
 
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        use rusqlite::ErrorCode as Code;
+        let source = match self {
+            Self::Newer { .. } => {
+                return Some("install the newer banger again; its state store is fine".into());
+            }
+            Self::Open { source, .. } | Self::Query { source, .. } => source.sqlite_error_code(),
+            Self::Migrate { source: rusqlite_migration::Error::RusqliteError { err, .. }, .. } => {
+                err.sqlite_error_code()
+            }
+            _ => None,
+        };
+        let hint = match source {
+            Some(Code::DatabaseBusy | Code::DatabaseLocked) => {
+                "another process holds the state store (`fuser` names it); try again when it is done"
+            }
+            Some(Code::DiskFull | Code::SystemIoFailure) => {
+                "make room on its disk, if that is full; else see in dmesg what is wrong with it"
+            }
+            _ => "`banger doctor` says what is wrong, and how to mend it without losing anything",
+        };
+        Some(hint.into())
+    }
+
     /// Is it the store's content that is no use? Otherwise it is what surrounds it, and the store is as good as before: a full
     /// disk, a mode, another process.
     pub fn is_damage(&self) -> bool {

@@ -22,7 +22,7 @@ use super::start::{self, Start, Started};
 use super::state::{Decision, Job, Request, State, decide};
 use super::view::{RunningView, VmView};
 use super::workspace::Slot;
-use super::{VmError, delete, steps, stop};
+use super::{VmError, delete, returned, steps, stop};
 use crate::clock::unix_ms;
 use crate::latest::Latest;
 use crate::operation::Reporter;
@@ -146,6 +146,8 @@ impl Actor {
                     None => break,
                 },
                 status = wait_exit(exit.as_ref()), if exit.is_some() => self.vmm_exited(status),
+                () = returned::is_whole(&self.services, &self.row),
+                    if self.broken.is_some() && self.state == State::Stopped => self.is_whole_again(),
             }
         }
         self.members.remove(&self.row.id);
@@ -220,8 +222,11 @@ impl Actor {
                 self.last_error = None;
                 let cut = reporter.cancelled().child_token();
                 let mut start = Start::new(self.services.clone(), reporter, self.row.clone());
-                let token = cut.clone();
+                let (token, services, row) = (cut.clone(), self.services.clone(), self.row.clone());
                 let future = async move {
+                    if let Some(started) = returned::running(&services, &row) {
+                        return JobEnd::Started(Ok(started));
+                    }
                     let outcome = steps::run(start::STEPS, &mut start, &token).await;
                     JobEnd::Started(outcome.and_then(|()| start.into_started().ok_or(VmError::Cancelled)))
                 };
@@ -276,8 +281,8 @@ impl Actor {
             JobEnd::Deleted(Err(error)) => (State::Deleting, Some(error)),
         };
         self.state = state;
-        let failed = failure.is_some();
-        tracing::info!(vm = %self.row.name, id = %self.row.id, from = ?was, to = ?state, failed, "changed state");
+        let (vm, id, failed) = (&self.row.name, &self.row.id, failure.is_some());
+        tracing::info!(%vm, %id, from = ?was, to = ?state, failed, "changed state");
         if let Some(error) = failure {
             if let VmError::Broken { why, .. } = &error {
                 self.broken = Some(why.clone());
@@ -314,6 +319,11 @@ impl Actor {
         };
         self.running = Some(shown);
         (self.state, self.last_error, self.broken) = (State::Running, None, None);
+    }
+
+    fn is_whole_again(&mut self) {
+        self.broken = None;
+        returned::running(&self.services, &self.row).into_iter().for_each(|started| self.came_up(started));
     }
 
     /// The guest powered off by itself, or its VMM died.

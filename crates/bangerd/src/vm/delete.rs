@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use banger_api::operation::Stage;
 use banger_host::staging::discard;
 
-use super::VmError;
 use super::registry::Services;
+use super::{VmError, returned};
 use crate::operation::Reporter;
 use crate::store::{VmPhase, VmRow};
 
@@ -28,6 +28,7 @@ pub(super) async fn delete(
         Err(error) if error.is_disk_full() => tracing::warn!(vm = %row.name, "no room to note that it goes"),
         noted => noted?,
     }
+    returned::end(&services.paths.vm(&row.id)).await?;
     discard(services.paths.vm(&row.id).path()).await?;
     remove_row(services, row).await
 }

@@ -110,7 +110,7 @@ pub enum VmError {
 
 impl VmError {
     /// What is wrong with a broken VM, in words.
-    pub(super) fn why(&self) -> String {
+    pub(crate) fn why(&self) -> String {
         match self {
             Self::Broken { why, .. } => why.clone(),
             other => on_one_line(other),

@@ -35,6 +35,7 @@ mod recover;
 #[cfg(test)]
 mod recover_tests;
 mod registry;
+mod returned;
 mod spec;
 mod start;
 pub mod state;
@@ -53,4 +54,5 @@ pub use lost::LostEntry;
 pub use registry::{Plan, Services, Vms};
 pub(crate) use strays::Strays;
 pub use view::{RunningView, VmView};
+pub(crate) use wholeness::fault;
 pub use workspace::{Exported, Inspected};

@@ -155,7 +155,7 @@ impl Vms {
             return self.remove(row).await;
         }
         let beginning = match (chosen, handles) {
-            (None, _) => match wholeness::fault(&self.services, &row) {
+            (None, _) => match wholeness::fault(&self.services.paths, &row) {
                 Some(fault) => Beginning::Broken(fault.why()),
                 None => {
                     clean_up(&dir)?;

@@ -90,7 +90,7 @@ impl Vms {
         if view.state != State::Stopped {
             return view;
         }
-        let fault = wholeness::fault(&self.services, &view.row);
+        let fault = wholeness::fault(&self.services.paths, &view.row);
         VmView { broken: fault.map(|fault| view.broken.unwrap_or_else(|| fault.why())), ..view }
     }
 

@@ -113,7 +113,7 @@ fn plan(start: &mut Start) -> StepFuture<'_> {
         let services = &start.services;
         room_to_start(&services.paths.vms()).await?;
         let spec = &start.row.spec;
-        if let Some(fault) = wholeness::fault(services, &start.row) {
+        if let Some(fault) = wholeness::fault(&services.paths, &start.row) {
             return Err(fault);
         }
         // A VM that exists has both (its row refers to them); asking by name again would take a newer one of that name.

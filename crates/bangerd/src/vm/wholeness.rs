@@ -7,18 +7,17 @@ use rustix::io::Errno;
 
 use super::VmError;
 use super::record::VmRecord;
-use super::registry::Services;
-use crate::paths::VmDir;
+use crate::identity::VmName;
+use crate::paths::{Paths, VmDir};
 use crate::store::VmRow;
 
 /// Why a stopped VM cannot start; none when all of it is there.
-pub(super) fn fault(services: &Services, row: &VmRow) -> Option<VmError> {
-    let dir = services.paths.vm(&row.id);
+pub(crate) fn fault(paths: &Paths, row: &VmRow) -> Option<VmError> {
+    let dir = paths.vm(&row.id);
     let name = &row.name;
     let broken = |why: String, hint: String| VmError::Broken { name: name.to_string(), why, hint };
     let files = [dir.path().to_owned(), dir.file(VmDir::COW), dir.file(VmDir::WORK)];
-    if let Some(why) = files.iter().find_map(|path| missing(path)) {
-        let hint = format!("put it back, if there is a copy; `banger vm delete {name}` removes what is left");
+    if let Some((why, hint)) = files.iter().find_map(|path| trouble(path, name)) {
         return Some(broken(why, hint));
     }
     if row.image_id.is_some() && row.kernel_id.is_some() {
@@ -38,10 +37,22 @@ pub(super) fn fault(services: &Services, row: &VmRow) -> Option<VmError> {
     Some(broken(format!("its {what} {part} is not on this host any more"), hint.into()))
 }
 
-fn missing(path: &Path) -> Option<String> {
+/// Why a file of VM `name` is of no use, and what to do about it. Nobody is told to delete what is only out of reach.
+fn trouble(path: &Path, name: &VmName) -> Option<(String, String)> {
+    let shown = path.display();
     match access(path, Access::READ_OK | Access::WRITE_OK) {
         Ok(()) => None,
-        Err(Errno::NOENT) => Some(format!("{} is gone", path.display())),
-        Err(errno) => Some(format!("{} cannot be used: {errno}", path.display())),
+        Err(Errno::NOENT) => Some((
+            format!("{shown} is gone"),
+            format!("put it back, if there is a copy; `banger vm delete {name}` removes what is left"),
+        )),
+        Err(Errno::ROFS) => Some((
+            format!("the file system of {shown} is read-only"),
+            "mount it so that it can be written, or see in dmesg why it cannot".into(),
+        )),
+        Err(errno) => Some((
+            format!("{shown} cannot be used: {errno}"),
+            "make it readable and writable for you; nothing is wrong with what is in it".into(),
+        )),
     }
 }

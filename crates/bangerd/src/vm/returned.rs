@@ -1,0 +1,47 @@
+//! A VM whose directory was away, and is back: its process may have run on in it all the while.
+
+use std::time::Duration;
+
+use banger_host::process::ProcessHandle;
+
+use super::VmError;
+use super::handles::Handles;
+use super::registry::Services;
+use super::start::Started;
+use super::stop::kill_and_wait;
+use super::wholeness::fault;
+use crate::paths::VmDir;
+use crate::store::VmRow;
+
+/// How often to look whether what was missing of a broken VM is back.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Comes back when nothing is missing of a broken VM any more.
+pub(super) async fn is_whole(services: &Services, row: &VmRow) {
+    while fault(&services.paths, row).is_some() {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+}
+
+/// The VM as it runs, though nobody knew.
+pub(super) fn running(services: &Services, row: &VmRow) -> Option<Started> {
+    let dir = services.paths.vm(&row.id);
+    let (process, handles) = known(&dir)?;
+    tracing::warn!(vm = %row.name, pid = process.identity().pid, "it was running all the while");
+    Some(Started::found(process, dir, handles))
+}
+
+/// Ends a process that nobody knew of, before its disks go.
+pub(super) async fn end(dir: &VmDir) -> Result<(), VmError> {
+    match known(dir) {
+        Some((process, _)) => kill_and_wait(&process).await,
+        None => Ok(()),
+    }
+}
+
+fn known(dir: &VmDir) -> Option<(ProcessHandle, Handles)> {
+    let handles = Handles::read(dir)?;
+    // One that cannot be looked at is not the user's.
+    let process = ProcessHandle::open(handles.process).ok()??;
+    process.works_in(dir.path()).then_some((process, handles))
+}
