@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::buffer::spare_capacity;
 use rustix::io::{Errno, retry_on_intr};
@@ -14,6 +15,7 @@ const DISCARD_LEN: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct AsyncFile {
     fd: AsyncFd<OwnedFd>,
+    read: AtomicU64,
 }
 
 impl AsyncFile {
@@ -27,7 +29,7 @@ impl AsyncFile {
         // SAFETY: the OwnedFd stays open, and the same, for as long as the AsyncFd that owns it.
         #[allow(unsafe_code, reason = "tokio cannot see that an OwnedFd keeps its descriptor")]
         let fd = unsafe { AsyncFd::register(fd) }?;
-        Ok(Self { fd })
+        Ok(Self { fd, read: AtomicU64::new(0) })
     }
 
     /// Appends what there is to `buffer`, up to its spare capacity. 0 is end of file.
@@ -66,11 +68,19 @@ impl AsyncFile {
             let mut guard = self.fd.readable().await?;
             let hung_up = guard.ready().is_read_closed();
             match guard.try_io(|fd| Ok(retry_on_intr(|| read(fd.get_ref()))?)) {
-                Ok(result) => return result,
+                Ok(result) => {
+                    self.read.fetch_add(*result.as_ref().unwrap_or(&0) as u64, Ordering::Relaxed);
+                    return result;
+                }
                 Err(_) if hung_up => return Ok(0),
                 Err(_) => {}
             }
         }
+    }
+
+    /// How many bytes were read and thrown away in all.
+    pub fn bytes_read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
     }
 
     /// Writes everything.

@@ -155,8 +155,19 @@ async fn a_terminals_input_ends_for_everybody_who_reads_it() {
 async fn a_shell_that_reads_keys_ends_with_its_input() {
     let argv = ["/bin/bash", "--norc", "-i"].map(Into::into).to_vec();
     let spec = ExecSpec { argv, workdir: Some("/".into()), tty: SIZE, ..ExecSpec::default() };
-    let output = run(spec, b"echo $((40 + 2))\n").await;
-    assert!(String::from_utf8_lossy(&output.stdout).contains("42"), "{output:?}");
+    for input in ["echo $((40 + 2))\n", "echo $((40 + 2))", "echo one\nsleep 0.3; echo $((40 + 2))", ""] {
+        let output = run(spec.clone(), input.as_bytes()).await;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(input.is_empty() || text.contains("42"), "{input:?}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_knows_no_end_of_its_keys_is_hung_up_on_when_it_is_silent() {
+    let script = "stty -icanon -echo; trap 'echo hung up; exit 7' HUP; for i in 1 2 3; do sleep 0.1; echo $i; done; cat";
+    let output = run(ExecSpec { tty: SIZE, ..shell(script) }, b"half").await;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(code(&output) == 7 && text.contains("half") && text.contains("hung up"), "{text}");
 }
 
 #[tokio::test]

@@ -40,15 +40,16 @@ pub(super) async fn stdin(
     window: &Stdin,
 ) {
     let mut sink = sink;
-    let mut owed = 0;
+    let (mut owed, mut last) = (0, b'\n');
     while let Some(bytes) = inbox.recv().await {
-        if bytes.is_empty() {
+        let Some(end) = bytes.last() else {
             if let Some(terminal) = sink.take().filter(|_| terminal) {
                 // It ends with the terminal, when there is nothing more to do.
-                let _gone = end_of_input::keep(&terminal).await;
+                let _gone = end_of_input::keep(&terminal, last != b'\n').await;
             }
             continue;
-        }
+        };
+        last = *end;
         if let Some(open) = &sink
             && open.write_all(&bytes).await.is_err()
         {
