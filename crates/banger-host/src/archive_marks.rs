@@ -61,6 +61,8 @@ struct Level {
     has_layer: bool,
     /// Some other tar file beside the manifest.
     has_tar: bool,
+    /// Anything but lists.
+    has_more: bool,
 }
 
 impl Level {
@@ -84,13 +86,15 @@ impl Level {
                 // The configuration, as far as it is called by its digest.
                 self.has_tar |= is_hex(name.strip_prefix(b"sha256:").unwrap_or_default());
                 self.has_tar |= name.strip_suffix(b".json").is_some_and(is_hex);
+                self.has_more |= !name.ends_with(b".json");
             }
-            _ => {}
+            _ => self.has_more = true,
         }
     }
 
     fn is_archive(&self) -> bool {
-        let is_docker = self.has_layer || self.has_manifest && self.has_tar;
+        // A list of no images is no root, either.
+        let is_docker = self.has_layer || self.has_manifest && (self.has_tar || !self.has_more);
         let is_outdated = self.has_repositories && self.has_tar;
         !self.is_root && (self.has_layout || self.has_blob || is_docker || is_outdated)
     }

@@ -106,7 +106,7 @@ impl Unpacker {
 
     fn entry(&mut self, entry: &Entry) -> Result<(), FileError> {
         let refused = |source| FileError::Name { name: shown(&entry.path), source };
-        let path = EntryPath::parse(&entry.path).map_err(refused)?;
+        let path = EntryPath::parse_as_tar(&entry.path).map_err(refused)?;
         self.latest = None;
         self.leave_dirs(|dir| is_below(path.as_bytes(), dir))?;
         match &entry.kind {
@@ -198,7 +198,7 @@ impl Unpacker {
 
     fn hardlink(&mut self, path: &EntryPath, target: &[u8]) -> Result<(), FileError> {
         let refused = |source| FileError::Name { name: shown(target), source };
-        let target = EntryPath::parse(target).map_err(refused)?;
+        let target = EntryPath::parse_as_tar(target).map_err(refused)?;
         if target == *path {
             return Ok(());
         }

@@ -42,6 +42,23 @@ impl EntryPath {
         Ok(Self(path))
     }
 
+    /// Takes a name as tar does, from somebody who may put things anywhere: below the directory what is absolute, and where it
+    /// comes out what goes up in between.
+    ///
+    /// # Errors
+    ///
+    /// When it leads out of the directory all the same.
+    pub fn parse_as_tar(name: &[u8]) -> Result<Self, EntryPathError> {
+        let mut parts: Vec<&[u8]> = Vec::new();
+        for part in name.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b".")) {
+            match part {
+                b".." => drop(parts.pop().ok_or(EntryPathError::Upwards)?),
+                part => parts.push(part),
+            }
+        }
+        Self::parse(&parts.join(&b'/'))
+    }
+
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -99,6 +116,23 @@ mod tests {
     }
 
     #[test]
+    fn names_are_taken_as_tar_takes_them() {
+        for (name, plain) in
+            [("/etc/x", "etc/x"), ("//x", "x"), ("x/../y", "y"), ("/a/./../b/", "b"), ("a/..", "")]
+        {
+            assert_eq!(
+                EntryPath::parse_as_tar(name.as_bytes()).unwrap().as_bytes(),
+                plain.as_bytes(),
+                "{name}"
+            );
+        }
+        for name in [&b"../x"[..], b"/..", b"a/../../x"] {
+            assert_eq!(EntryPath::parse_as_tar(name), Err(EntryPathError::Upwards));
+        }
+        assert_eq!(EntryPath::parse_as_tar(b"/a\0b"), Err(EntryPathError::Nul));
+    }
+
+    #[test]
     fn names_that_lead_out_are_refused() {
         for (name, error) in [
             (&b"../x"[..], EntryPathError::Upwards),
@@ -116,7 +150,7 @@ mod tests {
         #[test]
         fn nothing_leads_out(name in proptest::collection::vec(
             prop_oneof![Just(b'/'), Just(b'.'), Just(0), any::<u8>()], 0..40)) {
-            if let Ok(path) = EntryPath::parse(&name) {
+            for path in [EntryPath::parse(&name), EntryPath::parse_as_tar(&name)].into_iter().flatten() {
                 let parts: Vec<&[u8]> = path.as_bytes().split(|byte| *byte == b'/').collect();
                 prop_assert!(path.is_root() || parts.iter().all(|part| ![&b""[..], b".", b".."].contains(part)));
                 prop_assert_eq!(EntryPath::parse(path.as_bytes()).unwrap(), path);

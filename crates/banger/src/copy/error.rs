@@ -33,11 +33,13 @@ pub(crate) enum CopyError {
     Thread(#[source] io::Error),
     #[error("a thread ended without a result")]
     ThreadLost,
-    #[error(
-        "{} is in the way: only files and symlinks are replaced, and not by a directory",
-        file_name(path)
-    )]
+    #[error("{} is in the way: only files and symlinks are replaced, by others", file_name(path))]
     InTheWay { path: PathBuf },
+    /// What should be a directory, by its slash, and is not there.
+    #[error("there is no directory {}", file_name(path))]
+    NoDirectory { path: PathBuf },
+    #[error("the archive on stdin is compressed with {0}")]
+    Compressed(&'static str),
     #[error("the guest sent {name}, which leads out of the directory")]
     Name { name: String, source: EntryPathError },
     #[error("the guest sent {name}, which was not asked for")]
@@ -77,7 +79,8 @@ impl CopyError {
 
     pub(crate) fn code(&self) -> ErrorCode {
         match self {
-            Self::NotFound { .. } => ErrorCode::NotFound,
+            Self::NotFound { .. } | Self::NoDirectory { .. } => ErrorCode::NotFound,
+            Self::Compressed(_) => ErrorCode::Usage,
             Self::NotDirectory { .. }
             | Self::NotCopyable { .. }
             | Self::InTheWay { .. }
@@ -95,6 +98,9 @@ impl CopyError {
             Self::TooLarge { .. } => Some("if that is what you want: --max-size SIZE".into()),
             Self::Name { .. } | Self::Stranger { .. } | Self::Kind { .. } => {
                 Some("nothing was written outside; do not trust this VM".into())
+            }
+            Self::Compressed(program) => {
+                Some(format!("unpack it on the way: {program} -dc | banger cp - ..."))
             }
             _ => None,
         };

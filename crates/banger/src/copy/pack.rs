@@ -189,12 +189,30 @@ pub(crate) fn stdin(pieces: &Pieces, moved: &Moved) -> Result<Remarks, CopyError
         CopyError::io("read", "stdin")(error)
     };
     let mut stdin = File::from(io::stdin().as_fd().try_clone_to_owned().map_err(failed)?);
+    let mut first = true;
     loop {
         let mut piece = Vec::with_capacity(PIECE_LEN);
         let count = (&mut stdin).take(PIECE_LEN as u64).read_to_end(&mut piece).map_err(failed)?;
+        if std::mem::take(&mut first)
+            && let Some(program) = compression(&piece)
+        {
+            failed(io::ErrorKind::InvalidData.into());
+            return Err(CopyError::Compressed(program));
+        }
         moved.add(count);
         if count == 0 || pieces.blocking_send(Ok(piece.into())).is_err() {
             return Ok(Remarks::default());
         }
     }
+}
+
+/// The program that has compressed what begins like this.
+fn compression(beginning: &[u8]) -> Option<&'static str> {
+    let programs: [(&[u8], &str); 4] = [
+        (&[0x1f, 0x8b], "gzip"),
+        (&[0x28, 0xb5, 0x2f, 0xfd], "zstd"),
+        (b"\xfd7zXZ\0", "xz"),
+        (b"BZh", "bzip2"),
+    ];
+    programs.iter().find(|(magic, _)| beginning.starts_with(magic)).map(|(_, program)| *program)
 }

@@ -98,8 +98,11 @@ impl Names {
                 Only::OtherThanDirectories => !is_dir,
             };
             if !fits {
-                let name = called.map(Vec::as_slice).unwrap_or_default();
-                return Err(CopyError::InTheWay { path: OsStr::from_bytes(name).into() });
+                let path = OsStr::from_bytes(called.map(Vec::as_slice).unwrap_or_default()).into();
+                return Err(match self.only {
+                    Only::Directories => CopyError::NoDirectory { path },
+                    _ => CopyError::InTheWay { path },
+                });
             }
         }
         let Some(called) = called else { return Ok(below) };
@@ -140,6 +143,7 @@ mod tests {
                 path.trim_end_matches('/').to_owned()
             }
             Err(CopyError::InTheWay { .. }) => "in the way".into(),
+            Err(CopyError::NoDirectory { .. }) => "not found".into(),
             Err(error) => error.to_string(),
         }
     }
@@ -154,7 +158,7 @@ mod tests {
             ("/a/src", "dir", &file, "dir/src"),
             ("/a/src", "file", &file, "file"),
             ("/a/src", "new", &file, "new"),
-            ("/a/src", "new/", &file, "in the way"),
+            ("/a/src", "new/", &file, "not found"),
             ("/a/src", "file/", &file, "no directory"),
             ("/a/src", "none/new", &file, "not found"),
             ("/a/src", "dir/../new", &file, "dir/../new"),

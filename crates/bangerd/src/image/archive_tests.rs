@@ -115,6 +115,8 @@ async fn no_archive_of_images_becomes_a_root_filesystem() {
     for files in [
         &[("oci-layout", &b"{}"[..])][..],
         &[("manifest.json", b"[]"), ("x.tar", b"")],
+        &[("manifest.json", b"[]")],
+        &[("manifest.json", b"{"), ("repositories", b"{}")],
         &[(&layer, b"")],
         &[("repositories", b"{}"), (&layer, b"")],
     ] {
