@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use banger_api::daemon::DaemonStatus;
+use banger_api::vm::VmState;
 use e2e::{Home, Run, http, is_alive, until};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
@@ -87,7 +88,22 @@ fn a_daemon_stays_to_be_found() {
     assert!(is_alive(vmm) && !home.state().exists());
     fs::rename(&aside, home.state()).unwrap();
     assert_eq!((home.sh("x", "echo on"), home.vmm_pid("x")), ("on".to_owned(), vmm));
-    home.banger("rm --force x").ok();
+
+    // The same of a VM's own directory, while no daemon looks.
+    let dir = home.state().join("vms").join(home.vm("x").id);
+    for back in ["seen", "started", "deleted"] {
+        home.kill_daemon();
+        fs::rename(&dir, &aside).unwrap();
+        home.wait_for_state("x", VmState::Broken);
+        assert!(home.banger("doctor").output().text().contains("is gone"));
+        fs::rename(&aside, &dir).unwrap();
+        match back {
+            "seen" => home.wait_for_state("x", VmState::Running),
+            "started" => drop(home.banger("vm start x").ok()),
+            _ => drop(home.banger("rm --force x").ok()),
+        }
+        assert_eq!(is_alive(vmm), back != "deleted", "{back}");
+    }
     home.assert_no_residue();
 }
 
