@@ -2,6 +2,7 @@
 //!
 //! HTTP/1.1 with JSON bodies over the Unix socket that the daemon's [`record`] names. Every request carries the caller's [`Build`] in the header
 //! [`BUILD_HEADER`]; the daemon refuses another build's with [`ErrorCode::VersionMismatch`].
+//! [`record::STATE_HEADER`] says which state directory's daemon is meant; another one's refuses it.
 //! With [`environment::ENVIRONMENT_HEADER`] it tells its proxies and the like.
 //!
 //! Anything that takes time answers with a stream of [`Event`]s, one JSON object a line (see [`operation`]). Commands in

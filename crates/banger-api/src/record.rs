@@ -33,6 +33,7 @@ pub fn state_dir() -> Option<PathBuf> {
 
 /// Which directory it is, whatever path leads there. None when it is not there.
 pub fn directory_id(dir: &Path) -> Option<String> {
+    // One that cannot be looked at is no daemon's whom one could mean.
     dir.metadata().ok().map(|found| format!("{:x}-{:x}", found.dev(), found.ino()))
 }
 

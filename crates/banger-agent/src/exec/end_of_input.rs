@@ -65,6 +65,7 @@ fn hang_up(terminal: &AsyncFile) -> io::Result<()> {
     let (leader, foreground) = (tcgetsid(terminal)?, tcgetpgrp(terminal)?);
     // Whichever of them has ended by now has heard of it.
     let _ended = kill_process_group(foreground, Signal::HUP);
+    // As above.
     let _ended = kill_process(leader, Signal::HUP);
     Ok(())
 }

@@ -55,5 +55,6 @@ async fn seen(host: &Host) -> Vec<Check> {
             Err(damaged) => Some(broken(&damaged.name, &damaged.why)),
         }
     });
+    // Those that are all right have nothing to say.
     futures_util::future::join_all(looks).await.into_iter().flatten().collect()
 }
