@@ -98,6 +98,15 @@ fn needs_root_a_full_host_disk_pauses_a_vm_until_there_is_room() {
     home.banger("vm stop --timeout 1 x").ok().says("it is paused (host disk full) and cannot shut down");
     home.banger("vm start x").fails_with(5).says("needs at least 512 MiB");
     until("its process is gone", Duration::from_secs(5), || !e2e::is_alive(vmm));
+    // Not even a file of the store's finds room: what takes it can be seen and deleted all the same.
+    home.banger("daemon stop").ok();
+    let rest = File::create(Path::new(&state).join("rest")).unwrap();
+    while rustix::fs::fallocate(&rest, FallocateFlags::empty(), rest.metadata().unwrap().len(), 4096).is_ok()
+    {
+    }
+    assert_eq!(free_bytes(&state), 0);
+    home.banger("vm list --all").ok();
+    home.banger("doctor").output();
     home.banger("vm delete x").ok();
     home.assert_no_residue();
 }

@@ -1,6 +1,7 @@
 use banger_api::doctor::Check;
+use banger_api::record::is_held;
 
-use super::{Host, fail, ok};
+use super::{Host, fail, ok, warn};
 use crate::causes::on_one_line;
 use crate::store::{StoreError, copies};
 
@@ -28,6 +29,14 @@ pub(super) fn check(host: &Host) -> Check {
     {
         let fix = format!("make {} readable and writable for you", path.display());
         return fail(NAME, format!("{} cannot be read: {error}", path.display()), Some(fix));
+    }
+    if error.is_busy() && is_held(&host.paths.state) {
+        let fix = "banger daemon stop   # with room on the disk, the next one opens it as usual";
+        return warn(
+            NAME,
+            "bangerd has opened it for itself alone, as it does on a full disk",
+            Some(fix.into()),
+        );
     }
     if !error.is_damage() {
         return fail(

@@ -3,12 +3,13 @@
 //! One file per table. Migrations only go forward; a database of a newer banger is refused.
 
 mod backup;
+mod error;
 mod images;
 mod kernels;
 mod vms;
 mod workspaces;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use rusqlite::types::FromSql;
@@ -16,92 +17,11 @@ use rusqlite::{Connection, Row};
 use rusqlite_migration::{M, Migrations};
 
 pub use backup::{back_up, copies};
+pub use error::StoreError;
 pub use images::{ImageDetails, ImageRow, InPlace};
 pub use kernels::KernelRow;
 pub use vms::{StoredSpec, UnreadableVm, VmPhase, VmRow};
 pub use workspaces::StoredWorkspace;
-
-/// Why the store did not do what was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    #[error("could not open the state store {}", path.display())]
-    Open { path: PathBuf, source: rusqlite::Error },
-    #[error("{} is {what}, not the file of a state store", path.display())]
-    NoFile { path: PathBuf, what: &'static str },
-    #[error("the state store {} is of a newer banger (its schema is {found}, this build knows up to {known})", path.display())]
-    Newer { path: PathBuf, found: usize, known: usize },
-    #[error("could not copy the state store to {}", path.display())]
-    BackUp { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
-    #[error("could not bring the state store {} up to date", path.display())]
-    Migrate { path: PathBuf, source: rusqlite_migration::Error },
-    #[error("the state store could not {action}")]
-    Query { action: &'static str, source: rusqlite::Error },
-    #[error("the state store holds something it should not: {what}")]
-    Corrupt { what: String },
-}
-
-impl StoreError {
-    fn query(action: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
-        move |source| Self::Query { action, source }
-    }
-
-    /// Is it that a unique name is taken already?
-    pub fn is_taken(&self) -> bool {
-        matches!(self, Self::Query { source: rusqlite::Error::SqliteFailure(failure, _), .. }
-            if failure.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE)
-    }
-
-    /// What to do about it.
-    pub fn hint(&self) -> Option<String> {
-        use rusqlite::ErrorCode as Code;
-        let source = match self {
-            Self::Newer { .. } => {
-                return Some("install the newer banger again; its state store is fine".into());
-            }
-            Self::Open { source, .. } | Self::Query { source, .. } => source.sqlite_error_code(),
-            Self::Migrate { source: rusqlite_migration::Error::RusqliteError { err, .. }, .. } => {
-                err.sqlite_error_code()
-            }
-            _ => None,
-        };
-        let hint = match source {
-            Some(Code::DatabaseBusy | Code::DatabaseLocked) => {
-                "another process holds the state store (`fuser` names it); try again when it is done"
-            }
-            Some(Code::DiskFull | Code::SystemIoFailure) => {
-                "make room on its disk, if that is full; else see in dmesg what is wrong with it"
-            }
-            _ => "`banger doctor` says what is wrong, and how to mend it without losing anything",
-        };
-        Some(hint.into())
-    }
-
-    /// Is it the store's content that is no use? Otherwise it is what surrounds it, and the store is as good as before: a full
-    /// disk, a mode, another process.
-    pub fn is_damage(&self) -> bool {
-        use rusqlite::ErrorCode as Code;
-        const SURROUNDINGS: &[Code] = &[
-            Code::CannotOpen,
-            Code::DatabaseBusy,
-            Code::DatabaseLocked,
-            Code::DiskFull,
-            Code::FileLockingProtocolFailed,
-            Code::OutOfMemory,
-            Code::PermissionDenied,
-            Code::ReadOnly,
-            Code::SystemIoFailure,
-        ];
-        let source = match self {
-            Self::Newer { .. } | Self::BackUp { .. } => return false,
-            // A disk may not be mounted. Nothing else has a store in it.
-            Self::NoFile { path, .. } => return !path.is_symlink(),
-            Self::Open { source, .. } | Self::Query { source, .. } => source,
-            Self::Migrate { source: rusqlite_migration::Error::RusqliteError { err, .. }, .. } => err,
-            Self::Migrate { .. } | Self::Corrupt { .. } => return true,
-        };
-        !source.sqlite_error_code().is_some_and(|code| SURROUNDINGS.contains(&code))
-    }
-}
 
 /// The state store. Clones share one connection; every call is a few pages of I/O at most, so none needs a thread.
 #[derive(Clone)]
@@ -116,9 +36,18 @@ impl Store {
     ///
     /// When the file cannot be opened, is no database, or was made by a newer banger.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let open = |source| StoreError::Open { path: path.into(), source };
         check_file(path)?;
+        match Self::open_as(path, "normal") {
+            // What is shared takes a file of 32 KiB. Alone, somebody can still make room: list VMs, and delete them.
+            Err(error) if error.is_disk_full() => Self::open_as(path, "exclusive"),
+            opened => opened,
+        }
+    }
+
+    fn open_as(path: &Path, locking: &str) -> Result<Self, StoreError> {
+        let open = |source| StoreError::Open { path: path.into(), source };
         let mut connection = Connection::open(path).map_err(open)?;
+        connection.pragma_update(None, "locking_mode", locking).map_err(open)?;
         check_version(path, &connection)?;
         // FULL: a VM that was reported as created is there after a power cut, too.
         connection.pragma_update(None, "journal_mode", "WAL").map_err(open)?;

@@ -201,14 +201,6 @@ impl Store {
     }
 }
 
-impl StoreError {
-    /// Is it that there was no room to write?
-    pub fn is_disk_full(&self) -> bool {
-        matches!(self, Self::Query { source: rusqlite::Error::SqliteFailure(failure, _), .. }
-            if failure.code == rusqlite::ErrorCode::DiskFull)
-    }
-}
-
 fn spec_json(spec: &StoredSpec) -> Result<String, StoreError> {
     serde_json::to_string(spec)
         .map_err(|error| StoreError::Corrupt { what: format!("a VM that JSON cannot hold: {error}") })
