@@ -46,7 +46,8 @@ fn a_systemd_guest_comes_up_whole_and_goes_down_clean() {
 #[test]
 fn a_command_that_runs_out_of_memory_takes_nobody_along() {
     let home = Home::new();
-    home.boot("x");
+    // All of it has to be filled.
+    home.banger("vm create --start --memory 512M --name x").ok();
     eventually("systemd has finished", Duration::from_secs(120), || {
         (home.sh("x", "systemctl is-system-running || true") == "running").then_some(())
     });

@@ -69,7 +69,7 @@ fn workspace_stop_kill_and_delete_do_not_wait_for_a_prepare() {
 #[test]
 fn workspace_an_export_never_sees_half_a_prepare() {
     let home = Home::golden();
-    let repo = large_repo(&home, 160);
+    let repo = large_repo(&home, 96);
     let small = Repo::new(&home, "small");
     small.write("s", "s\n").commit("one");
     home.banger("vm create --start --memory 512M --disk-size 4G --name x").ok();
