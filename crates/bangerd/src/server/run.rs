@@ -80,6 +80,7 @@ pub async fn run(paths: Paths, config: Config, taken_over: TakenOver) -> Result<
         .then(|| signal(SignalKind::hangup()).map_err(ServeError::Signal))
         .transpose()?;
 
+    // One that cannot be looked at is nobody's: then whoever names a directory is refused, and told.
     let own_state: Arc<str> = directory_id(&app.services.paths.state).unwrap_or_default().into();
     let service = router()
         .split_for_parts()
