@@ -13,6 +13,9 @@ pub(crate) enum CargoError {
     Failed { command: String, status: ExitStatus },
 }
 
+/// The variables that `cargo run` sets for its program.
+const OF_THIS_PACKAGE: [&str; 4] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
+
 /// A call of the cargo that started us, in the workspace's root.
 pub(crate) struct Cargo {
     command: Command,
@@ -26,6 +29,12 @@ impl Cargo {
     pub(crate) fn new(arguments: &[&str]) -> Self {
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.args(arguments).current_dir(crate::workspace_dir());
+        // A name that is no UTF-8 is none of cargo's. What cargo tells us of ourselves is not for other packages: ring, and all above it, is built anew when it changes.
+        for name in std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()) {
+            if OF_THIS_PACKAGE.iter().any(|prefix| name.starts_with(prefix)) {
+                command.env_remove(name);
+            }
+        }
         Cargo { command }
     }
 

@@ -1,26 +1,28 @@
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
-use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, StreamBody};
-use hyper::body::{Body, Frame, Incoming};
+use http::{HeaderMap, Method, Request, Response, header};
+use http_body_util::{Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use self::exchange::{IdleConnection, Message, describe_caller, into_body};
 use crate::daemon::{DaemonStatus, StopDaemon};
-use crate::environment::{ENVIRONMENT_HEADER, of_this_process, to_header};
 use crate::files::{FileAt, FileStat, Pack, Unpack, Unpacked};
 use crate::operation::Operation;
-use crate::record::{STATE_HEADER, directory_id, state_dir};
+use crate::record::state_dir;
 use crate::vm::{CreateVm, DeleteVm, KillVm, ListVms, StopVm, Vm, VmHealth, VmLogs};
 use crate::workspace::{ExportWorkspace, PrepareWorkspace, Staleness, WorkspaceContents};
-use crate::{ApiError, BUILD_HEADER, Build, ErrorCode, UPGRADE_TOKEN};
+use crate::{ApiError, ErrorCode, UPGRADE_TOKEN};
 
 mod connect;
 mod error;
+mod exchange;
 mod images;
 mod kernels;
 mod lost_found;
@@ -30,15 +32,17 @@ mod streams;
 pub use error::ClientError;
 pub use streams::{ByteStream, EventStream, ExecStream};
 
-/// Talks to the daemon of a state directory. Every call makes its own connection: on a Unix socket that costs some ten
-/// microseconds.
+/// Talks to the daemon of a state directory. Calls one after the other share a connection; what is streamed, and what is asked
+/// meanwhile, has its own.
 ///
 /// A call waits for as long as the daemon is at it, and gives up on a daemon that does not answer at all
 /// ([`ClientError::Silent`]).
 #[derive(Clone, Debug)]
 pub struct Client {
     state: PathBuf,
-    build: Build,
+    /// How each request describes its caller: this process, now.
+    caller: Arc<HeaderMap>,
+    idle: IdleConnection,
 }
 
 impl Client {
@@ -48,7 +52,8 @@ impl Client {
     ///
     /// When there is no home directory.
     pub fn new() -> Result<Self, ClientError> {
-        Ok(Self { state: state_dir().ok_or(ClientError::NoHome)?, build: Build::current() })
+        let state = state_dir().ok_or(ClientError::NoHome)?;
+        Ok(Self { state, caller: Arc::new(describe_caller()?), idle: IdleConnection::default() })
     }
 
     /// The state directory whose daemon it talks to.
@@ -169,9 +174,8 @@ impl Client {
         let path = format!("{}?{}", path(&["vms", vm, "files"]), what.to_query());
         let message = Request::put(&path).header(header::CONTENT_TYPE, "application/x-tar");
         let body = StreamBody::new(archive.map(|piece| piece.map(Frame::data)));
-        let message = message.body(Box::pin(body)).map_err(ClientError::broken)?;
-        self.while_it_answers(async { read_json(format!("PUT {path}"), self.exchange(message).await?).await })
-            .await
+        let message = message.body(into_body(body)).map_err(ClientError::broken)?;
+        self.while_it_answers(self.exchange_whole(format!("PUT {path}"), message)).await
     }
 
     /// Packs a file or directory of a VM into a tar stream.
@@ -216,7 +220,7 @@ impl Client {
         body: &impl Serialize,
     ) -> Result<T, ClientError> {
         let request = format!("{method} {path}");
-        read_json(request, self.exchange(message(method, path, body, None)?).await?).await
+        self.exchange_whole(request, message(method, path, body, None)?).await
     }
 
     async fn operation(
@@ -238,41 +242,8 @@ impl Client {
         body: &impl Serialize,
         upgrade: Option<&str>,
     ) -> Result<Response<Incoming>, ClientError> {
-        self.while_it_answers(self.exchange(message(method, path, body, upgrade)?)).await
-    }
-
-    /// Sends a message over a connection of its own, and waits for the head of its answer.
-    async fn exchange<B>(&self, mut message: Request<B>) -> Result<Response<Incoming>, ClientError>
-    where
-        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static,
-    {
-        let stream = self.connect().await?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::broken)?;
-        tokio::spawn(connection.with_upgrades());
-        let build = format!("{} {}", self.build.version, self.build.commit);
-        let headers = message.headers_mut();
-        headers.insert(header::HOST, http::HeaderValue::from_static("banger"));
-        headers.insert(BUILD_HEADER, build.parse().map_err(ClientError::broken)?);
-        if let Some(state) = directory_id(&self.state) {
-            headers.insert(STATE_HEADER, state.parse().map_err(ClientError::broken)?);
-        }
-        let environment = to_header(of_this_process);
-        headers.insert(ENVIRONMENT_HEADER, environment.parse().map_err(ClientError::broken)?);
-        let response = sender.send_request(message).await.map_err(ClientError::broken)?;
-        let status = response.status();
-        if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(response);
-        }
-        // Ours has just left the socket, and another one has taken it.
-        if status == StatusCode::MISDIRECTED_REQUEST {
-            return Err(ClientError::broken("the bangerd of another state directory answered"));
-        }
-        let bytes = response.into_body().collect().await.map_err(ClientError::broken)?.to_bytes();
-        let error = serde_json::from_slice(&bytes).unwrap_or_else(|_| {
-            ApiError::new(ErrorCode::Failed, format!("bangerd answered with HTTP status {status}"))
-        });
-        Err(ClientError::Api(error))
+        let answer = self.exchange(message(method, path, body, upgrade)?);
+        Ok(self.while_it_answers(answer).await?.0)
     }
 }
 
@@ -281,7 +252,7 @@ fn message(
     path: &str,
     body: &impl Serialize,
     upgrade: Option<&str>,
-) -> Result<Request<Full<Bytes>>, ClientError> {
+) -> Result<Message, ClientError> {
     if has_empty_segment(path) {
         return Err(no_name());
     }
@@ -294,15 +265,7 @@ fn message(
     if !body.is_empty() {
         message = message.header(header::CONTENT_TYPE, "application/json");
     }
-    message.body(Full::new(body)).map_err(ClientError::broken)
-}
-
-async fn read_json<T: DeserializeOwned>(
-    request: String,
-    response: Response<Incoming>,
-) -> Result<T, ClientError> {
-    let bytes = response.into_body().collect().await.map_err(ClientError::broken)?.to_bytes();
-    serde_json::from_slice(&bytes).map_err(|source| ClientError::Answer { request, source })
+    message.body(into_body(Full::new(body))).map_err(ClientError::broken)
 }
 
 /// What a segment keeps as it is; routes are matched as they are spelled.

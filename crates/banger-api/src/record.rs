@@ -52,7 +52,8 @@ impl DaemonRecord {
     /// user's own.
     pub fn read(state: &Path) -> Option<Self> {
         let file = open(&state.join(LOCK)).ok()?;
-        let mut bytes = Vec::new();
+        // All of it at one go: read without an idea of the length, it comes in ten small pieces.
+        let mut bytes = Vec::with_capacity(RECORD_LEN + 1);
         file.take(RECORD_LEN as u64).read_to_end(&mut bytes).ok()?;
         serde_json::from_slice(&bytes).ok()
     }

@@ -38,6 +38,11 @@ impl<T: Clone> Follower<T> {
         self.0.borrow().clone()
     }
 
+    /// What `part` makes of the value. It runs under the lock: it must look at nothing but its argument.
+    pub fn part<R>(&self, part: impl FnOnce(&T) -> R) -> R {
+        part(&self.0.borrow())
+    }
+
     /// The first value that is as wanted, the present one included; none when there is nobody left to change it. `wanted`
     /// runs under the lock: it must look at nothing but its argument.
     pub async fn wait_for(&mut self, wanted: impl FnMut(&T) -> bool) -> Option<T> {
@@ -61,6 +66,7 @@ mod tests {
         let latest = Latest::new(1);
         let mut follower = latest.follow();
         assert_eq!((follower.get(), follower.wait_for(|n| *n == 1).await), (1, Some(1)));
+        assert_eq!(follower.part(|n| n + 1), 2);
         latest.set(2);
         assert_eq!(follower.wait_for(|n| *n == 2).await, Some(2));
         drop(latest);

@@ -6,12 +6,13 @@ use banger_api::{ApiError, Build, ErrorCode};
 use super::access::Params;
 use super::error::Answer;
 use super::state::AppState;
+use crate::vm::VmView;
 use crate::vm::state::State as VmState;
 
 /// How the daemon is doing.
 #[utoipa::path(get, path = "/v1/daemon", responses((status = 200, body = DaemonStatus)))]
 pub(super) async fn status(State(app): State<AppState>) -> Json<DaemonStatus> {
-    let (paths, vms) = (&app.services.paths, app.vms.list());
+    let (paths, vms) = (&app.services.paths, app.vms.views());
     Json(DaemonStatus {
         pid: std::process::id(),
         build: Build::current(),
@@ -24,7 +25,7 @@ pub(super) async fn status(State(app): State<AppState>) -> Json<DaemonStatus> {
         vms_running: vms.iter().filter(|view| view.state == VmState::Running).count(),
         sessions: app.sessions.count(),
         operations: running_operations(&app),
-        leased_vms: leased_vms(&app),
+        leased_vms: leased(&vms).collect(),
         environment: kept_variables(),
         limits: app.taken_over.limits.clone(),
     })
@@ -38,7 +39,7 @@ pub(super) async fn status(State(app): State<AppState>) -> Json<DaemonStatus> {
 pub(super) async fn stop(State(app): State<AppState>, Params(how): Params<StopDaemon>) -> Answer<()> {
     let sessions = if how.if_idle { app.sessions.count_settled().await } else { 0 };
     let operations = running_operations(&app);
-    let leased = leased_vms(&app).len();
+    let leased = leased(&app.vms.views()).count();
     if how.if_idle && (sessions > 0 || leased > 0 || !operations.is_empty()) {
         let mut error = ApiError::new(ErrorCode::Refused, "bangerd is busy and was not stopped");
         if sessions > 0 {
@@ -56,8 +57,8 @@ pub(super) async fn stop(State(app): State<AppState>, Params(how): Params<StopDa
     Ok(Json(()))
 }
 
-fn leased_vms(app: &AppState) -> Vec<String> {
-    app.vms.list().iter().filter(|view| view.is_leased()).map(|view| view.row.name.to_string()).collect()
+fn leased(vms: &[VmView]) -> impl Iterator<Item = String> {
+    vms.iter().filter(|view| view.is_leased()).map(|view| view.row.name.to_string())
 }
 
 fn kept_variables() -> Vec<String> {

@@ -192,7 +192,7 @@ fn stop_on_signals(stopping: &CancellationToken) -> Result<(), ServeError> {
 
 /// VMs that live by a connection go with the connections.
 async fn end_leases(app: &AppState) {
-    let leased = app.vms.list().into_iter().filter(|view| view.is_leased());
+    let leased = app.vms.views().into_iter().filter(|view| view.is_leased());
     let deletions = leased.map(|view| {
         let vms = app.vms.clone();
         async move { vms.delete(&view.row.id, true, Duration::ZERO, &Reporter::unwatched()).await }

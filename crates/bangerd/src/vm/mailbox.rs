@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use banger_host::process::ProcessHandle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::VmError;
@@ -58,6 +59,11 @@ impl VmHandle {
     /// The VM as it is now.
     pub(super) fn view(&self) -> VmView {
         VmView { workspace: self.workspace.current(), ..self.view.get() }
+    }
+
+    /// The process that runs the VM.
+    pub(super) fn vmm(&self) -> Option<ProcessHandle> {
+        self.view.part(|view| view.running.as_ref().map(|running| running.process.clone()))
     }
 }
 

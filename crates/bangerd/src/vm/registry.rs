@@ -86,8 +86,8 @@ impl Vms {
     }
 
     /// Somebody may have removed files of a VM since it was looked at, or put them back.
-    fn checked(&self, view: VmView) -> VmView {
-        if view.state != State::Stopped {
+    fn checked(&self, view: VmView, vms: &wholeness::VmsDir) -> VmView {
+        if view.state != State::Stopped || view.broken.is_none() && vms.has_whole(&view.row) {
             return view;
         }
         let fault = wholeness::fault(&self.services.paths, &view.row);
@@ -96,11 +96,12 @@ impl Vms {
 
     /// Every VM as it is now, oldest first. Waits for nobody.
     pub fn list(&self) -> Vec<VmView> {
-        self.views().into_iter().map(|view| self.checked(view)).collect()
+        let vms = wholeness::VmsDir::open(&self.services.paths);
+        self.views().into_iter().map(|view| self.checked(view, &vms)).collect()
     }
 
-    /// The same, as their actors know them.
-    fn views(&self) -> Vec<VmView> {
+    /// The same as their actors know them, whatever has become of their files.
+    pub fn views(&self) -> Vec<VmView> {
         let handles: Vec<VmHandle> = self.members.lock().values().cloned().collect();
         let mut views: Vec<VmView> = handles.iter().map(VmHandle::view).collect();
         views.retain(|view| view.state != State::Gone);
@@ -112,11 +113,10 @@ impl Vms {
 
     /// Is process `pid` a VMM, of this daemon or another of the user's, or one that belongs to it?
     pub fn origin(&self, pid: i32) -> Origin {
-        let views: Vec<VmView> = self.members.lock().values().map(VmHandle::view).collect();
-        let running = views.iter().filter_map(|view| view.running.as_ref());
-        let alive = running.filter(|running| running.process.is_alive());
-        let known: Vec<i32> = alive.map(|running| running.process.identity().pid).collect();
-        // One that is being started is a child of this process; one of another daemon shows where it runs.
+        let vmms: Vec<_> = self.members.lock().values().filter_map(VmHandle::vmm).collect();
+        let alive = vmms.iter().filter(|vmm| vmm.is_alive());
+        let known: Vec<i32> = alive.map(|vmm| vmm.identity().pid).collect();
+        // One that is being started, and one of another daemon, shows where it runs.
         origin(pid, &known, is_vm_dir)
     }
 
@@ -127,13 +127,15 @@ impl Vms {
     /// When there is none, or more than one.
     pub fn find(&self, reference: &str) -> Result<VmView, VmError> {
         let views = self.views();
+        let checked =
+            |view: &VmView| self.checked(view.clone(), &wholeness::VmsDir::open(&self.services.paths));
         let exact = |view: &&VmView| view.row.name.as_str() == reference || view.row.id.as_str() == reference;
         if let Some(view) = views.iter().find(exact) {
-            return Ok(self.checked(view.clone()));
+            return Ok(checked(view));
         }
         let starts = |view: &&VmView| !reference.is_empty() && view.row.id.as_str().starts_with(reference);
         match views.iter().filter(starts).collect::<Vec<_>>()[..] {
-            [view] => Ok(self.checked(view.clone())),
+            [view] => Ok(checked(view)),
             [] => {
                 let names = views.iter().map(|view| view.row.name.as_str());
                 let similar = nearest(reference, names).map(str::to_owned);

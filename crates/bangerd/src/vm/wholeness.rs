@@ -1,8 +1,9 @@
 //! What must lie on the host for a VM to start, and what is wrong where it does not.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, AtFlags, Mode, OFlags, access, accessat};
 use rustix::io::Errno;
 
 use super::VmError;
@@ -10,6 +11,31 @@ use super::record::VmRecord;
 use crate::identity::VmName;
 use crate::paths::{Paths, VmDir};
 use crate::store::VmRow;
+
+/// The directory of all VMs, held open for many short looks: a list of 200 VMs looks at 600 files.
+pub(crate) struct VmsDir(Option<OwnedFd>);
+
+impl VmsDir {
+    /// Where it cannot be opened, nothing in it is whole, and [`fault`] says why.
+    pub(crate) fn open(paths: &Paths) -> Self {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Self(rustix::fs::open(paths.vms(), flags, Mode::empty()).ok())
+    }
+
+    /// Is all there that [`fault`] looks for?
+    pub(crate) fn has_whole(&self, row: &VmRow) -> bool {
+        let Some(vms) = &self.0 else { return false };
+        let id = row.id.as_str();
+        row.image_id.is_some()
+            && row.kernel_id.is_some()
+            && [id.to_owned(), format!("{id}/{}", VmDir::COW), format!("{id}/{}", VmDir::WORK)]
+                .iter()
+                .all(|file| accessat(vms, file.as_str(), WANTED, AtFlags::empty()).is_ok())
+    }
+}
+
+/// What a VMM does with its files.
+const WANTED: Access = Access::READ_OK.union(Access::WRITE_OK);
 
 /// Why a stopped VM cannot start; none when all of it is there.
 pub(crate) fn fault(paths: &Paths, row: &VmRow) -> Option<VmError> {
@@ -40,7 +66,7 @@ pub(crate) fn fault(paths: &Paths, row: &VmRow) -> Option<VmError> {
 /// Why a file of VM `name` is of no use, and what to do about it. Nobody is told to delete what is only out of reach.
 fn trouble(path: &Path, name: &VmName) -> Option<(String, String)> {
     let shown = path.display();
-    match access(path, Access::READ_OK | Access::WRITE_OK) {
+    match access(path, WANTED) {
         Ok(()) => None,
         Err(Errno::NOENT) => Some((
             format!("{shown} is gone"),
