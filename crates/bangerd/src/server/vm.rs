@@ -23,9 +23,8 @@ const DELETE_GRACE: Duration = Duration::from_secs(20);
 /// The VMs that run, or all of them.
 #[utoipa::path(get, path = "/v1/vms", params(ListVms), responses((status = 200, body = [Vm])))]
 pub(super) async fn list(State(app): State<AppState>, Params(which): Params<ListVms>) -> Json<Vec<Vm>> {
-    let is_at_rest = |view: &VmView| view.state == crate::vm::state::State::Stopped && view.broken.is_none();
-    let shown = |view: &VmView| which.all || !is_at_rest(view);
-    Json(app.vms.list().iter().filter(|view| shown(view)).map(VmView::to_api).collect())
+    let views = if which.all { app.vms.list() } else { app.vms.list_active() };
+    Json(views.iter().map(VmView::to_api).collect())
 }
 
 /// One VM, by name, id or unique beginning of its id.

@@ -44,6 +44,13 @@ pub struct VmRow {
     pub spec: StoredSpec,
 }
 
+impl VmRow {
+    /// Are its image and its kernel known?
+    pub fn is_complete(&self) -> bool {
+        self.image_id.is_some() && self.kernel_id.is_some()
+    }
+}
+
 /// The part of a VM that no query looks at: one JSON column, so that a new field needs no migration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredSpec {

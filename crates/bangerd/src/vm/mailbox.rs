@@ -10,6 +10,7 @@ use super::VmError;
 use super::state::{Request, State};
 use super::view::VmView;
 use super::workspace::Slot;
+use crate::identity::VmId;
 use crate::latest::Follower;
 use crate::operation::Reporter;
 
@@ -59,6 +60,14 @@ impl VmHandle {
     /// The VM as it is now.
     pub(super) fn view(&self) -> VmView {
         VmView { workspace: self.workspace.current(), ..self.view.get() }
+    }
+
+    /// Which VM it is, when nothing of it runs and nothing is known to be wrong with it.
+    pub(super) fn at_rest(&self) -> Option<VmId> {
+        self.view.part(|view| {
+            let rests = view.state == State::Stopped && view.broken.is_none() && view.row.is_complete();
+            rests.then(|| view.row.id.clone())
+        })
     }
 
     /// The process that runs the VM.

@@ -215,6 +215,23 @@ async fn a_vm_without_its_image_is_broken_and_says_which_one_it_was() {
 }
 
 #[tokio::test]
+async fn a_vm_whose_files_go_is_listed_as_broken_among_the_active_until_they_are_back() {
+    let bench = Bench::new();
+    let row = bench.created().await;
+    let vms = recovered(&bench).await;
+    let dir = vms.services.paths.vm(&row.id);
+    let aside = vms.services.paths.vms().join("aside");
+    for path in [dir.file(VmDir::COW), dir.file(VmDir::WORK), dir.path().to_owned()] {
+        assert!(vms.list_active().is_empty() && only(&vms).broken.is_none());
+        fs::rename(&path, &aside).unwrap();
+        let [active] = &vms.list_active()[..] else { panic!("{} is not missed", path.display()) };
+        assert_eq!((&active.broken, active.broken.is_some()), (&only(&vms).broken, true));
+        fs::rename(&aside, &path).unwrap();
+    }
+    assert!(vms.list_active().is_empty());
+}
+
+#[tokio::test]
 async fn an_unreadable_row_is_repaired_by_the_record_or_shown_as_broken() {
     let bench = Bench::new();
     let row = bench.created().await;

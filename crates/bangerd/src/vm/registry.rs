@@ -12,7 +12,8 @@ use super::actor::{Actor, Beginning};
 use super::mailbox::{Answer, Ask, VmHandle};
 use super::state::{Request, State};
 use super::view::VmView;
-use super::{VmError, spec, wholeness};
+use super::wholeness::{self, VmsDir};
+use super::{VmError, spec};
 use crate::clock::unix_ms;
 use crate::config::{Config, HostSize};
 use crate::identity::{VmId, VmName};
@@ -86,8 +87,8 @@ impl Vms {
     }
 
     /// Somebody may have removed files of a VM since it was looked at, or put them back.
-    fn checked(&self, view: VmView, vms: &wholeness::VmsDir) -> VmView {
-        if view.state != State::Stopped || view.broken.is_none() && vms.has_whole(&view.row) {
+    fn checked(&self, view: VmView) -> VmView {
+        if view.state != State::Stopped {
             return view;
         }
         let fault = wholeness::fault(&self.services.paths, &view.row);
@@ -96,15 +97,29 @@ impl Vms {
 
     /// Every VM as it is now, oldest first. Waits for nobody.
     pub fn list(&self) -> Vec<VmView> {
-        let vms = wholeness::VmsDir::open(&self.services.paths);
-        self.views().into_iter().map(|view| self.checked(view, &vms)).collect()
+        self.sorted(self.handles().iter().map(|handle| self.checked(handle.view())))
     }
 
-    /// The same as their actors know them, whatever has become of their files.
+    /// Those of which something runs, or is wrong. A user may have hundreds that rest.
+    pub fn list_active(&self) -> Vec<VmView> {
+        let vms = VmsDir::open(&self.services.paths);
+        let mut handles = self.handles();
+        handles.retain(|handle| !handle.at_rest().is_some_and(|id| vms.has_disks(&id)));
+        let views = handles.iter().map(|handle| self.checked(handle.view()));
+        self.sorted(views.filter(|view| view.state != State::Stopped || view.broken.is_some()))
+    }
+
+    /// Every VM as its actor knows it, whatever has become of its files.
     pub fn views(&self) -> Vec<VmView> {
-        let handles: Vec<VmHandle> = self.members.lock().values().cloned().collect();
-        let mut views: Vec<VmView> = handles.iter().map(VmHandle::view).collect();
-        views.retain(|view| view.state != State::Gone);
+        self.sorted(self.handles().iter().map(VmHandle::view))
+    }
+
+    fn handles(&self) -> Vec<VmHandle> {
+        self.members.lock().values().cloned().collect()
+    }
+
+    fn sorted(&self, views: impl Iterator<Item = VmView>) -> Vec<VmView> {
+        let mut views: Vec<VmView> = views.filter(|view| view.state != State::Gone).collect();
         views.sort_by(|a, b| {
             (a.row.created_at_unix_ms, &a.row.id).cmp(&(b.row.created_at_unix_ms, &b.row.id))
         });
@@ -113,7 +128,7 @@ impl Vms {
 
     /// Is process `pid` a VMM, of this daemon or another of the user's, or one that belongs to it?
     pub fn origin(&self, pid: i32) -> Origin {
-        let vmms: Vec<_> = self.members.lock().values().filter_map(VmHandle::vmm).collect();
+        let vmms: Vec<_> = self.handles().iter().filter_map(VmHandle::vmm).collect();
         let alive = vmms.iter().filter(|vmm| vmm.is_alive());
         let known: Vec<i32> = alive.map(|vmm| vmm.identity().pid).collect();
         // One that is being started, and one of another daemon, shows where it runs.
@@ -127,15 +142,13 @@ impl Vms {
     /// When there is none, or more than one.
     pub fn find(&self, reference: &str) -> Result<VmView, VmError> {
         let views = self.views();
-        let checked =
-            |view: &VmView| self.checked(view.clone(), &wholeness::VmsDir::open(&self.services.paths));
         let exact = |view: &&VmView| view.row.name.as_str() == reference || view.row.id.as_str() == reference;
         if let Some(view) = views.iter().find(exact) {
-            return Ok(checked(view));
+            return Ok(self.checked(view.clone()));
         }
         let starts = |view: &&VmView| !reference.is_empty() && view.row.id.as_str().starts_with(reference);
         match views.iter().filter(starts).collect::<Vec<_>>()[..] {
-            [view] => Ok(checked(view)),
+            [view] => Ok(self.checked(view.clone())),
             [] => {
                 let names = views.iter().map(|view| view.row.name.as_str());
                 let similar = nearest(reference, names).map(str::to_owned);

@@ -8,29 +8,27 @@ use rustix::io::Errno;
 
 use super::VmError;
 use super::record::VmRecord;
-use crate::identity::VmName;
+use crate::identity::{VmId, VmName};
 use crate::paths::{Paths, VmDir};
 use crate::store::VmRow;
 
-/// The directory of all VMs, held open for many short looks: a list of 200 VMs looks at 600 files.
-pub(crate) struct VmsDir(Option<OwnedFd>);
+/// The directory of all VMs, held open for many short looks.
+pub(super) struct VmsDir(Option<OwnedFd>);
 
 impl VmsDir {
     /// Where it cannot be opened, nothing in it is whole, and [`fault`] says why.
-    pub(crate) fn open(paths: &Paths) -> Self {
+    pub(super) fn open(paths: &Paths) -> Self {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Self(rustix::fs::open(paths.vms(), flags, Mode::empty()).ok())
     }
 
-    /// Is all there that [`fault`] looks for?
-    pub(crate) fn has_whole(&self, row: &VmRow) -> bool {
+    /// Are the files there that [`fault`] looks for?
+    pub(super) fn has_disks(&self, id: &VmId) -> bool {
         let Some(vms) = &self.0 else { return false };
-        let id = row.id.as_str();
-        row.image_id.is_some()
-            && row.kernel_id.is_some()
-            && [id.to_owned(), format!("{id}/{}", VmDir::COW), format!("{id}/{}", VmDir::WORK)]
-                .iter()
-                .all(|file| accessat(vms, file.as_str(), WANTED, AtFlags::empty()).is_ok())
+        let id = id.as_str();
+        [id.to_owned(), format!("{id}/{}", VmDir::COW), format!("{id}/{}", VmDir::WORK)]
+            .iter()
+            .all(|file| accessat(vms, file.as_str(), WANTED, AtFlags::empty()).is_ok())
     }
 }
 
@@ -46,7 +44,7 @@ pub(crate) fn fault(paths: &Paths, row: &VmRow) -> Option<VmError> {
     if let Some((why, hint)) = files.iter().find_map(|path| trouble(path, name)) {
         return Some(broken(why, hint));
     }
-    if row.image_id.is_some() && row.kernel_id.is_some() {
+    if row.is_complete() {
         return None;
     }
     let (image, kernel) = match VmRecord::read(&dir, &row.id) {
