@@ -116,3 +116,91 @@ where
 async fn read(response: Response<Incoming>) -> Result<Bytes, ClientError> {
     Ok(response.into_body().collect().await.map_err(ClientError::broken)?.to_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use rustix::fs::{FlockOperation, flock};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{UnixListener, UnixStream};
+
+    use super::*;
+    use crate::record::{DaemonRecord, LOCK};
+
+    /// A state directory, held, with a server that answers each request with an empty list.
+    struct Host {
+        dir: tempfile::TempDir,
+        _lock: File,
+        connections: Arc<AtomicUsize>,
+    }
+
+    impl Host {
+        /// `answers`: after how many the server hangs up.
+        fn new(answers: usize) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let lock = File::create(dir.path().join(LOCK)).unwrap();
+            flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
+            let socket = dir.path().join("s");
+            let listener = UnixListener::bind(&socket).unwrap();
+            let record =
+                DaemonRecord { pid: 1, start_time_ticks: 0, socket: Some(socket.into_os_string().into()) };
+            record.write(&lock).unwrap();
+            let connections = Arc::new(AtomicUsize::new(0));
+            let counted = connections.clone();
+            tokio::spawn(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                    tokio::spawn(serve(stream, answers));
+                }
+            });
+            Self { dir, _lock: lock, connections }
+        }
+
+        fn client(&self) -> Client {
+            let caller = Arc::new(describe_caller().unwrap());
+            Client { state: self.dir.path().to_owned(), caller, idle: IdleConnection::default() }
+        }
+
+        fn connections(&self) -> usize {
+            self.connections.load(Ordering::Relaxed)
+        }
+    }
+
+    async fn serve(mut stream: UnixStream, answers: usize) {
+        let mut request = [0; 4096];
+        for _ in 0..answers {
+            match stream.read(&mut request).await {
+                Ok(1..) => {}
+                _ => return,
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]").await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn calls_in_turn_share_a_connection_and_calls_at_once_do_not() {
+        let host = Host::new(usize::MAX);
+        let client = host.client();
+        for _ in 0..3 {
+            assert!(client.operations().await.unwrap().is_empty());
+        }
+        assert_eq!(host.connections(), 1);
+        let (one, other) = tokio::join!(client.operations(), client.operations());
+        assert!(one.is_ok() && other.is_ok());
+        assert_eq!(host.connections(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_hangs_up_in_between_is_reached_anew() {
+        let host = Host::new(1);
+        let client = host.client();
+        for n in 1..=3 {
+            assert!(client.operations().await.unwrap().is_empty());
+            assert_eq!(host.connections(), n);
+            // Until its end has arrived here.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
