@@ -6,13 +6,11 @@ use banger_api::{ApiError, Build, ErrorCode};
 use super::access::Params;
 use super::error::Answer;
 use super::state::AppState;
-use crate::vm::VmView;
-use crate::vm::state::State as VmState;
 
 /// How the daemon is doing.
 #[utoipa::path(get, path = "/v1/daemon", responses((status = 200, body = DaemonStatus)))]
 pub(super) async fn status(State(app): State<AppState>) -> Json<DaemonStatus> {
-    let (paths, vms) = (&app.services.paths, app.vms.views());
+    let (paths, vms) = (&app.services.paths, app.vms.counts());
     Json(DaemonStatus {
         pid: std::process::id(),
         build: Build::current(),
@@ -21,11 +19,11 @@ pub(super) async fn status(State(app): State<AppState>) -> Json<DaemonStatus> {
         state_dir: paths.state.display().to_string(),
         cache_dir: paths.cache.display().to_string(),
         uptime_ms: app.started.elapsed().as_millis() as u64,
-        vms_total: vms.len(),
-        vms_running: vms.iter().filter(|view| view.state == VmState::Running).count(),
+        vms_total: vms.total,
+        vms_running: vms.running,
         sessions: app.sessions.count(),
         operations: running_operations(&app),
-        leased_vms: leased(&vms).collect(),
+        leased_vms: vms.leased,
         environment: kept_variables(),
         limits: app.taken_over.limits.clone(),
     })
@@ -39,7 +37,7 @@ pub(super) async fn status(State(app): State<AppState>) -> Json<DaemonStatus> {
 pub(super) async fn stop(State(app): State<AppState>, Params(how): Params<StopDaemon>) -> Answer<()> {
     let sessions = if how.if_idle { app.sessions.count_settled().await } else { 0 };
     let operations = running_operations(&app);
-    let leased = leased(&app.vms.views()).count();
+    let leased = app.vms.counts().leased.len();
     if how.if_idle && (sessions > 0 || leased > 0 || !operations.is_empty()) {
         let mut error = ApiError::new(ErrorCode::Refused, "bangerd is busy and was not stopped");
         if sessions > 0 {
@@ -55,10 +53,6 @@ pub(super) async fn stop(State(app): State<AppState>, Params(how): Params<StopDa
     }
     app.stopping.cancel();
     Ok(Json(()))
-}
-
-fn leased(vms: &[VmView]) -> impl Iterator<Item = String> {
-    vms.iter().filter(|view| view.is_leased()).map(|view| view.row.name.to_string())
 }
 
 fn kept_variables() -> Vec<String> {

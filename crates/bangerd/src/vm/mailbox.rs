@@ -62,6 +62,11 @@ impl VmHandle {
         VmView { workspace: self.workspace.current(), ..self.view.get() }
     }
 
+    /// What it is doing, and its name if it lives by a connection.
+    pub(super) fn state_and_lease(&self) -> (State, Option<String>) {
+        self.view.part(|view| (view.state, view.is_leased().then(|| view.row.name.to_string())))
+    }
+
     /// Which VM it is, when nothing of it runs and nothing is known to be wrong with it.
     pub(super) fn at_rest(&self) -> Option<VmId> {
         self.view.part(|view| {

@@ -67,6 +67,15 @@ pub struct Vms {
     pub(super) members: Members,
 }
 
+/// How many VMs there are.
+#[derive(Default)]
+pub struct Counts {
+    pub total: usize,
+    pub running: usize,
+    /// The names of those that live by a connection.
+    pub leased: Vec<String>,
+}
+
 /// A VM that could be made.
 pub struct Plan {
     pub id: VmId,
@@ -112,6 +121,21 @@ impl Vms {
     /// Every VM as its actor knows it, whatever has become of its files.
     pub fn views(&self) -> Vec<VmView> {
         self.sorted(self.handles().iter().map(VmHandle::view))
+    }
+
+    /// Their numbers, for whoever does not want to know more: every command asks for them.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for (state, leased) in self.handles().iter().map(VmHandle::state_and_lease) {
+            if state == State::Gone {
+                continue;
+            }
+            counts.total += 1;
+            counts.running += usize::from(state == State::Running);
+            counts.leased.extend(leased);
+        }
+        counts.leased.sort();
+        counts
     }
 
     fn handles(&self) -> Vec<VmHandle> {
