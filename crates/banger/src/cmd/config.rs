@@ -5,6 +5,7 @@ use super::Outcome;
 use crate::{daemon, ui};
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum ConfigCommand {
     /// Show every key, its value, and where that comes from
     Show {

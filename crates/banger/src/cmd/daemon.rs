@@ -11,6 +11,7 @@ use crate::error::CommandError;
 use crate::{daemon, ui};
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum DaemonCommand {
     /// Start the daemon
     Start,

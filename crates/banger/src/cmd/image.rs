@@ -13,6 +13,7 @@ use super::{Outcome, block_on, bundle};
 use crate::{daemon, ui};
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum ImageCommand {
     /// List images
     #[command(visible_alias = "ls")]

@@ -10,6 +10,7 @@ use super::{Outcome, block_on, bundle};
 use crate::{daemon, ui};
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum KernelCommand {
     /// List kernels
     #[command(visible_alias = "ls")]

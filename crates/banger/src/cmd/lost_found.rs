@@ -5,6 +5,7 @@ use super::{Outcome, block_on};
 use crate::{daemon, ui};
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum LostFoundCommand {
     /// List what was found and where it lay
     #[command(visible_alias = "ls")]

@@ -47,7 +47,7 @@ pub(crate) struct ImportArgs {
     progress: ProgressArgs,
 }
 
-/// What a new image is like.
+// What a new image is like.
 #[derive(Debug, Args)]
 struct FilesystemArgs {
     /// Size of its filesystem: 20G, 512M (MiB without unit) [default: what it holds and a quarter, at least 8G]

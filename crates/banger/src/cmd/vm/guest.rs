@@ -12,7 +12,7 @@ use crate::error::{CommandError, OUTPUT_CLOSED};
 use crate::session::{Outcome, Session, Signals, window_size};
 use crate::ui;
 
-/// How a command in a guest is run.
+// How a command in a guest is run.
 #[derive(Debug, Args)]
 pub(crate) struct SessionArgs {
     /// Set an environment variable; K alone takes its value from here

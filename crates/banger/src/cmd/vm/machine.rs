@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 
 use crate::{daemon, ui};
 
-/// What a VM is made of.
+// What a VM is made of.
 #[derive(Debug, Args)]
 pub(crate) struct MachineArgs {
     /// Name of the VM; made up when absent

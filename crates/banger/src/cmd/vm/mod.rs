@@ -22,6 +22,7 @@ use clap::Subcommand;
 use super::Outcome;
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum VmCommand {
     /// Create a VM and run a command or a shell in it
     Run(Box<run::RunArgs>),

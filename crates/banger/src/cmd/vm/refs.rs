@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 
 use crate::cmd::many::first_of_each;
 
-/// VMs by what their user calls them.
+// VMs by what their user calls them.
 #[derive(Debug, Args)]
 pub(crate) struct Refs {
     /// Name, id, or unique beginning of an id

@@ -8,7 +8,7 @@ use crate::cmd::operation::{Followed, catch_signals, follow};
 use crate::error::CommandError;
 use crate::ui::{self, Verbosity};
 
-/// What the guest's work is compared with, and how long that may take.
+// What the guest's work is compared with, and how long that may take.
 #[derive(Debug, Args)]
 pub(super) struct FetchArgs {
     /// Compare with this commit instead of the state as it was prepared; a name means what it means on the host, if it is known

@@ -13,6 +13,7 @@ use clap::Subcommand;
 use crate::cmd::Outcome;
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum WorkspaceCommand {
     /// Copy a git repository into a running VM
     Prepare(prepare::PrepareArgs),

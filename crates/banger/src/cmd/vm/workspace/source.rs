@@ -9,7 +9,7 @@ use crate::cmd::Outcome;
 use crate::error::CommandError;
 use crate::ui;
 
-/// What of a repository is copied.
+// What of a repository is copied.
 #[derive(Debug, Args)]
 pub(crate) struct SourceArgs {
     /// How much: the last commit and the working tree, the whole history and submodules, or the last commit alone
