@@ -55,6 +55,9 @@ const OPTIONS: &[&str] = &[
     "--literal-pathspecs",
     "-c",
     "core.fsmonitor=false",
+    // A veto on conversions, and nothing is converted here for good.
+    "-c",
+    "core.safecrlf=false",
     // A git that does not know GIT_NO_LAZY_FETCH must not fetch either.
     "-c",
     "protocol.allow=never",

@@ -14,6 +14,9 @@ use super::outgoing::{DISK_LIMIT, Movement, Outgoing, SILENCE_LIMIT};
 use super::{Guest, GuestError};
 use crate::clock::unix_ms;
 
+/// A path below a directory, and what it contains; none for a directory.
+pub type SmallFile = (Vec<u8>, Option<Vec<u8>>);
+
 /// Files in and out: tar streams, passed through unread. A copy takes as long as it takes, but not one that the guest has
 /// stopped taking part in.
 impl Guest {
@@ -42,14 +45,21 @@ impl Guest {
         }
     }
 
-    /// Writes a small file in a directory.
-    pub async fn put_file(&self, dir: ByteString, path: &[u8], content: &[u8]) -> Result<(), GuestError> {
+    /// Writes small files in a directory.
+    pub async fn put_files(&self, dir: ByteString, files: &[SmallFile]) -> Result<(), GuestError> {
         let mut archive = BytesMut::new();
         let mtime = Timestamp { seconds: (unix_ms() / 1000) as i64, nanoseconds: 0 };
-        let kind = EntryKind::File { size: content.len() as u64 };
-        put_entry(&mut archive, &Entry { path: path.to_vec(), kind, mode: 0o644, mtime });
-        archive.extend_from_slice(content);
-        put_padding(&mut archive, content.len() as u64);
+        for (path, content) in files {
+            let (kind, mode) = match content {
+                Some(content) => (EntryKind::File { size: content.len() as u64 }, 0o644),
+                None => (EntryKind::Directory, 0o755),
+            };
+            put_entry(&mut archive, &Entry { path: path.clone(), kind, mode, mtime });
+            if let Some(content) = content {
+                archive.extend_from_slice(content);
+                put_padding(&mut archive, content.len() as u64);
+            }
+        }
         put_end(&mut archive);
         let pieces = stream::iter([Ok::<_, Infallible>(archive.freeze())]);
         self.unpack(&Unpack { dir, create: false }, pieces).await?;

@@ -14,3 +14,4 @@ mod session;
 pub use client::{ExecUpgrade, Guest};
 pub use command::{GuestCommand, GuestOutput};
 pub use error::GuestError;
+pub use files::SmallFile;

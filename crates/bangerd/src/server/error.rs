@@ -139,6 +139,9 @@ fn workspace_hint(error: &WorkspaceError) -> Option<&'static str> {
             "the guest has the commit that was prepared, `banger vm show` names it, and those made there"
         }
         E::GuestPath { .. } => "--guest-path takes the path of a directory other than /, without `..` in it",
+        E::GuestCommand { code: 135, .. } => {
+            "git was killed while it read a file that got shorter: stop what writes in the workspace, then try again"
+        }
         E::GuestCommand { code: 137, .. } => {
             "it was killed, most likely because the guest ran out of memory: free some there, or use a VM with more (`--memory`)"
         }

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
-use banger_api::vm::Pause;
+use banger_api::vm::{Pause, VmState};
 use banger_host::files::FileError;
 use banger_host::process::ProcessError;
 
@@ -34,8 +34,8 @@ pub enum VmError {
     NameTaken { name: String },
     #[error("cannot {action} VM {name:?} while it is {}", state.shown())]
     Denied { action: &'static str, name: String, state: State },
-    #[error("VM {name:?} is not running (it is {})", state.shown())]
-    NotRunning { name: String, state: State },
+    #[error("VM {name:?} is not running (it is {state})")]
+    NotRunning { name: String, state: VmState },
     #[error("VM {name:?} is paused: {pause}")]
     Paused { name: String, pause: Pause },
     #[error("the VM was paused before it had come up: {0}")]
@@ -64,8 +64,8 @@ pub enum VmError {
     NoWorkspace { name: String },
     #[error("the workspace of VM {name:?} was not prepared to its end")]
     IncompleteWorkspace { name: String },
-    #[error("the workspace has changes that would be lost: {}", shown(named, *count))]
-    WouldLoseChanges { count: usize, named: Vec<String> },
+    #[error("the workspace has changes that would be lost: {}", lost(named, *count, others))]
+    WouldLoseChanges { count: usize, named: Vec<String>, others: Vec<String> },
     #[error("what has been changed in the workspace cannot be told")]
     UnknownChanges { source: WorkspaceError },
 
@@ -124,6 +124,12 @@ fn with(status: Option<ExitStatus>) -> String {
 
 fn tail(log: &str) -> String {
     if log.is_empty() { String::new() } else { format!("; its last words:\n{log}") }
+}
+
+/// Files, and what else there is.
+fn lost(named: &[String], count: usize, others: &[String]) -> String {
+    let files = Some(shown(named, count)).filter(|files| !files.is_empty());
+    files.into_iter().chain(others.iter().cloned()).collect::<Vec<_>>().join(", ")
 }
 
 fn shown(named: &[String], count: usize) -> String {

@@ -52,7 +52,7 @@ impl VmHandle {
             () = reporter.cancelled().cancelled() => Err(VmError::Cancelled),
             view = views.wait_for(|view| view.state != State::Running) => {
                 let name = self.view().row.name.to_string();
-                Err(VmError::NotRunning { name, state: view.map_or(State::Gone, |view| view.state) })
+                Err(VmError::NotRunning { name, state: view.as_ref().map_or(State::Gone.shown(), VmView::shown_state) })
             }
         }
     }

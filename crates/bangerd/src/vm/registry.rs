@@ -284,7 +284,8 @@ impl Vms {
     ///
     /// When it does not run.
     pub fn signal(&self, view: &VmView, signal: Signal) -> Result<(), VmError> {
-        let not_running = || VmError::NotRunning { name: view.row.name.to_string(), state: view.state };
+        let not_running =
+            || VmError::NotRunning { name: view.row.name.to_string(), state: view.shown_state() };
         let running = view.running.as_ref().ok_or_else(not_running)?;
         running.process.signal(signal)?.then_some(()).ok_or_else(not_running)
     }

@@ -41,7 +41,8 @@ impl VmView {
         Self { row, state: State::Stopped, running: None, last_error: None, broken: None, workspace: None }
     }
 
-    fn shown_state(&self) -> VmState {
+    /// The state as clients see it.
+    pub fn shown_state(&self) -> VmState {
         if self.state == State::Stopped && self.broken.is_some() {
             VmState::Broken
         } else {
@@ -62,7 +63,8 @@ impl VmView {
     pub fn guest(&self) -> Result<Guest, VmError> {
         let name = || self.row.name.to_string();
         let running = self.running.as_ref();
-        let running = running.ok_or_else(|| VmError::NotRunning { name: name(), state: self.state })?;
+        let running =
+            running.ok_or_else(|| VmError::NotRunning { name: name(), state: self.shown_state() })?;
         match self.pause() {
             Some(pause) => Err(VmError::Paused { name: name(), pause }),
             None => Ok(running.guest.clone()),

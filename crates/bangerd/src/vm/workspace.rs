@@ -24,7 +24,7 @@ use crate::identity::VmId;
 use crate::operation::Reporter;
 use crate::store::StoredWorkspace;
 use crate::workspace::{
-    self, Base, Checkout, Fetched, Filters, Listing, ObjectId, Preparation, Prepared, PreparedPart,
+    self, Base, Checkout, Fetched, Filters, Listing, Losses, ObjectId, Preparation, Prepared, PreparedPart,
     Repository, Reviewed, WorkspaceError,
 };
 
@@ -183,8 +183,9 @@ impl Vms {
             let sent = workspace::send_to(&guest, checkout, &preparation, reporter).await?;
             // From here on the guest's copy may be neither the old nor the new one.
             note(&stored)?;
-            let Prepared { bases } = workspace::settle(&guest, sent, &preparation, reporter).await?;
-            stored.bases = bases.into_iter().map(|(inside, base)| (inside, base.to_string())).collect();
+            let Prepared { parts } = workspace::settle(&guest, sent, &preparation, reporter).await?;
+            stored.bases = parts.iter().map(|part| (part.inside.clone(), part.base.to_string())).collect();
+            stored.conversions = parts.into_iter().map(|part| part.conversions).collect();
             stored.complete = true;
             stored.prepared_at_unix_ms = unix_ms();
             note(&stored)
@@ -257,7 +258,7 @@ impl Vms {
         let filters = if wanted.base_commit.is_some() { Filters::On } else { Filters::Off };
         exported.conflict = match workspace::check(host, file, filters).await? {
             Err(said) => Some(said),
-            Ok(()) => workspace::dirty_overlap(host, changes).await?,
+            Ok(()) => workspace::dirty_overlap(host, changes, filters).await?,
         };
         let is_risky = exported.reviewed.is_risky() && !wanted.allow_risky;
         if wanted.apply && exported.conflict.is_none() && !is_risky {
@@ -311,17 +312,17 @@ impl Vms {
 /// A second preparation would throw away what somebody has done in the guest.
 async fn refuse_to_lose_changes(guest: &Guest, before: &StoredWorkspace) -> Result<(), VmError> {
     let Ok(parts) = parts_of(before) else { return Ok(()) };
-    let changed = match workspace::changed_files(guest, &before.guest_path, &parts).await {
-        Ok(changed) => changed,
+    let losses = match workspace::losses(guest, &before.guest_path, &parts).await {
+        Ok(losses) => losses,
         // Nobody can say what is there; whoever knows says so.
         Err(source) => return Err(VmError::UnknownChanges { source }),
     };
-    if changed.is_empty() {
+    if losses.is_empty() {
         return Ok(());
     }
-    let named: Vec<String> =
-        changed.iter().take(NAMED_FILES).map(|path| path.as_os_str().display().to_string()).collect();
-    Err(VmError::WouldLoseChanges { count: changed.len(), named })
+    let Losses { files, others } = losses;
+    let named = files.iter().take(NAMED_FILES).map(|path| path.as_os_str().display().to_string()).collect();
+    Err(VmError::WouldLoseChanges { count: files.len(), named, others })
 }
 
 fn tell_what_stays(listing: &Listing, preparation: &Preparation, reporter: &Reporter) {
@@ -352,6 +353,7 @@ fn stored(checkout: &Checkout, preparation: &Preparation, reporter: &Reporter) -
         commit: repository.commit().map(|commit| commit.to_string()),
         branch: preparation.checked_out(repository).map(|branch| branch.display().to_string()),
         bases: Vec::new(),
+        conversions: Vec::new(),
         prepared_at_unix_ms: unix_ms(),
         complete: false,
     }
@@ -359,8 +361,12 @@ fn stored(checkout: &Checkout, preparation: &Preparation, reporter: &Reporter) -
 
 /// The trees that the guest's work is compared with.
 fn parts_of(workspace: &StoredWorkspace) -> Result<Vec<PreparedPart>, VmError> {
-    let part =
-        |(inside, base): &(ByteString, String)| Some((inside.clone(), ObjectId::parse(base.as_bytes())?));
+    // One of an earlier build knows no conversions.
+    let mut conversions = workspace.conversions.iter();
+    let part = |(inside, base): &(ByteString, String)| {
+        let conversions = conversions.next().cloned().unwrap_or_default();
+        Some(PreparedPart { inside: inside.clone(), base: ObjectId::parse(base.as_bytes())?, conversions })
+    };
     let parts: Option<Vec<PreparedPart>> = workspace.bases.iter().map(part).collect();
     let parts = parts.filter(|parts| !parts.is_empty());
     parts.ok_or(VmError::Workspace(WorkspaceError::BaseGone))

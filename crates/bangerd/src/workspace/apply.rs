@@ -61,7 +61,7 @@ async fn agree(file: &Path, changes: &[FileChange]) -> Result<(), WorkspaceError
         return Ok(());
     }
     let parent = file.parent().unwrap_or(Path::new("/"));
-    let command = Git::new(parent).command(["apply", "--numstat", "-z"]).arg(file);
+    let command = Git::new(parent).command(["apply", "--numstat", "-z", "--whitespace=nowarn"]).arg(file);
     // Paths would be taken relative to a repository that the cache happens to lie in.
     let ceiling = parent.parent().unwrap_or(parent);
     let output = command.env("GIT_CEILING_DIRECTORIES", ceiling).run().await?;
@@ -130,7 +130,11 @@ pub async fn apply(host: &Git, file: &Path, filters: Filters, umask: u32) -> Res
 }
 
 async fn git_apply(host: &Git, filters: Filters) -> Result<Command, WorkspaceError> {
-    let command = host.command(["apply", "--binary", "--whitespace=nowarn"]);
+    with_filters(host, host.command(["apply", "--binary", "--whitespace=nowarn"]), filters).await
+}
+
+/// Has a command look at the host's files through filters, or not.
+async fn with_filters(host: &Git, command: Command, filters: Filters) -> Result<Command, WorkspaceError> {
     if filters == Filters::On {
         return Ok(command);
     }
@@ -157,7 +161,11 @@ const NAMED_FILES: usize = 5;
 /// # Errors
 ///
 /// When the host's files cannot be read.
-pub async fn dirty_overlap(host: &Git, changes: &[FileChange]) -> Result<Option<String>, WorkspaceError> {
+pub async fn dirty_overlap(
+    host: &Git,
+    changes: &[FileChange],
+    filters: Filters,
+) -> Result<Option<String>, WorkspaceError> {
     let is_sha256 = |change: &FileChange| matches!(change.old_id.or(change.new_id), Some(BlobId::Sha256(_)));
     let format = match changes.iter().any(is_sha256) {
         true => ObjectFormat::Sha256,
@@ -172,7 +180,9 @@ pub async fn dirty_overlap(host: &Git, changes: &[FileChange]) -> Result<Option<
     let mut dirty: Vec<String> = Vec::new();
     for change in changes {
         let is_same = match (change.old_path(), change.old_id) {
-            (Some(path), Some(id)) => is_blob(host, &worktree, format, path, &id.to_string()).await?,
+            (Some(path), Some(id)) => {
+                is_blob(host, filters, &worktree, format, path, &id.to_string()).await?
+            }
             // A pure rename or change of mode does not say what it starts from; git compares nothing either.
             (Some(path), None) => !matches!(entry(&worktree, path)?, Entry::Absent),
             (None, _) => true,
@@ -244,6 +254,7 @@ fn entry(worktree: &Worktree, path: &ByteString) -> Result<Entry, WorkspaceError
 
 async fn is_blob(
     host: &Git,
+    filters: Filters,
     worktree: &Worktree,
     format: ObjectFormat,
     path: &ByteString,
@@ -272,5 +283,6 @@ async fn is_blob(
     }
     // Line ends and filters may make another blob of the same file.
     let command = host.command(["hash-object", "--"]).arg(path.as_os_str());
+    let command = with_filters(host, command, filters).await?;
     Ok(ObjectId::parse(command.run().await?.stdout.trim_ascii_end()) == Some(wanted))
 }

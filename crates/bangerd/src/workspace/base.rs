@@ -4,42 +4,58 @@ use banger_guest_protocol::ByteString;
 
 use super::WorkspaceError;
 use super::guest_git::GuestGit;
+use super::inspect::Repository;
 use super::object::ObjectId;
+use super::scratch::{Scratch, keep_index};
 use super::send::Overlay;
-use crate::guest::Guest;
 
 /// The ref that keeps the prepared state from being collected as garbage.
-const PREPARED_REF: &[u8] = b".git/refs/banger/prepared";
+const PREPARED_REF: &str = "refs/banger/prepared";
+/// The commit that the host has: what is not behind it was made in the guest.
+pub(super) const COMMIT_REF: &str = "refs/banger/commit";
 
 /// Makes the tree that the guest's changes are measured from: HEAD, and what was sent over it. Made by the guest's git, like the
 /// trees it will be compared with, so that conversions of line ends and the like come to the same.
-pub(super) async fn record_base(git: &GuestGit<'_>, overlay: &Overlay) -> Result<ObjectId, WorkspaceError> {
-    if !overlay.there.is_empty() {
-        // What an intent to add stands for until its file is added; git makes it, too.
-        git.object(&["hash-object", "-w", "--stdin"]).await?;
+pub(super) async fn record_base(
+    git: &GuestGit<'_>,
+    repository: &Repository,
+    overlay: &Overlay,
+) -> Result<ObjectId, WorkspaceError> {
+    if let Some(head) = repository.head.as_ref().filter(|_| overlay.is_empty()) {
+        keep_index(git, ".git/index").await;
+        return Ok(head.tree);
     }
-    let index = git.path(".git/banger-index");
-    let copy: [&[u8]; 4] = [b"cp", b"--", b".git/index", index.as_bytes()];
-    // An index without entries is not there.
-    let _ = git.program(&copy).await;
-    let terminated = |paths: &[ByteString]| {
-        paths.iter().flat_map(|path| path.as_bytes().iter().copied().chain([0])).collect::<Vec<u8>>()
-    };
-    let with_index = git.with("GIT_INDEX_FILE", index.clone());
+    let scratch = Scratch::make(git, repository.format, &repository.conversions()).await?;
     let outcome = async {
-        with_index.update_index(terminated(&overlay.gone), terminated(&overlay.there)).await?;
-        with_index.object(&["write-tree"]).await
+        scratch.take_index().await;
+        // What is made here stays.
+        let lasting = scratch.git.with("GIT_OBJECT_DIRECTORY", ".git/objects".into());
+        if !overlay.there.is_empty() {
+            // What an intent to add stands for until its file is added; git makes it, too.
+            lasting.object(&["hash-object", "-w", "--stdin"]).await?;
+        }
+        let terminated = |paths: &[ByteString]| {
+            paths.iter().flat_map(|path| path.as_bytes().iter().copied().chain([0])).collect::<Vec<u8>>()
+        };
+        lasting.update_index(terminated(&overlay.gone), terminated(&overlay.there)).await?;
+        let base = lasting.object(&["write-tree"]).await?;
+        scratch.keep_index().await;
+        Ok(base)
     };
     let outcome = outcome.await;
-    git.program(&[b"rm", b"-f", b"--", index.as_bytes()]).await?;
+    scratch.remove().await?;
     outcome
 }
 
-/// Ties the prepared state to a ref.
+/// Ties the prepared state to refs.
 pub(super) async fn keep(
-    guest: &Guest,
-    repository: &ByteString,
+    git: &GuestGit<'_>,
     base: &ObjectId,
+    commit: Option<ObjectId>,
 ) -> Result<(), WorkspaceError> {
-    Ok(guest.put_file(repository.clone(), PREPARED_REF, format!("{base}\n").as_bytes()).await?)
+    let line = |id: &ObjectId| Some(format!("{id}\n").into_bytes());
+    let file = |name: &str| format!(".git/{name}").into_bytes();
+    let mut files = vec![(file(PREPARED_REF), line(base))];
+    files.extend(commit.iter().map(|commit| (file(COMMIT_REF), line(commit))));
+    git.put_files(&files).await
 }

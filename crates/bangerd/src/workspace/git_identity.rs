@@ -51,7 +51,8 @@ pub async fn introduce(guest: &Guest, identity: &[(String, String)]) -> Result<(
     if own? || other? {
         return Ok(());
     }
-    guest.put_file("/root".into(), b".gitconfig", format!("{REMARK}{}", lines(identity)).as_bytes()).await
+    let content = format!("{REMARK}{}", lines(identity)).into_bytes();
+    guest.put_files("/root".into(), &[(b".gitconfig".to_vec(), Some(content))]).await
 }
 
 /// Asks by packing, and takes nothing of it: a symlink that leads nowhere is the user's, too, and stat would not see it.

@@ -9,7 +9,7 @@ use futures_util::Stream;
 
 use super::WorkspaceError;
 use super::object::ObjectId;
-use crate::guest::{Guest, GuestCommand, GuestError};
+use crate::guest::{Guest, GuestCommand, GuestError, SmallFile};
 
 /// More than this the names of all files of a repository never are, in bytes.
 const ANSWER_MAX_LEN: usize = 64 * 1024 * 1024;
@@ -17,8 +17,13 @@ const ANSWER_MAX_LEN: usize = 64 * 1024 * 1024;
 /// How long a command may take whose answer somebody waits for. Hashing some gigabytes under emulation takes minutes.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// What every command is run with: no pager, no prompt, no lock that another git would wait for, no path magic.
+/// What every command is run with: this very repository, whoever owns it and whatever it calls itself; no pager, no prompt, no
+/// path magic.
 const ENVIRONMENT: &[(&str, &str)] = &[
+    ("GIT_DIR", ".git"),
+    ("GIT_WORK_TREE", "."),
+    // With another object's content under its name, a commit is not what its name says.
+    ("GIT_NO_REPLACE_OBJECTS", "1"),
     ("GIT_PAGER", "cat"),
     ("GIT_TERMINAL_PROMPT", "0"),
     ("GIT_LITERAL_PATHSPECS", "1"),
@@ -26,6 +31,7 @@ const ENVIRONMENT: &[(&str, &str)] = &[
 ];
 
 /// Runs git in one of the guest's repositories.
+#[derive(Clone)]
 pub(super) struct GuestGit<'a> {
     guest: &'a Guest,
     dir: ByteString,
@@ -45,11 +51,6 @@ impl<'a> GuestGit<'a> {
         Self { guest: self.guest, dir: self.dir.clone(), env }
     }
 
-    /// The repository's directory.
-    pub(super) fn dir(&self) -> &ByteString {
-        &self.dir
-    }
-
     /// Makes sure that the guest's user has not taken the repository away.
     pub(super) async fn must_be_there(&self) -> Result<(), WorkspaceError> {
         match self.guest.file_stat(&FileAt { path: self.path(".git") }).await {
@@ -60,8 +61,13 @@ impl<'a> GuestGit<'a> {
         }
     }
 
+    /// Writes small files, and makes directories, below the repository's directory.
+    pub(super) async fn put_files(&self, files: &[SmallFile]) -> Result<(), WorkspaceError> {
+        Ok(self.guest.put_files(self.dir.clone(), files).await?)
+    }
+
     /// A path below the repository's directory.
-    pub(super) fn path(&self, below: &str) -> ByteString {
+    fn path(&self, below: &str) -> ByteString {
         [self.dir.as_bytes(), b"/", below.as_bytes()].concat().into()
     }
 

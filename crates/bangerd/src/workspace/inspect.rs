@@ -17,7 +17,7 @@ use super::object::ObjectId;
 pub(super) const GITLINK: u32 = 0o160_000;
 
 /// Settings that decide what a file of the working tree looks like as an object: the guest needs the same.
-const CARRIED: &str = r"^core\.(autocrlf|eol|safecrlf|filemode|symlinks)$";
+const CARRIED: &str = r"^core\.(autocrlf|eol|filemode|symlinks)$";
 
 /// A repository with a working tree.
 #[derive(Debug)]
@@ -143,6 +143,11 @@ impl Repository {
     /// The commit that the guest's history ends with; none before the first.
     pub fn commit(&self) -> Option<ObjectId> {
         self.head.as_ref().map(|head| head.commit)
+    }
+
+    /// The settings that decide what a file of the working tree looks like as an object.
+    pub(super) fn conversions(&self) -> Vec<(String, String)> {
+        self.config.iter().filter(|(key, _)| key.starts_with("core.")).cloned().collect()
     }
 
     /// # Errors

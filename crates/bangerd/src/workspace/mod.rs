@@ -12,10 +12,12 @@ mod git_identity;
 mod guest_git;
 mod history;
 mod inspect;
+mod losses;
 mod object;
 mod pack;
 pub mod patch;
 mod prepare;
+mod scratch;
 mod seal;
 mod send;
 mod sink;
@@ -23,11 +25,13 @@ mod skeleton;
 
 pub use apply::{Filters, Reviewed, apply, check, dirty_overlap, review};
 pub use checkout::Checkout;
-pub use export::{Base, Fetched, PreparedPart, changed_files, fetch};
+pub use export::{Base, Fetched, fetch};
 pub use git_identity::{identity, introduce};
 pub use inspect::{Listing, Repository, head_commit, named_commit};
+pub use losses::{Losses, losses};
 pub use object::ObjectId;
 pub use prepare::{Contents, OnTheWay, Preparation, Prepared, send_to, settle};
+pub use scratch::PreparedPart;
 
 use std::path::PathBuf;
 use std::time::Duration;

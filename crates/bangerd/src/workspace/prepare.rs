@@ -18,7 +18,7 @@ use super::checkout::{Checkout, Part, join};
 use super::guest_git::GuestGit;
 use super::history::{received, send_history};
 use super::inspect::{GITLINK, Repository, Tracked};
-use super::object::ObjectId;
+use super::scratch::PreparedPart;
 use super::seal::seal;
 use super::send::{Cargo, OnProgress, Overlay, Sent, end, send};
 use super::sink::Sink;
@@ -49,9 +49,9 @@ pub struct Preparation {
 /// What has been prepared.
 #[derive(Clone, Debug, Default)]
 pub struct Prepared {
-    /// The trees that export compares with, of the repository itself (an empty path) and of its submodules; none when the guest
-    /// has no git to make them with.
-    pub bases: Vec<(ByteString, ObjectId)>,
+    /// What export compares with, of the repository itself and of its submodules; none when the guest has no git to make it
+    /// with.
+    pub parts: Vec<PreparedPart>,
 }
 
 /// What would be sent.
@@ -227,28 +227,28 @@ async fn arrive(
     let mut bases = Vec::new();
     // The outermost repository last: it is then that everything is moved to its place.
     for (part, sent) in parts.into_iter().rev() {
-        let (inside, tree) = (part.inside.clone(), part.repository.head.as_ref().map(|head| head.tree));
-        let overlay = complete(guest, &begun, part, sent, wanted, reporter).await?;
-        bases.insert(0, (inside, tree, overlay));
+        let overlay = complete(guest, &begun, &part, sent, wanted, reporter).await?;
+        bases.insert(0, (part, overlay));
     }
     let mut prepared = Prepared::default();
-    for (inside, tree, overlay) in bases {
+    for (part, overlay) in bases {
+        let (inside, repository) = (part.inside, part.repository);
         let git = GuestGit::new(guest, join(&wanted.guest_path, inside.as_bytes()));
         if !wanted.sends_working_tree() {
             git.output(&["reset", "--quiet", "--hard"], Bytes::new()).await?;
         }
-        let base = match tree {
-            Some(tree) if overlay.is_empty() => tree,
-            _ if !begun.git => {
+        let base = match &repository.head {
+            _ if begun.git => record_base(&git, &repository, &overlay).await?,
+            Some(head) if overlay.is_empty() => head.tree,
+            _ => {
                 reporter.notice(
                     "the guest has no git: its changes cannot be exported until it has one and is prepared again",
                 );
                 return Ok(prepared);
             }
-            _ => record_base(&git, &overlay).await?,
         };
-        keep(guest, git.dir(), &base).await?;
-        prepared.bases.push((inside, base));
+        keep(&git, &base, repository.commit()).await?;
+        prepared.parts.push(PreparedPart { inside, base, conversions: repository.conversions() });
     }
     if begun.mise {
         let git = GuestGit::new(guest, wanted.guest_path.clone());
@@ -322,7 +322,7 @@ fn send_part(
 async fn complete(
     guest: &Guest,
     begun: &Begun,
-    part: Part,
+    part: &Part,
     mut sent: Sent,
     wanted: &Preparation,
     reporter: &Reporter,
@@ -335,11 +335,11 @@ async fn complete(
         path: wanted.guest_path.clone(),
         replace: wanted.replace,
         publish: part.inside.as_bytes().is_empty(),
-        inside: part.inside,
+        inside: part.inside.clone(),
         pack: pack.map(|commit| commit.to_string()),
         object_format: part.repository.format,
     };
-    let (git, known) = (part.repository.git, sent.known_len());
+    let (git, known) = (part.repository.git.clone(), sent.known_len());
     let (channel, chunks) = mpsc::channel(QUEUED_CHUNKS);
     let writing = tokio::task::spawn_blocking(move || seal(finish, sent, &git, &mut Sink::new(channel)));
     // Mostly the rest is small: trees and the commit.

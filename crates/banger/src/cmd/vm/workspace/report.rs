@@ -17,7 +17,7 @@ pub(super) fn tell(export: &Export) {
     ui::say(summary(&export.files));
     for nested in &export.nested {
         let name = ui::file_name(nested.as_os_str());
-        ui::note(format_args!("{name} is a repository of its own and not part of the patch"));
+        ui::note(format_args!("{name} is a repository or submodule of its own and not part of the patch"));
     }
     for found in &export.findings {
         ui::say(finding(found));

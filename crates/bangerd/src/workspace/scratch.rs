@@ -1,0 +1,340 @@
+//! A git directory of banger's own over the guest's working tree, to ask what the guest's work is.
+//!
+//! The guest's own git directory gives objects and names of files. Whatever else is in it, or in the guest's other
+//! configuration, does not count: settings, filters, attributes, hooks, replaced objects, flags of the index, who owns
+//! what. What a file is as an object is decided by the host's settings, as they were when the workspace was prepared.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use banger_guest_protocol::ByteString;
+use banger_guest_protocol::import::ObjectFormat;
+use banger_host::git::records;
+use bytes::Bytes;
+
+use super::WorkspaceError;
+use super::guest_git::GuestGit;
+use super::inspect::{GITLINK, Tracked, parse_tracked};
+use super::object::ObjectId;
+use super::skeleton::lines;
+
+/// Where it lies: in the guest's `.git`, so that git takes it for no part of the work.
+const SCRATCH: &str = ".git/banger-export";
+
+/// The index as it was when the workspace was prepared. By it git knows which files were written since, without reading them.
+const PREPARED_INDEX: &str = ".git/banger/index";
+
+/// How often the working tree is looked at when git does not get to its end: a file that becomes shorter while it is read ends
+/// git by SIGBUS.
+const ATTEMPTS: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What no question may depend on.
+const ENVIRONMENT: [(&str, &str); 6] = [
+    ("GIT_DIR", SCRATCH),
+    ("GIT_CONFIG_NOSYSTEM", "1"),
+    ("GIT_CONFIG_GLOBAL", "/dev/null"),
+    // For a git that is too old for the last one.
+    ("HOME", "/nonexistent"),
+    ("XDG_CONFIG_HOME", "/nonexistent"),
+    ("GIT_ATTR_NOSYSTEM", "1"),
+];
+
+/// One repository of a workspace, as it was prepared.
+#[derive(Clone, Debug)]
+pub struct PreparedPart {
+    /// Where it lies in the workspace; empty for the outermost one.
+    pub inside: ByteString,
+    /// Its tree.
+    pub base: ObjectId,
+    /// The host's settings that decide what a file is as an object.
+    pub conversions: Vec<(String, String)>,
+}
+
+impl PreparedPart {
+    pub(super) fn format(&self) -> ObjectFormat {
+        if self.base.as_bytes().len() == 32 { ObjectFormat::Sha256 } else { ObjectFormat::Sha1 }
+    }
+}
+
+/// What a patch of one repository starts from.
+pub(super) enum Start {
+    Tree(ObjectId),
+    Commit { name: String, on_host: Option<ObjectId> },
+}
+
+/// Two trees to compare.
+pub(super) struct Trees {
+    pub(super) base: String,
+    pub(super) now: String,
+    /// Repositories inside the workspace: they are not part of it.
+    pub(super) nested: Vec<ByteString>,
+}
+
+/// The git directory; what it is asked leaves the guest's own index, refs and files as they are.
+pub(super) struct Scratch<'a> {
+    plain: &'a GuestGit<'a>,
+    pub(super) git: GuestGit<'a>,
+    /// With one more index, for what only the base has.
+    base_only: GuestGit<'a>,
+}
+
+impl<'a> Scratch<'a> {
+    /// Makes it anew. Dropping it leaves it to the next one.
+    ///
+    /// # Errors
+    ///
+    /// When the guest's repository is gone.
+    pub(super) async fn make(
+        plain: &'a GuestGit<'a>,
+        format: ObjectFormat,
+        conversions: &[(String, String)],
+    ) -> Result<Self, WorkspaceError> {
+        plain.must_be_there().await?;
+        remove(plain).await?;
+        let below = |path: &str, content: &str| {
+            (format!("{SCRATCH}/{path}").into_bytes(), Some(content.as_bytes().to_vec()))
+        };
+        let files = [
+            below("HEAD", "ref: refs/heads/none\n"),
+            below("config", &config(format, conversions)),
+            below("objects/info/alternates", "../../objects\n"),
+            (format!("{SCRATCH}/refs").into_bytes(), None),
+        ];
+        plain.put_files(&files).await?;
+        let with = |git: GuestGit<'a>, (name, value): &(&str, &str)| git.with(name, (*value).into());
+        let git = ENVIRONMENT.iter().fold(plain.clone(), with);
+        let base_only = git.with("GIT_INDEX_FILE", format!("{SCRATCH}/base-only").into());
+        Ok(Self { plain, git, base_only })
+    }
+
+    pub(super) async fn remove(self) -> Result<(), WorkspaceError> {
+        remove(self.plain).await
+    }
+
+    /// Begins with the index that the guest's repository has, as it was just made.
+    pub(super) async fn take_index(&self) {
+        // An index without entries is not there.
+        let _ = self.copy_index(".git/index").await;
+    }
+
+    /// Keeps the index as that of the prepared state.
+    pub(super) async fn keep_index(&self) {
+        keep_index(self.plain, &format!("{SCRATCH}/index")).await;
+    }
+
+    async fn copy_index(&self, from: &str) -> Result<(), WorkspaceError> {
+        let index = format!("{SCRATCH}/index");
+        self.plain.program(&[b"cp", b"-p", b"--", from.as_bytes(), index.as_bytes()]).await
+    }
+
+    /// The trees to compare. `parts` are the repositories of the workspace that lie in this one.
+    ///
+    /// # Errors
+    ///
+    /// When the guest's git fails, each time.
+    pub(super) async fn trees(&self, start: &Start, parts: &[ByteString]) -> Result<Trees, WorkspaceError> {
+        for _ in 1..ATTEMPTS {
+            match self.attempt(start, parts).await {
+                Err(WorkspaceError::GuestCommand { command, code, said }) => {
+                    tracing::info!(command, code, said, "the guest's git did not get to its end; once more");
+                    self.clear().await?;
+                    tokio::time::sleep(PAUSE).await;
+                }
+                outcome => return outcome,
+            }
+        }
+        self.attempt(start, parts).await
+    }
+
+    /// Removes what a git leaves behind that a signal ended: the next one would wait for its lock.
+    async fn clear(&self) -> Result<(), WorkspaceError> {
+        let leavings =
+            ["index", "index.lock", "base-only", "base-only.lock"].map(|name| format!("{SCRATCH}/{name}"));
+        let remove: Vec<&[u8]> =
+            [&b"rm"[..], b"-f", b"--"].into_iter().chain(leavings.iter().map(String::as_bytes)).collect();
+        self.plain.program(&remove).await
+    }
+
+    async fn attempt(&self, start: &Start, parts: &[ByteString]) -> Result<Trees, WorkspaceError> {
+        let base = self.base(start).await?;
+        if self.copy_index(PREPARED_INDEX).await.is_err() {
+            // Every file is read then.
+            self.git.output(&["read-tree", &base], Bytes::new()).await?;
+        }
+        let own = self.tracked(&self.git).await?;
+        let nested = self.catch_up(&base, &own, parts).await?;
+        if own.iter().any(|entry| entry.skip_worktree) && matches!(start, Start::Tree(_)) {
+            self.drop_left_out(&base).await?;
+        }
+        let now = self.git.object(&["write-tree"]).await?.to_string();
+        Ok(Trees { base, now, nested })
+    }
+
+    async fn base(&self, start: &Start) -> Result<String, WorkspaceError> {
+        match start {
+            Start::Tree(tree) => {
+                let there = self.git.answer(&["cat-file", "-e", &tree.to_string()]).await?;
+                there.ok_or(WorkspaceError::BaseGone)?;
+                Ok(tree.to_string())
+            }
+            // A name is one of the guest's.
+            Start::Commit { name, on_host } => {
+                let wanted = on_host.map_or_else(|| name.clone(), |id| id.to_string()) + "^{tree}";
+                let args = ["rev-parse", "--verify", "--quiet", "--end-of-options", &wanted];
+                let found = self.plain.answer(&args).await?;
+                let unknown = || WorkspaceError::NoSuchGuestCommit { name: name.clone(), on_host: *on_host };
+                let id = found.as_deref().map(<[u8]>::trim_ascii).and_then(ObjectId::parse);
+                Ok(id.ok_or_else(unknown)?.to_string())
+            }
+        }
+    }
+
+    async fn tracked(&self, git: &GuestGit<'_>) -> Result<Vec<Tracked>, WorkspaceError> {
+        parse_tracked(&git.output(&["ls-files", "-z", "-s", "-t"], Bytes::new()).await?)
+    }
+
+    /// What the guest's own index names: files that are ignored, and were added all the same.
+    async fn named_by_guest(&self) -> Result<Vec<Tracked>, WorkspaceError> {
+        let theirs = self.git.with("GIT_INDEX_FILE", ".git/index".into());
+        match self.tracked(&theirs).await {
+            // One that is split has its other half in the guest's own git directory.
+            Err(WorkspaceError::GuestCommand { .. }) => self.tracked(self.plain).await,
+            tracked => tracked,
+        }
+    }
+
+    /// Brings the throw-away index to what is in the working tree. Answers the repositories that lie inside.
+    async fn catch_up(
+        &self,
+        base: &str,
+        own: &[Tracked],
+        parts: &[ByteString],
+    ) -> Result<Vec<ByteString>, WorkspaceError> {
+        let theirs = self.named_by_guest().await?;
+        let is_stranger = |entry: &&Tracked| entry.mode == GITLINK && !parts.contains(&entry.path);
+        let known: HashSet<&[u8]> = own.iter().map(|entry| entry.path.as_bytes()).collect();
+        // Submodules that were not sent: git would not look at what is in their directories.
+        let strangers: Vec<&[u8]> =
+            own.iter().filter(is_stranger).map(|entry| entry.path.as_bytes()).collect();
+        self.git.update_index(terminated(strangers.iter().copied()), Vec::new()).await?;
+        let (gone, mut there) = self.changed().await?;
+        there.extend(self.only_in_base(base).await?);
+        let added =
+            theirs.iter().filter(|entry| entry.mode != GITLINK && !known.contains(entry.path.as_bytes()));
+        there.extend(terminated(added.map(|entry| entry.path.as_bytes())));
+        let mut nested: Vec<ByteString> = theirs
+            .iter()
+            .filter(is_stranger)
+            .filter(|entry| !known.contains(entry.path.as_bytes()))
+            .map(|entry| entry.path.clone())
+            .collect();
+        let others =
+            self.git.output(&["ls-files", "-z", "--others", "--exclude-standard"], Bytes::new()).await?;
+        for path in records(&others) {
+            let stranger = strangers.iter().find(|dir| is_in(path, dir));
+            match (stranger, path.strip_suffix(b"/")) {
+                (Some(dir), _) => nested.push(dir.to_vec().into()),
+                (None, Some(dir)) => nested.push(dir.to_vec().into()),
+                (None, None) => there.extend(terminated([path])),
+            }
+        }
+        self.git.update_index(gone, there).await?;
+        // They are not what is compared.
+        nested.sort();
+        nested.dedup();
+        Ok(nested)
+    }
+
+    /// Files of the index that are gone, and that are others now.
+    async fn changed(&self) -> Result<(Vec<u8>, Vec<u8>), WorkspaceError> {
+        let listed = self
+            .git
+            .output(&["diff-files", "-z", "--name-status", "--ignore-submodules=all"], Bytes::new())
+            .await?;
+        let (mut gone, mut there) = (Vec::new(), Vec::new());
+        let mut fields = listed.split(|byte| *byte == 0);
+        while let (Some(status), Some(path)) = (fields.next(), fields.next()) {
+            let list = if status == b"D" { &mut gone } else { &mut there };
+            list.extend(terminated([path]));
+        }
+        Ok((gone, there))
+    }
+
+    /// Takes out of the throw-away index what a sparse checkout left out when it was prepared and is left out still: the base
+    /// has nothing of it either.
+    async fn drop_left_out(&self, base: &str) -> Result<(), WorkspaceError> {
+        let tracked = self.tracked(&self.git).await?;
+        let left_out: HashSet<&[u8]> =
+            tracked.iter().filter(|entry| entry.skip_worktree).map(|entry| entry.path.as_bytes()).collect();
+        if left_out.is_empty() {
+            return Ok(());
+        }
+        let added = ["diff-index", "--cached", "-z", "--name-only", "--no-renames", "--diff-filter=A", base];
+        let added = self.git.output(&added, Bytes::new()).await?;
+        let drop = records(&added).filter(|path| left_out.contains(path));
+        self.git.update_index(terminated(drop), Vec::new()).await
+    }
+
+    /// Files that the base has and the index has not, as far as they are in the working tree. git would not name them if they are
+    /// ignored, and they are no less a part of what was sent.
+    async fn only_in_base(&self, base: &str) -> Result<Vec<u8>, WorkspaceError> {
+        let missing = ["diff-index", "--cached", "--raw", "-z", "--no-renames", "--diff-filter=D", base];
+        let missing = self.git.output(&missing, Bytes::new()).await?;
+        if missing.is_empty() {
+            return Ok(Vec::new());
+        }
+        // An index of them alone, where none is in another's way.
+        let add = ["update-index", "-z", "--index-info"];
+        self.base_only.output(&add, index_info(&missing)).await?;
+        self.base_only.output(&["diff-files", "-z", "--name-only", "--diff-filter=d"], Bytes::new()).await
+    }
+}
+
+fn config(format: ObjectFormat, conversions: &[(String, String)]) -> String {
+    let (version, extensions) = match format {
+        ObjectFormat::Sha1 => (0, ""),
+        ObjectFormat::Sha256 => (1, "[extensions]\n\tobjectformat = sha256\n"),
+    };
+    let core =
+        "bare = false\n\tattributesFile = /dev/null\n\texcludesFile = /dev/null\n\tsparseCheckout = true\n";
+    format!("[core]\n\trepositoryformatversion = {version}\n\t{core}{extensions}{}", lines(conversions))
+}
+
+/// `:100644 000000 <id> 000000 D<NUL>path<NUL>` as `100644 <id><TAB>path<NUL>`.
+fn index_info(raw: &[u8]) -> Vec<u8> {
+    let mut info = Vec::with_capacity(raw.len());
+    let mut fields = raw.split(|byte| *byte == 0);
+    while let (Some(head), Some(path)) = (fields.next(), fields.next()) {
+        let mut words = head.strip_prefix(b":").unwrap_or(head).split(|byte| *byte == b' ');
+        // A submodule is no file.
+        if let (Some(mode), Some(id)) = (words.next(), words.nth(1))
+            && mode != b"160000"
+        {
+            info.extend([mode, b" ", id, b"\t", path, b"\0"].concat());
+        }
+    }
+    info
+}
+
+/// Paths as git reads them from its stdin.
+fn terminated<'p>(paths: impl IntoIterator<Item = &'p [u8]>) -> Vec<u8> {
+    paths.into_iter().flat_map(|path| path.iter().copied().chain([0])).collect()
+}
+
+fn is_in(path: &[u8], dir: &[u8]) -> bool {
+    path.strip_prefix(dir).is_some_and(|rest| rest.starts_with(b"/"))
+}
+
+/// Keeps an index as that of the prepared state.
+pub(super) async fn keep_index(git: &GuestGit<'_>, index: &str) {
+    let keep: [&[u8]; 8] =
+        [b"install", b"-D", b"-p", b"-m", b"600", b"--", index.as_bytes(), PREPARED_INDEX.as_bytes()];
+    // An index without entries is not there, and without this one every file is read by the next export. The time of the copy is
+    // the index's own: by that git knows which files may have been written since without its looking.
+    let _ = git.program(&keep).await;
+}
+
+async fn remove(git: &GuestGit<'_>) -> Result<(), WorkspaceError> {
+    git.program(&[b"rm", b"-rf", b"--", SCRATCH.as_bytes()]).await
+}
