@@ -27,7 +27,7 @@ pub(super) async fn record_base(
     }
     let scratch = Scratch::make(git, repository.format, &repository.conversions()).await?;
     let outcome = async {
-        scratch.take_index().await;
+        scratch.take_index().await?;
         // What is made here stays.
         let lasting = scratch.git.with("GIT_OBJECT_DIRECTORY", ".git/objects".into());
         if !overlay.there.is_empty() {

@@ -113,9 +113,17 @@ impl<'a> Scratch<'a> {
     }
 
     /// Begins with the index that the guest's repository has, as it was just made.
-    pub(super) async fn take_index(&self) {
+    ///
+    /// # Errors
+    ///
+    /// When it is there and cannot be copied: without it, the base would lack all that it names.
+    pub(super) async fn take_index(&self) -> Result<(), WorkspaceError> {
+        let copied = self.copy_index(".git/index").await;
         // An index without entries is not there.
-        let _ = self.copy_index(".git/index").await;
+        if copied.is_err() && self.plain.program(&[b"test", b"!", b"-e", b".git/index"]).await.is_ok() {
+            return Ok(());
+        }
+        copied
     }
 
     /// Keeps the index as that of the prepared state.
