@@ -67,11 +67,17 @@ const OPTIONS: &[&str] = &[
 #[derive(Clone, Debug)]
 pub struct Git {
     dir: PathBuf,
+    git_dir: Option<PathBuf>,
 }
 
 impl Git {
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into() }
+        Self { dir: dir.into(), git_dir: None }
+    }
+
+    /// The same directory, with another repository than the one that git would find for it.
+    pub fn with_git_dir(&self, git_dir: impl Into<PathBuf>) -> Self {
+        Self { dir: self.dir.clone(), git_dir: Some(git_dir.into()) }
     }
 
     pub fn dir(&self) -> &Path {
@@ -84,7 +90,8 @@ impl Git {
         for name in FOREIGN {
             command = command.env_remove(name);
         }
-        SETTINGS.iter().fold(command, |command, (name, value)| command.env(name, value))
+        let command = SETTINGS.iter().fold(command, |command, (name, value)| command.env(name, value));
+        self.git_dir.iter().fold(command, |command, git_dir| command.env("GIT_DIR", git_dir))
     }
 
     /// Runs a command that must succeed, and answers what it printed.
@@ -113,7 +120,7 @@ impl Git {
     ///
     /// When git is missing or cannot be started.
     pub fn objects(&self) -> Result<ObjectReader, CommandError> {
-        ObjectReader::start(&self.dir)
+        ObjectReader::start(&self.dir, self.git_dir.as_deref())
     }
 }
 
@@ -170,7 +177,7 @@ pub struct ObjectReader {
 }
 
 impl ObjectReader {
-    fn start(dir: &Path) -> Result<Self, CommandError> {
+    fn start(dir: &Path, git_dir: Option<&Path>) -> Result<Self, CommandError> {
         let program = find_program("git")?;
         let argv = || "git cat-file --batch".to_owned();
         let failed = |source| CommandError::Spawn { argv: argv(), source };
@@ -183,7 +190,7 @@ impl ObjectReader {
         for name in FOREIGN {
             command.env_remove(name);
         }
-        command.envs(SETTINGS.iter().copied());
+        command.envs(SETTINGS.iter().copied()).envs(git_dir.map(|git_dir| ("GIT_DIR", git_dir)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().map_err(failed)?;
         match (child.stdin.take(), child.stdout.take()) {

@@ -18,6 +18,7 @@ pub mod clean_start;
 pub mod command;
 pub mod debian;
 mod decompress;
+pub mod exchange;
 pub mod ext4;
 mod file_content;
 mod file_tree;

@@ -122,6 +122,15 @@ impl Worktree {
         }
     }
 
+    /// Opens a directory of it, to change what is in there.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or only behind a symlink.
+    pub(crate) fn directory(&self, path: &Path) -> Result<OwnedFd, Errno> {
+        self.open_at(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC)
+    }
+
     fn symlink(&self, path: &Path) -> Result<Entry, WorktreeError> {
         let failed = |error: Errno| WorktreeError { path: self.root.join(path), source: error.into() };
         let Ok(fd) = self.open_at(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC) else {

@@ -20,6 +20,7 @@ pub fn home() -> Result<PathBuf, PathsError> {
 /// ```text
 /// $XDG_CONFIG_HOME/banger/config.toml
 /// $XDG_STATE_HOME/banger/           banger.db  bangerd.log  bangerd.lock
+///     applying/                     patches on their way into a working tree, while they are
 ///     backups/                      banger-<ms>.db, the last three
 ///     images/<id>/                  rootfs.ext4  image.json
 ///     kernels/<id>/                 vmlinux  modules.cpio  modules.ext4  kernel.json
@@ -140,6 +141,11 @@ impl Paths {
     /// begins with an empty directory.
     pub fn patches(&self) -> PathBuf {
         self.state.join("patches")
+    }
+
+    /// Journals of patches that are on their way into a working tree.
+    pub fn applying(&self) -> PathBuf {
+        self.state.join("applying")
     }
 
     pub fn vm(&self, id: &VmId) -> VmDir {

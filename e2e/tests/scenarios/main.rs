@@ -33,6 +33,7 @@ mod systemd;
 mod terminals;
 mod vmm_sandbox;
 mod without_init;
+mod workspace_apply;
 mod workspace_bad_input;
 mod workspace_cut_off;
 mod workspace_hermetic;

@@ -118,6 +118,7 @@ fn workspace_code(error: &WorkspaceError) -> ErrorCode {
         | E::HostGone
         | E::PatchTooLarge { .. }
         | E::DoesNotApply { .. }
+        | E::NotPutInPlace { .. }
         | E::Object(ObjectError::Missing { .. })
         | E::Guest(GuestError::Refused { kind: GuestErrorKind::Refused, .. }) => ErrorCode::Refused,
         E::Git(CommandError::NotFound { .. }) => ErrorCode::HostNotReady,

@@ -24,7 +24,7 @@ use crate::paths::Paths;
 use crate::store::{Store, StoreError, back_up};
 use crate::vm::{Services, VmError, Vms};
 use crate::vmm::{Accelerator, Qemu};
-use crate::watchdog;
+use crate::{watchdog, workspace};
 
 /// How long connections may take to end once the daemon is to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(3);
@@ -126,6 +126,7 @@ async fn assemble(
     // One thing that is out of order must not keep the others from being used.
     untidy("images", images.recover().await.err());
     untidy("kernels", kernels.recover().await.err());
+    untidy("patches that were being applied", workspace::recover(&paths.applying()).err());
     untidy("patches", remove_patches(&paths.patches()).err());
     let program = std::env::current_exe().map_err(ServeError::Program)?;
     let services = Arc::new(Services {

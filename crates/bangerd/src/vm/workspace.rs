@@ -24,8 +24,8 @@ use crate::identity::VmId;
 use crate::operation::Reporter;
 use crate::store::StoredWorkspace;
 use crate::workspace::{
-    self, Base, Checkout, Fetched, Filters, Listing, Losses, ObjectId, Preparation, Prepared, PreparedPart,
-    Repository, Reviewed, WorkspaceError,
+    self, Base, Checkout, Fetched, Filters, Landing, Listing, Losses, ObjectId, Preparation, Prepared,
+    PreparedPart, Repository, Reviewed, WorkspaceError,
 };
 
 /// Where a repository is put unless somebody says otherwise.
@@ -256,13 +256,23 @@ impl Vms {
             return Ok(());
         }
         let filters = if wanted.base_commit.is_some() { Filters::On } else { Filters::Off };
-        exported.conflict = match workspace::check(host, file, filters).await? {
-            Err(said) => Some(said),
-            Ok(()) => workspace::dirty_overlap(host, changes, filters).await?,
+        exported.conflict = workspace::dirty_overlap(host, changes, filters).await?;
+        if exported.conflict.is_some() {
+            return Ok(());
+        }
+        let umask = Environment::of_caller().umask();
+        let places = (&*self.services.paths.patches(), &*self.services.paths.applying());
+        let landing = match Landing::prepare(host, file, changes, filters, umask, places).await {
+            Ok(landing) => landing,
+            Err(WorkspaceError::DoesNotApply { said }) => {
+                exported.conflict = Some(said);
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
         };
         let is_risky = exported.reviewed.is_risky() && !wanted.allow_risky;
-        if wanted.apply && exported.conflict.is_none() && !is_risky {
-            workspace::apply(host, file, filters, Environment::of_caller().umask()).await?;
+        if wanted.apply && !is_risky {
+            landing.carry_out().await?;
             exported.applied = true;
         }
         Ok(())

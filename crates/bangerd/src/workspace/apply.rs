@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use banger_guest_protocol::ByteString;
 use banger_guest_protocol::import::ObjectFormat;
-use banger_host::command::{Command, CommandError};
+use banger_host::command::Command;
 use banger_host::git::{Git, records};
 use banger_host::worktree::{Entry, Worktree};
 
@@ -103,38 +103,12 @@ pub enum Filters {
     Off,
 }
 
-/// Whether the patch applies to the host's working tree now; else what git says about it.
-///
-/// # Errors
-///
-/// When git is missing.
-pub async fn check(host: &Git, file: &Path, filters: Filters) -> Result<Result<(), String>, WorkspaceError> {
-    match git_apply(host, filters).await?.arg("--check").arg(file).run().await {
-        Ok(_) => Ok(Ok(())),
-        Err(CommandError::Failed { stderr, .. }) => Ok(Err(stderr)),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Applies the patch to the host's working tree, for somebody who has this umask; its index stays as it is.
-///
-/// # Errors
-///
-/// When it does not apply. Nothing is changed then.
-pub async fn apply(host: &Git, file: &Path, filters: Filters, umask: u32) -> Result<(), WorkspaceError> {
-    match git_apply(host, filters).await?.arg(file).umask(umask).run().await {
-        Ok(_) => Ok(()),
-        Err(CommandError::Failed { stderr, .. }) => Err(WorkspaceError::DoesNotApply { said: stderr }),
-        Err(error) => Err(error.into()),
-    }
-}
-
-async fn git_apply(host: &Git, filters: Filters) -> Result<Command, WorkspaceError> {
-    with_filters(host, host.command(["apply", "--binary", "--whitespace=nowarn"]), filters).await
-}
-
 /// Has a command look at the host's files through filters, or not.
-async fn with_filters(host: &Git, command: Command, filters: Filters) -> Result<Command, WorkspaceError> {
+pub(super) async fn with_filters(
+    host: &Git,
+    command: Command,
+    filters: Filters,
+) -> Result<Command, WorkspaceError> {
     if filters == Filters::On {
         return Ok(command);
     }

@@ -12,8 +12,10 @@ mod git_identity;
 mod guest_git;
 mod history;
 mod inspect;
+mod landing;
 mod losses;
 mod object;
+mod object_space;
 mod pack;
 pub mod patch;
 mod prepare;
@@ -23,11 +25,12 @@ mod send;
 mod sink;
 mod skeleton;
 
-pub use apply::{Filters, Reviewed, apply, check, dirty_overlap, review};
+pub use apply::{Filters, Reviewed, dirty_overlap, review};
 pub use checkout::Checkout;
 pub use export::{Base, Fetched, fetch};
 pub use git_identity::{identity, introduce};
 pub use inspect::{Listing, Repository, head_commit, named_commit};
+pub use landing::{Landing, recover};
 pub use losses::{Losses, losses};
 pub use object::ObjectId;
 pub use prepare::{Contents, OnTheWay, Preparation, Prepared, send_to, settle};
@@ -37,6 +40,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use banger_host::command::CommandError;
+use banger_host::exchange::ExchangeError;
+use banger_host::files::FileError;
 use banger_host::git::ObjectError;
 use banger_host::worktree::WorktreeError;
 
@@ -103,8 +108,12 @@ pub enum WorkspaceError {
     Disagreement,
     #[error("the patch does not apply to the host's working tree: {said}")]
     DoesNotApply { said: String },
+    #[error("the patch was not applied, and nothing was changed")]
+    NotPutInPlace { source: ExchangeError },
     #[error("the guest stopped taking what was sent")]
     Cut,
+    #[error(transparent)]
+    File(#[from] FileError),
     #[error(transparent)]
     Guest(#[from] GuestError),
 }

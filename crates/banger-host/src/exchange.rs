@@ -1,0 +1,336 @@
+//! Many files of a working tree change together: all of them, or none.
+//!
+//! What is new lies in a stage beside the tree first, on the same file system; what was there is moved aside into it. Each step is
+//! one rename, so that whoever finds an exchange half-done can tell what has been done, and undo it.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, RenameFlags, chmodat, mkdirat, renameat_with, unlinkat};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use crate::worktree::Worktree;
+
+/// Why an exchange cannot be made, or undone.
+#[derive(Debug, thiserror::Error)]
+#[error("could not {action} {}", path.display())]
+pub struct ExchangeError {
+    action: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl ExchangeError {
+    fn is_absence(&self) -> bool {
+        matches!(self.source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+    }
+}
+
+fn cannot<'a, E: Into<io::Error>>(
+    action: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(E) -> ExchangeError + 'a {
+    move |source| ExchangeError { action, path: path.to_owned(), source: source.into() }
+}
+
+/// What is to change. It can be written down, and carried out or undone by another process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Exchange {
+    #[serde(with = "crate::path_bytes")]
+    root: PathBuf,
+    #[serde(with = "crate::path_bytes")]
+    stage: PathBuf,
+    /// Files that leave, each for `old/<index>` of the stage.
+    #[serde(with = "crate::path_bytes::list")]
+    taken: Vec<PathBuf>,
+    /// Files that come, each from `new/<index>` of the stage.
+    put: Vec<Put>,
+    /// Directories that have nothing in them then, the deepest first.
+    emptied: Vec<Directory>,
+    /// Directories that are needed, the outermost first.
+    #[serde(with = "crate::path_bytes::list")]
+    made: Vec<PathBuf>,
+    /// The mode of those.
+    dir_mode: u32,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Put {
+    #[serde(with = "crate::path_bytes")]
+    path: PathBuf,
+    stamp: Stamp,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Directory {
+    #[serde(with = "crate::path_bytes")]
+    path: PathBuf,
+    mode: u32,
+}
+
+/// By this a file is known to be as it was put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Stamp {
+    inode: u64,
+    len: u64,
+    mtime: (i64, i64),
+}
+
+impl Stamp {
+    fn of(path: &Path) -> io::Result<Self> {
+        let found = path.symlink_metadata()?;
+        Ok(Self { inode: found.ino(), len: found.len(), mtime: (found.mtime(), found.mtime_nsec()) })
+    }
+}
+
+impl Exchange {
+    /// Plans to take the files `taken` out of the tree at `root`, and to put there what lies in `stage/new`, numbered in the order
+    /// of `put`. Paths are relative to `root`;
+    /// `dir_mode` is for directories that are new.
+    ///
+    /// # Errors
+    ///
+    /// When the tree or the stage cannot be read.
+    pub fn plan(
+        root: &Path,
+        stage: &Path,
+        taken: Vec<PathBuf>,
+        put: Vec<PathBuf>,
+        dir_mode: u32,
+    ) -> Result<Self, ExchangeError> {
+        let stamped = put.iter().enumerate().map(|(index, path)| {
+            let staged = stage.join("new").join(index.to_string());
+            let stamp = Stamp::of(&staged).map_err(cannot("read", &staged))?;
+            Ok(Put { path: path.clone(), stamp })
+        });
+        let stamped: Vec<Put> = stamped.collect::<Result<_, ExchangeError>>()?;
+        let emptied = emptied(root, &taken, &put)?;
+        let made = missing(root, &taken, &put);
+        Ok(Self { root: root.into(), stage: stage.into(), taken, put: stamped, emptied, made, dir_mode })
+    }
+
+    pub fn stage(&self) -> &Path {
+        &self.stage
+    }
+
+    /// Says what would stop it, as far as that can be known before: directories that cannot be written to, and files that nobody
+    /// may move.
+    ///
+    /// # Errors
+    ///
+    /// When there is such a thing.
+    pub fn check(&self) -> Result<(), ExchangeError> {
+        let of_puts = self.put.iter().map(|put| &put.path).filter(|path| !self.is_made(path.parent()));
+        let files = self.taken.iter().chain(of_puts);
+        let dirs: BTreeSet<&Path> = files.filter_map(|path| path.parent()).collect();
+        let emptied = self.emptied.iter().filter_map(|dir| dir.path.parent());
+        let made = self.made.iter().filter_map(|dir| dir.parent()).filter(|dir| !self.is_made(Some(dir)));
+        for dir in dirs.into_iter().chain(emptied).chain(made) {
+            let dir = self.root.join(dir);
+            movable(&dir).map_err(cannot("change files in", &dir))?;
+            let wanted = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+            rustix::fs::accessat(CWD, &dir, wanted, AtFlags::EACCESS)
+                .map_err(cannot("change files in", &dir))?;
+        }
+        for file in &self.taken {
+            let file = self.root.join(file);
+            movable(&file).map_err(cannot("replace or remove", &file))?;
+        }
+        Ok(())
+    }
+
+    fn is_made(&self, dir: Option<&Path>) -> bool {
+        dir.is_some_and(|dir| self.made.iter().any(|made| made == dir))
+    }
+
+    /// Does it. After an error some of it may have been done: [`Self::undo`] is for that.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be moved, or something has come into its place.
+    pub fn carry_out(&self) -> Result<(), ExchangeError> {
+        let places = self.places()?;
+        self.steps().try_for_each(|step| self.take_step(&places, &step))
+    }
+
+    fn steps(&self) -> impl Iterator<Item = Step<'_>> {
+        let taken = self.taken.iter().enumerate().map(|(index, path)| Step::Take(index, path));
+        let emptied = self.emptied.iter().map(|dir| Step::Empty(&dir.path));
+        let made = self.made.iter().map(|dir| Step::Make(dir));
+        let put = self.put.iter().enumerate().map(|(index, put)| Step::Put(index, &put.path));
+        taken.chain(emptied).chain(made).chain(put)
+    }
+
+    fn take_step(&self, places: &Places, step: &Step<'_>) -> Result<(), ExchangeError> {
+        let (action, path) = match step {
+            Step::Take(_, path) => ("move away", path),
+            Step::Empty(path) => ("remove", path),
+            Step::Make(path) => ("make", path),
+            Step::Put(_, path) => ("put in place", path),
+        };
+        let (dir, name) = parent(&places.tree, path)?;
+        let done = match step {
+            Step::Take(index, _) => rename(&dir, name, &places.old, index.to_string()),
+            Step::Empty(_) => unlinkat(&dir, name, AtFlags::REMOVEDIR),
+            Step::Make(_) => make_dir(&dir, name, self.dir_mode),
+            Step::Put(index, _) => rename(&places.new, index.to_string(), &dir, name),
+        };
+        done.map_err(cannot(action, path))
+    }
+
+    /// Brings the tree back to what it was, however much has been done. Answers the files that somebody has written to since they
+    /// were put there: they are in the stage then, which must be kept.
+    ///
+    /// # Errors
+    ///
+    /// When something has come into the place of a file that was taken. All else is undone.
+    pub fn undo(&self) -> Result<Vec<PathBuf>, ExchangeError> {
+        let Places { tree, old, new } = self.places()?;
+        let mut outcome = Ok(());
+        let mut written = Vec::new();
+        for (index, put) in self.put.iter().enumerate() {
+            let staged = self.stage.join("new").join(index.to_string());
+            if staged.symlink_metadata().is_ok() {
+                continue;
+            }
+            match parent(&tree, &put.path).and_then(|(dir, name)| {
+                rename(&dir, name, &new, index.to_string()).map_err(cannot("take back", &put.path))
+            }) {
+                Ok(()) if Stamp::of(&staged).is_ok_and(|stamp| stamp == put.stamp) => {}
+                Ok(()) => written.push(staged),
+                // It had not been put yet, or somebody has removed it.
+                Err(error) if error.is_absence() => {}
+                Err(error) => outcome = Err(error),
+            }
+        }
+        for dir in self.made.iter().rev() {
+            // It may not have been made, and may have come into use.
+            let _ = parent(&tree, dir).map(|(above, name)| unlinkat(&above, name, AtFlags::REMOVEDIR));
+        }
+        for dir in self.emptied.iter().rev() {
+            let again = parent(&tree, &dir.path).and_then(|(above, name)| {
+                let made = make_dir(&above, name, dir.mode);
+                made.or_else(|error| if error == Errno::EXIST { Ok(()) } else { Err(error) })
+                    .map_err(cannot("make", &dir.path))
+            });
+            if let Err(error) = again {
+                outcome = Err(error);
+            }
+        }
+        for (index, path) in self.taken.iter().enumerate() {
+            let name = index.to_string();
+            if self.stage.join("old").join(&name).symlink_metadata().is_err() {
+                continue;
+            }
+            let back = parent(&tree, path)
+                .and_then(|(dir, to)| rename(&old, &name, &dir, to).map_err(cannot("bring back", path)));
+            if let Err(error) = back {
+                outcome = Err(error);
+            }
+        }
+        outcome.map(|()| written)
+    }
+
+    fn places(&self) -> Result<Places, ExchangeError> {
+        let open = |name: &str| {
+            let path = self.stage.join(name);
+            fs::File::open(&path).map(OwnedFd::from).map_err(cannot("read", &path))
+        };
+        let tree =
+            Worktree::open(&self.root).map_err(io::Error::other).map_err(cannot("read", &self.root))?;
+        Ok(Places { tree, old: open("old")?, new: open("new")? })
+    }
+}
+
+/// What the files move between.
+struct Places {
+    tree: Worktree,
+    old: OwnedFd,
+    new: OwnedFd,
+}
+
+/// In the order in which they are taken.
+enum Step<'e> {
+    Take(usize, &'e Path),
+    Empty(&'e Path),
+    Make(&'e Path),
+    Put(usize, &'e Path),
+}
+
+fn make_dir(above: &OwnedFd, name: &OsStr, mode: u32) -> Result<(), Errno> {
+    let mode = Mode::from_raw_mode(mode);
+    mkdirat(above, name, mode)?;
+    // The umask of this process is nobody's wish.
+    chmodat(above, name, mode, AtFlags::empty())
+}
+
+/// The directory of a file, reached without following a symlink, and the file's name in it.
+fn parent<'p>(tree: &Worktree, path: &'p Path) -> Result<(OwnedFd, &'p OsStr), ExchangeError> {
+    let name = path.file_name().ok_or(Errno::INVAL).map_err(cannot("change", path))?;
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok((tree.directory(dir).map_err(cannot("change", path))?, name))
+}
+
+/// Moves a file to where nothing is.
+fn rename(
+    from: &OwnedFd,
+    name: impl AsRef<OsStr>,
+    to: &OwnedFd,
+    new_name: impl AsRef<OsStr>,
+) -> Result<(), Errno> {
+    renameat_with(from, name.as_ref(), to, new_name.as_ref(), RenameFlags::NOREPLACE)
+}
+
+/// Whether the file's flags let it be moved, or a directory's let files in it be. Without this, a rename would find out when others
+/// have been moved already.
+fn movable(path: &Path) -> Result<(), Errno> {
+    use rustix::fs::{StatxAttributes, StatxFlags, statx};
+    let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE)?;
+    let fixed = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
+    if found.stx_attributes.intersects(fixed) { Err(Errno::PERM) } else { Ok(()) }
+}
+
+/// Directories that have nothing in them when the files are taken and put, the deepest first: git keeps none.
+fn emptied(root: &Path, taken: &[PathBuf], put: &[PathBuf]) -> Result<Vec<Directory>, ExchangeError> {
+    let needed: BTreeSet<&Path> = put.iter().flat_map(|path| path.ancestors().skip(1)).collect();
+    let mut gone: BTreeSet<PathBuf> = taken.iter().cloned().collect();
+    let mut candidates: Vec<&Path> = taken.iter().flat_map(|path| path.ancestors().skip(1)).collect();
+    candidates.retain(|dir| !dir.as_os_str().is_empty() && !needed.contains(dir));
+    candidates.sort_by_key(|dir| (usize::MAX - dir.components().count(), *dir));
+    candidates.dedup();
+    let mut emptied = Vec::new();
+    for dir in candidates {
+        let path = root.join(dir);
+        let mut stays = false;
+        for entry in fs::read_dir(&path).map_err(cannot("read", &path))? {
+            stays |= !gone.contains(&dir.join(entry.map_err(cannot("read", &path))?.file_name()));
+        }
+        if !stays {
+            let mode = path.symlink_metadata().map_err(cannot("read", &path))?.mode() & 0o7777;
+            gone.insert(dir.to_owned());
+            emptied.push(Directory { path: dir.to_owned(), mode });
+        }
+    }
+    Ok(emptied)
+}
+
+/// Directories that the files to put need and that are not there, the outermost first.
+fn missing(root: &Path, taken: &[PathBuf], put: &[PathBuf]) -> Vec<PathBuf> {
+    let leaving: BTreeSet<&Path> = taken.iter().map(PathBuf::as_path).collect();
+    let above =
+        put.iter().flat_map(|path| path.ancestors().skip(1)).filter(|dir| !dir.as_os_str().is_empty());
+    let missing: BTreeSet<&Path> =
+        above.filter(|dir| leaving.contains(dir) || !root.join(dir).is_dir()).collect();
+    // A directory sorts before what is in it.
+    missing.into_iter().map(Path::to_owned).collect()
+}
+
+#[cfg(test)]
+#[path = "exchange_tests.rs"]
+mod tests;

@@ -1,0 +1,307 @@
+//! A patch becomes files: all of them, or none.
+//!
+//! They are made of objects, beside the working tree, and then change places with what is there ([`Exchange`]). A journal says what is
+//! under way, so that a daemon that died in the middle is followed by one that undoes it.
+
+use std::collections::HashSet;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+
+use banger_guest_protocol::ByteString;
+use banger_host::exchange::{Exchange, ExchangeError};
+use banger_host::files::{private_dir, write_atomic};
+use banger_host::git::{Git, ObjectReader};
+use serde::{Deserialize, Serialize};
+
+use super::WorkspaceError;
+use super::apply::Filters;
+use super::object_space::{New, ObjectSpace, Patched};
+use super::patch::{FileChange, FileMode};
+use crate::causes::on_one_line;
+
+/// What a stage is called.
+const STAGE: &str = ".banger-apply-";
+
+/// A patch as files, beside the working tree.
+pub struct Landing {
+    stage: Stage,
+    exchange: Exchange,
+}
+
+/// What is under way.
+#[derive(Serialize, Deserialize)]
+struct Journal {
+    exchange: Exchange,
+    /// Nothing of it is left to be undone; only the stage is still there.
+    done: bool,
+}
+
+/// The directory where the files wait, and the journal that knows of it. Both go when this is dropped.
+struct Stage {
+    dir: PathBuf,
+    journal: PathBuf,
+}
+
+impl Stage {
+    /// On the file system of the working tree: among the journals, in the git directory, or else in the working tree itself.
+    async fn new(host: &Git, journals: &Path) -> Result<Self, WorkspaceError> {
+        private_dir(journals)?;
+        let git_dir =
+            host.line(&["rev-parse", "--absolute-git-dir"]).await?.ok_or(WorkspaceError::HostGone)?;
+        // One that cannot be looked at is not near.
+        let device = |path: &Path| path.metadata().map(|found| found.dev()).ok();
+        let (git_dir, root) = (PathBuf::from(git_dir), host.dir());
+        let near =
+            [journals, &git_dir].into_iter().find(|dir| device(dir).is_some() && device(dir) == device(root));
+        let kept = |source| WorkspaceError::Patch { source };
+        let made = tempfile::Builder::new().prefix(STAGE).tempdir_in(near.unwrap_or(root)).map_err(kept)?;
+        let mut name = made.path().file_name().unwrap_or_default().to_owned();
+        name.push(".json");
+        let journal = journals.join(name);
+        let nothing = Exchange::plan(root, made.path(), Vec::new(), Vec::new(), 0).map_err(not_put)?;
+        note(&journal, &Journal { exchange: nothing, done: true })?;
+        let stage = Self { dir: made.keep(), journal };
+        for dir in ["new", "old"] {
+            fs::create_dir(stage.dir.join(dir)).map_err(kept)?;
+        }
+        Ok(stage)
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        clear(&self.journal, &self.dir);
+    }
+}
+
+impl Landing {
+    /// Makes the files. Nothing of the user's is touched: this is also how one finds out whether a patch applies.
+    ///
+    /// # Errors
+    ///
+    /// When the patch does not apply, or the files could not be put in place.
+    pub async fn prepare(
+        host: &Git,
+        file: &Path,
+        changes: &[FileChange],
+        filters: Filters,
+        umask: u32,
+        (scratch, journals): (&Path, &Path),
+    ) -> Result<Self, WorkspaceError> {
+        let space = ObjectSpace::new(host, scratch).await?;
+        let patched = space.apply(file, changes, filters).await?;
+        let stage = Stage::new(host, journals).await?;
+        let checked_out = stage.dir.join("checked-out");
+        let converted: Vec<(&ByteString, New)> = converted(changes, &patched);
+        space.check_out(&converted, &checked_out, filters, umask).await?;
+        let maker = Maker {
+            root: host.dir().to_owned(),
+            stage: stage.dir.clone(),
+            changes: changes.to_vec(),
+            converted: converted.into_iter().map(|(path, _)| path.clone()).collect(),
+            patched,
+            umask,
+        };
+        let reader = space.reader()?;
+        let making = tokio::task::spawn_blocking(move || maker.make(reader));
+        let exchange = making.await.map_err(|_| WorkspaceError::Cut)??;
+        exchange.check().map_err(|error| WorkspaceError::DoesNotApply { said: on_one_line(&error) })?;
+        Ok(Self { stage, exchange })
+    }
+
+    /// Puts the files in place, and notes in the journal that it goes on.
+    ///
+    /// # Errors
+    ///
+    /// When one cannot be put in place. All others are then as they were.
+    pub async fn carry_out(self) -> Result<(), WorkspaceError> {
+        let Self { stage, exchange } = self;
+        let carrying = tokio::task::spawn_blocking(move || {
+            note(&stage.journal, &Journal { exchange: exchange.clone(), done: false })?;
+            let carried = exchange.carry_out().map_err(not_put);
+            let carried = carried.and_then(|()| note(&stage.journal, &Journal { exchange, done: true }));
+            if carried.is_err() {
+                finish(&stage.journal);
+                // It may hold what could not be undone; the next daemon tries again.
+                std::mem::forget(stage);
+            }
+            carried
+        });
+        carrying.await.map_err(|_| WorkspaceError::Cut)?
+    }
+}
+
+fn not_put(source: ExchangeError) -> WorkspaceError {
+    WorkspaceError::NotPutInPlace { source }
+}
+
+/// Undoes what an earlier daemon left half-done.
+///
+/// # Errors
+///
+/// When the journals cannot be listed.
+pub fn recover(journals: &Path) -> io::Result<()> {
+    let found = match fs::read_dir(journals) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
+    for entry in found {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            finish(&path);
+        }
+    }
+    Ok(())
+}
+
+/// Brings an exchange to its end: undone, unless all of it was done.
+fn finish(journal: &Path) {
+    let read = fs::read(journal).map_err(io::Error::other);
+    let Journal { exchange, done } =
+        match read.and_then(|bytes| serde_json::from_slice(&bytes).map_err(io::Error::other)) {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::warn!(%error, journal = %journal.display(), "a journal cannot be read");
+                return;
+            }
+        };
+    if done {
+        return clear(journal, exchange.stage());
+    }
+    match exchange.undo() {
+        Ok(written) if written.is_empty() => clear(journal, exchange.stage()),
+        Ok(written) => {
+            tracing::warn!(?written, "undone; files that were written to meanwhile are kept there");
+            remove(journal);
+        }
+        // The disk may be away, and come back.
+        Err(error) => {
+            tracing::warn!(error = on_one_line(&error), stage = %exchange.stage().display(), "not undone")
+        }
+    }
+}
+
+fn clear(journal: &Path, stage: &Path) {
+    match fs::remove_dir_all(stage) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(%error, stage = %stage.display(), "a stage was not removed");
+        }
+        _ => remove(journal),
+    }
+}
+
+fn remove(journal: &Path) {
+    if let Err(error) = fs::remove_file(journal) {
+        tracing::warn!(%error, journal = %journal.display(), "a journal was not removed");
+    }
+}
+
+fn note(path: &Path, journal: &Journal) -> Result<(), WorkspaceError> {
+    let kept = |source| WorkspaceError::Patch { source };
+    let bytes = serde_json::to_vec(journal).map_err(io::Error::other).map_err(kept)?;
+    Ok(write_atomic(path, &bytes, 0o600)?)
+}
+
+/// Files that git has to convert: new ones, and those that were conversions before.
+fn converted<'c>(changes: &'c [FileChange], patched: &Patched) -> Vec<(&'c ByteString, New)> {
+    let raw: HashSet<&ByteString> = patched.raw.iter().collect();
+    let was_raw = |change: &FileChange| change.old_path().is_some_and(|path| raw.contains(path));
+    let is_attributes =
+        |path: &ByteString| path.as_bytes().rsplit(|byte| *byte == b'/').next() == Some(b".gitattributes");
+    let new = changes.iter().filter(|change| !is_as_before(change) && !was_raw(change));
+    new.filter_map(|change| change.new_path())
+        .filter(|path| !is_attributes(path))
+        .filter_map(|path| Some((path, *patched.files.get(path)?)))
+        .filter(|(_, new)| !new.is_symlink)
+        .collect()
+}
+
+/// Its content stays what it is.
+fn is_as_before(change: &FileChange) -> bool {
+    change.old_path().is_some() && change.old_id == change.new_id
+}
+
+/// Lays the files out in the stage, numbered.
+struct Maker {
+    root: PathBuf,
+    stage: PathBuf,
+    changes: Vec<FileChange>,
+    patched: Patched,
+    /// Those that lie in `checked-out` already.
+    converted: HashSet<ByteString>,
+    umask: u32,
+}
+
+impl Maker {
+    fn make(&self, mut reader: ObjectReader) -> Result<Exchange, WorkspaceError> {
+        let mut put = Vec::new();
+        for change in &self.changes {
+            let Some(path) = change.new_path() else { continue };
+            let staged = self.stage.join("new").join(put.len().to_string());
+            let read = |source| WorkspaceError::Read { path: path.as_os_str().display().to_string(), source };
+            self.file(change, path, &staged, &mut reader)?;
+            self.permit(change, &staged).map_err(read)?;
+            put.push(PathBuf::from(path.as_os_str()));
+        }
+        let old = self.changes.iter().filter_map(FileChange::old_path);
+        let taken = old.map(|path| PathBuf::from(path.as_os_str())).collect();
+        let planned = Exchange::plan(&self.root, &self.stage, taken, put, 0o777 & !self.umask);
+        planned.map_err(not_put)
+    }
+
+    fn file(
+        &self,
+        change: &FileChange,
+        path: &ByteString,
+        staged: &Path,
+        reader: &mut ObjectReader,
+    ) -> Result<(), WorkspaceError> {
+        let failed = |source| WorkspaceError::Read { path: path.as_os_str().display().to_string(), source };
+        if self.converted.contains(path) {
+            return fs::rename(self.stage.join("checked-out").join(path.as_os_str()), staged).map_err(failed);
+        }
+        let new = self.patched.files.get(path).ok_or(WorkspaceError::Disagreement)?;
+        if let Some(old) = change.old_path().filter(|_| is_as_before(change) && !new.is_symlink) {
+            return fs::copy(self.root.join(old.as_os_str()), staged).map(drop).map_err(failed);
+        }
+        let (_, _, mut content) = reader.read(&new.id.to_string())?;
+        let mut buffer = vec![0; 256 * 1024];
+        if new.is_symlink {
+            let mut target = Vec::new();
+            while let Some(piece) = content.piece(&mut buffer)? {
+                target.extend_from_slice(piece);
+            }
+            return symlink(std::ffi::OsStr::from_bytes(&target), staged).map_err(failed);
+        }
+        let mut file = File::create_new(staged).map_err(failed)?;
+        while let Some(piece) = content.piece(&mut buffer)? {
+            file.write_all(piece).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// A file keeps the permissions that it had, but for what the patch says of its execution.
+    fn permit(&self, change: &FileChange, staged: &Path) -> io::Result<()> {
+        if staged.symlink_metadata()?.is_symlink() {
+            return Ok(());
+        }
+        let before = change.old_path().map(|path| self.root.join(path.as_os_str()).symlink_metadata());
+        let before = before.transpose()?.filter(fs::Metadata::is_file).map(|found| found.mode() & 0o777);
+        let is_program = change.new_mode == Some(FileMode::Executable);
+        let mode = match before {
+            None if is_program => 0o777 & !self.umask,
+            None => 0o666 & !self.umask,
+            Some(mode) if change.new_mode.is_none() || change.new_mode == change.old_mode => mode,
+            Some(mode) if is_program => mode | ((mode & 0o444) >> 2),
+            Some(mode) => mode & !0o111,
+        };
+        fs::set_permissions(staged, Permissions::from_mode(mode))
+    }
+}
+
+#[cfg(test)]
+#[path = "landing_tests.rs"]
+mod tests;
