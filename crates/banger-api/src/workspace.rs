@@ -5,6 +5,9 @@ use utoipa::ToSchema;
 
 use crate::ByteString;
 
+/// git takes no larger patch, in bytes. A branch may be larger.
+pub const PATCH_MAX_BYTES: u64 = 1023 << 20;
+
 /// How much of a repository a VM gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -97,6 +100,19 @@ pub struct Staleness {
     pub host_commit: Option<String>,
 }
 
+/// What a patch is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ExportPurpose {
+    /// To be kept: what is in it counts as exported when the VM is deleted.
+    #[default]
+    Export,
+    /// To be shown.
+    Show,
+    /// Only to be told what is in it; the patch itself is not to be had.
+    Summary,
+}
+
 /// Asks for what has been changed in a VM's copy of a repository.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -109,10 +125,14 @@ pub struct ExportWorkspace {
     /// Apply it there.
     #[serde(default)]
     pub apply: bool,
-    /// Give out, or apply, a patch with changes that could run on the host by themselves.
+    #[serde(default)]
+    pub purpose: ExportPurpose,
+    /// Make a branch of the host's repository of it. Cannot be had with `base_commit`, `check` or `apply`.
+    pub branch: Option<WantedBranch>,
+    /// Give out, apply or commit changes that could run on the host by themselves.
     #[serde(default)]
     pub allow_risky: bool,
-    /// Refuse a larger patch, in bytes.
+    /// Refuse more than this, in bytes: a larger patch, or a branch whose new objects are larger together.
     #[serde(default = "ExportWorkspace::default_max_bytes")]
     pub max_bytes: u64,
     /// How long the guest may take, in milliseconds.
@@ -122,7 +142,7 @@ pub struct ExportWorkspace {
 
 impl ExportWorkspace {
     fn default_max_bytes() -> u64 {
-        1 << 30
+        PATCH_MAX_BYTES
     }
 
     fn default_timeout_ms() -> u64 {
@@ -136,11 +156,39 @@ impl Default for ExportWorkspace {
             base_commit: None,
             check: false,
             apply: false,
+            purpose: ExportPurpose::default(),
+            branch: None,
             allow_risky: false,
             max_bytes: Self::default_max_bytes(),
             timeout_ms: Self::default_timeout_ms(),
         }
     }
+}
+
+/// A branch to be made in the host's repository, of objects alone: no file of the working tree, no index and no hook has a part in
+/// it. It begins at the commit that was prepared.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WantedBranch {
+    pub name: String,
+    /// Of the commit of the guest's work.
+    pub message: Option<String>,
+    /// The guest's own commits, one by one; what it has not committed comes last.
+    #[serde(default)]
+    pub commits: bool,
+    /// Make it anew if there is one of this name.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// A branch that was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Branch {
+    pub name: String,
+    /// The last commit on it.
+    pub commit: String,
+    /// How many commits are new.
+    pub commits: u64,
 }
 
 /// A patch, and what is to be known of it.
@@ -155,12 +203,14 @@ pub struct Export {
     #[schema(value_type = Vec<String>)]
     pub nested: Vec<ByteString>,
     pub patch_bytes: u64,
-    /// Names the patch for `GET /v1/patches/{id}`, for a short while; none when it is withheld.
+    /// Names the patch for `GET /v1/patches/{id}`, for a short while; none when it is withheld, or a branch was wanted.
     pub patch: Option<String>,
     /// Why it does not apply to the host's repository now; none when it does, or nobody asked.
     pub conflict: Option<String>,
     /// It has been applied to the host's repository.
     pub applied: bool,
+    /// The branch that was made; none when nobody asked, there were no changes, or they are risky.
+    pub branch: Option<Branch>,
 }
 
 impl Export {

@@ -5,15 +5,16 @@
 //! daemon need a PID namespace on top (see [`crate::debian`]).
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use rustix::fs::Mode;
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -22,33 +23,8 @@ use tokio::sync::mpsc;
 
 use crate::tool_output::{Captured, LineCallback, pump};
 
+pub use crate::programs::{find_program, package_of};
 pub use crate::tool_output::OutputStream;
-
-/// Which Debian package brings a program.
-const PACKAGES: &[(&str, &str)] = &[
-    ("debugfs", "e2fsprogs"),
-    ("depmod", "kmod"),
-    ("dumpe2fs", "e2fsprogs"),
-    ("e2fsck", "e2fsprogs"),
-    ("git", "git"),
-    ("ip", "iproute2"),
-    ("mke2fs", "e2fsprogs"),
-    ("mmdebstrap", "mmdebstrap"),
-    ("newgidmap", "uidmap"),
-    ("newuidmap", "uidmap"),
-    ("nft", "nftables"),
-    ("pasta", "passt"),
-    ("qemu-system-x86_64", "qemu-system-x86"),
-    ("resize2fs", "e2fsprogs"),
-    ("resolvectl", "systemd-resolved"),
-    ("rm", "coreutils"),
-    ("ssh", "openssh-client"),
-    ("ssh-keygen", "openssh-client"),
-    ("unshare", "util-linux"),
-];
-
-/// Where an ordinary user's PATH does not look, but Debian keeps administration tools.
-const EXTRA_PATH: &[&str] = &["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
 /// How much of stderr an error shows, in lines.
 const ERROR_LINES: usize = 12;
@@ -85,6 +61,13 @@ pub struct Output {
     pub stderr: Vec<u8>,
 }
 
+/// What a tool reads.
+#[derive(Clone, Debug)]
+enum Input {
+    Bytes(Vec<u8>),
+    File(Arc<File>),
+}
+
 /// A tool to run: program, arguments, environment, input.
 #[derive(Clone, Debug)]
 pub struct Command {
@@ -92,8 +75,9 @@ pub struct Command {
     args: Vec<OsString>,
     env: Vec<(OsString, Option<OsString>)>,
     cwd: Option<PathBuf>,
-    stdin: Option<Vec<u8>>,
+    stdin: Option<Input>,
     umask: Option<u32>,
+    memory_bytes: Option<u64>,
     ok_codes: &'static [i32],
 }
 
@@ -108,6 +92,7 @@ impl Command {
             cwd: None,
             stdin: None,
             umask: None,
+            memory_bytes: None,
             ok_codes: &[0],
         }
     }
@@ -140,7 +125,19 @@ impl Command {
 
     /// Bytes for the tool's standard input, which is `/dev/null` otherwise.
     pub fn stdin(mut self, bytes: Vec<u8>) -> Self {
-        self.stdin = Some(bytes);
+        self.stdin = Some(Input::Bytes(bytes));
+        self
+    }
+
+    /// A file for the tool's standard input, from where it stands.
+    pub fn stdin_file(mut self, file: File) -> Self {
+        self.stdin = Some(Input::File(Arc::new(file)));
+        self
+    }
+
+    /// How much memory the tool may have for itself, in bytes: one that asks for more fails.
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory_bytes = Some(bytes);
         self
     }
 
@@ -186,8 +183,8 @@ impl Command {
     /// As [`Self::run`].
     pub async fn run_piped(mut self, sink: mpsc::Sender<Bytes>) -> Result<(), CommandError> {
         let argv = display_argv(&self.program, &self.args);
+        let mut child = self.spawn(&argv)?;
         let input = self.stdin.take();
-        let mut child = self.spawn(&argv, input.is_some())?;
         let mut group = ProcessGroup(child.id().and_then(|id| Pid::from_raw(id as i32)));
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let io_error = |source| CommandError::Io { argv: argv.clone(), source };
@@ -208,8 +205,8 @@ impl Command {
 
     async fn execute(mut self, on_line: Option<LineCallback<'_>>) -> Result<Output, CommandError> {
         let argv = display_argv(&self.program, &self.args);
+        let mut child = self.spawn(&argv)?;
         let input = self.stdin.take();
-        let mut child = self.spawn(&argv, input.is_some())?;
         // Dropped before `child`: the group's id is ours only as long as its leader has not been reaped.
         let mut group = ProcessGroup(child.id().and_then(|id| Pid::from_raw(id as i32)));
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -242,13 +239,19 @@ impl Command {
         }
     }
 
-    fn spawn(&self, argv: &str, with_stdin: bool) -> Result<Child, CommandError> {
+    fn spawn(&self, argv: &str) -> Result<Child, CommandError> {
+        let failed = |source| CommandError::Spawn { argv: argv.to_owned(), source };
+        let stdin = match &self.stdin {
+            None => Stdio::null(),
+            Some(Input::Bytes(_)) => Stdio::piped(),
+            Some(Input::File(file)) => file.try_clone().map_err(failed)?.into(),
+        };
         let program = find_program(&self.program.to_string_lossy())?;
         #[allow(clippy::disallowed_methods, reason = "the one place that runs tools")]
         let mut command = tokio::process::Command::new(program);
         command
             .args(&self.args)
-            .stdin(if with_stdin { Stdio::piped() } else { Stdio::null() })
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
@@ -264,8 +267,13 @@ impl Command {
         }
         let parent = rustix::process::getpid();
         let umask = self.umask.map(Mode::from_raw_mode);
+        let memory = self.memory_bytes;
         let die_with_parent = move || {
             umask.map(rustix::process::umask);
+            if let Some(bytes) = memory {
+                let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
+                rustix::process::setrlimit(Resource::Data, limit)?;
+            }
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
             // The parent may have died before the line above; then nobody would ever send the signal.
             if rustix::process::getppid() == Some(parent) {
@@ -279,7 +287,7 @@ impl Command {
         unsafe {
             command.pre_exec(die_with_parent);
         }
-        command.spawn().map_err(|source| CommandError::Spawn { argv: argv.to_owned(), source })
+        command.spawn().map_err(failed)
     }
 }
 
@@ -302,8 +310,8 @@ impl Drop for ProcessGroup {
 }
 
 /// Writes all input, then closes the pipe. A tool that does not read its input to the end is free to do so.
-async fn feed(pipe: Option<ChildStdin>, input: Option<Vec<u8>>) {
-    if let (Some(mut pipe), Some(input)) = (pipe, input) {
+async fn feed(pipe: Option<ChildStdin>, input: Option<Input>) {
+    if let (Some(mut pipe), Some(Input::Bytes(input))) = (pipe, input) {
         // See above: how it ended tells what it thinks of that.
         let _ = pipe.write_all(&input).await;
     }
@@ -356,34 +364,6 @@ pub fn display_argv(program: &OsStr, args: &[OsString]) -> String {
         .map(quoted)
         .collect::<Vec<_>>()
         .join(" ")
-}
-
-/// Finds a program on PATH, then where Debian keeps administration tools. A name with a slash is taken as a path.
-///
-/// # Errors
-///
-/// [`CommandError::NotFound`], which names the Debian package to install.
-pub fn find_program(name: &str) -> Result<PathBuf, CommandError> {
-    let is_program = |path: &Path| {
-        path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-    };
-    let not_found = || CommandError::NotFound { program: name.to_owned(), package: package_of(name) };
-    if name.contains('/') {
-        return Some(PathBuf::from(name)).filter(|path| is_program(path)).ok_or_else(not_found);
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(EXTRA_PATH.iter().map(PathBuf::from))
-        .filter(|dir| dir.is_absolute())
-        .map(|dir| dir.join(name))
-        .find(|candidate| is_program(candidate))
-        .ok_or_else(not_found)
-}
-
-/// The Debian package that brings a program; the path to it, if any, does not matter.
-pub fn package_of(program: &str) -> Option<&'static str> {
-    let name = program.rsplit('/').next().unwrap_or(program);
-    PACKAGES.iter().find(|(known, _)| *known == name).map(|(_, package)| *package)
 }
 
 #[cfg(test)]

@@ -41,6 +41,7 @@ pub mod modules;
 pub mod output_file;
 mod path_bytes;
 pub mod process;
+mod programs;
 pub mod sandbox;
 pub mod sparse;
 pub mod sparse_copy;

@@ -35,6 +35,7 @@ mod vmm_sandbox;
 mod without_init;
 mod workspace_apply;
 mod workspace_bad_input;
+mod workspace_branch;
 mod workspace_cut_off;
 mod workspace_hermetic;
 mod workspace_lying_guest;

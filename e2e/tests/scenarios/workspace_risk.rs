@@ -158,3 +158,41 @@ fn workspace_patches_are_written_whole_or_not_at_all() {
     assert_eq!(left(), 0);
     assert!(!home.root().join("never.patch").exists());
 }
+
+#[test]
+fn workspace_what_the_hosts_git_runs_is_risky_whatever_its_name() {
+    let home = Home::golden();
+    let repo = Repo::new(&home, "repo");
+    for name in ["dev/ci/pre-commit", "scripts/check.sh", "tools/clean", "watch", "cfg/tasks.json", "src/main.c"] {
+        repo.write(name, "#!/bin/sh\ncat\n");
+    }
+    repo.link(".vscode", "cfg").write(".gitignore", ".venv/\n").commit("one");
+    for setting in ["core.hooksPath dev/ci", "core.fsmonitor ./watch"] {
+        repo.git(&format!("config {setting}"));
+    }
+    repo.git_with("config filter.x.clean", &["sh tools/clean %f".as_ref()]);
+    repo.link(".git/hooks/pre-push", "../../scripts/check.sh");
+    home.banger("vm create --start --memory 512M --name x").ok();
+    home.banger("vm workspace prepare x repo").ok();
+    for name in ["dev/ci/pre-commit", "scripts/check.sh", "tools/clean", "watch", "cfg/tasks.json"] {
+        home.sh("x", &format!("echo 'touch /tmp/owned' >> {name}"));
+        for way in ["", "--apply", "--branch work"] {
+            home.banger(&format!("vm workspace export x {way}")).fails_with(4).says(&format!("risky: {name}"));
+        }
+        home.sh("x", &format!("git checkout -q {name}"));
+    }
+    // Nobody would see it: git does not show what it ignores.
+    home.sh("x", "mkdir -p .venv/bin && echo x > .venv/bin/python && git add -f .venv");
+    home.banger("vm workspace export x").fails_with(4).says("risky: .venv/bin/python");
+    home.sh("x", "git rm -rfq .venv && echo more >> src/main.c");
+    // An attribute that shows all text as binary hides nothing.
+    home.sh("x", "echo '* -diff' > .gitattributes; mkdir -p .git/info; echo '* binary' > .git/info/attributes");
+    let shown = home.banger("vm workspace diff x").ok();
+    assert!(shown.text().contains("+more"), "{shown}");
+    let counted = home.banger("vm workspace diff x --stat").ok().text();
+    assert_eq!(counted, "A .gitattributes  +1 -0\nM src/main.c  +1 -0\n2 files changed, +2 -0");
+    // It goes with the VM, and that is said; unless it was exported.
+    home.banger("vm workspace export x -o out.patch").ok();
+    home.sh("x", "echo again >> src/main.c");
+    home.banger("vm delete --force x").ok().says("not exported, and gone with it: 2 changed files");
+}

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use banger_api::vm::Pause;
+use banger_api::workspace::PATCH_MAX_BYTES;
 use banger_api::{ApiError, ErrorCode};
 use banger_guest_protocol::messages::GuestErrorKind;
 use banger_host::command::CommandError;
@@ -116,6 +117,12 @@ fn workspace_code(error: &WorkspaceError) -> ErrorCode {
         | E::BaseGone
         | E::GuestRepositoryGone { .. }
         | E::HostGone
+        | E::BranchExists { .. }
+        | E::BranchCheckedOut { .. }
+        | E::BranchNotMade { .. }
+        | E::SubmoduleChanged { .. }
+        | E::Commits { .. }
+        | E::BadObjects { .. }
         | E::PatchTooLarge { .. }
         | E::DoesNotApply { .. }
         | E::NotPutInPlace { .. }
@@ -152,9 +159,16 @@ fn workspace_hint(error: &WorkspaceError) -> Option<&'static str> {
             "`banger vm cp` copies files out; `banger vm workspace prepare --discard` begins anew"
         }
         E::HostGone => "export to a file with -o, and apply it where you want it",
+        E::BranchExists { .. } => "choose another name, or make it anew with --force",
+        E::BranchCheckedOut { .. } => "choose another name: whoever works there would find his files changed",
+        E::SubmoduleChanged { .. } => "export a patch instead, with -o or --apply",
+        E::Commits { .. } => "without --commits the work becomes one commit",
+        E::PatchTooLarge { limit_bytes: PATCH_MAX_BYTES } => {
+            "git takes no larger patch; --branch has another limit, which --max-size sets"
+        }
         E::PatchTooLarge { .. } => "--max-size sets another limit",
         E::Timeout { .. } => "--timeout gives it longer; `banger vm exec` shows whether the guest is well",
-        E::Malformed(_) | E::Disagreement | E::AnswerTooLarge { .. } => {
+        E::Malformed(_) | E::Disagreement | E::AnswerTooLarge { .. } | E::BadObjects { .. } => {
             "the guest's git does not do what git does: do not trust this VM; `banger vm cp` copies single files out"
         }
         E::Unsteady { .. } => "stop what writes to it, then try again",

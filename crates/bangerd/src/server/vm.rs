@@ -120,6 +120,9 @@ pub(super) async fn stop(
     let (vms, view) = (app.vms.clone(), app.vms.find(&vm)?);
     let grace = Duration::from_millis(body.0.timeout_ms);
     let operation = app.operations().spawn(format!("stop vm {}", view.row.name), |reporter| async move {
+        if view.row.spec.lifetime == Lifetime::UntilStopped {
+            vms.tell_unexported(&view, &reporter).await;
+        }
         let stopped = vms.stop(&view.row.id, grace, &reporter).await;
         answer(stopped.map(|(view, killed)| Stopped { vm: view.to_api(), killed }))
     });
@@ -181,6 +184,7 @@ pub(super) async fn delete(
 ) -> Result<Response, Failure> {
     let (vms, view) = (app.vms.clone(), app.vms.find(&vm)?);
     let operation = app.operations().spawn(format!("delete vm {}", view.row.name), |reporter| async move {
+        vms.tell_unexported(&view, &reporter).await;
         answer(vms.delete(&view.row.id, how.force, DELETE_GRACE, &reporter).await)
     });
     Ok(event_stream(operation, None))

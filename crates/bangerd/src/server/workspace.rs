@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use banger_api::workspace::{
-    Change, ChangedFile, Export, ExportWorkspace, Finding, PrepareWorkspace, Staleness, WorkspaceContents,
+    Branch, Change, ChangedFile, Export, ExportPurpose, ExportWorkspace, Finding, PrepareWorkspace, Staleness, WorkspaceContents,
 };
 use banger_api::{ApiError, ErrorCode, Event};
 use tempfile::NamedTempFile;
@@ -107,6 +107,10 @@ pub(super) async fn export(
 ) -> Result<Response, Failure> {
     let (vms, view, patches) = (app.vms.clone(), app.vms.find(&vm)?, app.patches.clone());
     let wanted = body.0;
+    if wanted.branch.is_some() && (wanted.check || wanted.apply || wanted.base_commit.is_some()) {
+        let error = ApiError::new(ErrorCode::Usage, "a branch cannot be had with base_commit, check or apply");
+        return Err(error.with_hint("ask for one of them").into());
+    }
     let title = format!("export the workspace of vm {}", view.row.name);
     let operation = app.operations().spawn(title, |reporter| async move {
         let exported = vms.export(&view.row.id, &wanted, &reporter).await;
@@ -149,17 +153,23 @@ pub(super) async fn staleness(State(app): State<AppState>, Path(vm): Path<String
 }
 
 fn shown(exported: Exported, wanted: &ExportWorkspace, patches: &Patches) -> Export {
-    let Exported { fetched, reviewed, patch, conflict, applied } = exported;
+    let Exported { fetched, reviewed, patch, conflict, applied, branch } = exported;
     let withheld = reviewed.is_risky() && !wanted.allow_risky;
+    let is_wanted = !withheld && wanted.branch.is_none() && wanted.purpose != ExportPurpose::Summary;
     Export {
         base: fetched.base.map(|base| base.to_string()).unwrap_or_default(),
         files: reviewed.changes.iter().map(changed_file).collect(),
         findings: reviewed.findings.iter().map(finding).collect(),
         nested: fetched.nested,
         patch_bytes: fetched.bytes,
-        patch: (!withheld).then(|| patches.keep(patch)),
+        patch: is_wanted.then(|| patches.keep(patch)),
         conflict,
         applied,
+        branch: branch.map(|made| Branch {
+            name: made.name,
+            commit: made.commit.to_string(),
+            commits: made.commits as u64,
+        }),
     }
 }
 

@@ -24,6 +24,9 @@ pub struct StoredWorkspace {
     /// For each of them, the host's settings that decided what a file is as an object.
     #[serde(default)]
     pub conversions: Vec<Vec<(String, String)>>,
+    /// For each of them, what the host's user has git ignore, beyond what the repository itself says.
+    #[serde(default)]
+    pub excludes: Vec<ByteString>,
     pub prepared_at_unix_ms: u64,
     /// False from the moment the guest's copy is touched until it is whole.
     pub complete: bool,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use banger_api::workspace::{ExportWorkspace, PrepareWorkspace, WorkspaceContents, WorkspaceMode};
+use banger_api::workspace::{PrepareWorkspace, WorkspaceContents, WorkspaceMode};
 use banger_guest_protocol::ByteString;
 use banger_host::git::Git;
 
@@ -18,14 +18,12 @@ use super::registry::{Plan, Vms};
 use super::{VmError, VmView};
 use crate::causes::chain;
 use crate::clock::unix_ms;
-use crate::download::Environment;
 use crate::guest::Guest;
 use crate::identity::VmId;
 use crate::operation::Reporter;
 use crate::store::StoredWorkspace;
 use crate::workspace::{
-    self, Base, Checkout, Fetched, Filters, Landing, Listing, Losses, ObjectId, Preparation, Prepared,
-    PreparedPart, Repository, Reviewed, WorkspaceError,
+    self, Checkout, Listing, Losses, ObjectId, Preparation, Prepared, PreparedPart, WorkspaceError,
 };
 
 /// Where a repository is put unless somebody says otherwise.
@@ -39,11 +37,13 @@ const NAMED_FILES: usize = 3;
 pub(super) struct Slot {
     turn: tokio::sync::Mutex<()>,
     current: Mutex<Option<StoredWorkspace>>,
+    /// The trees that were exported last.
+    exported: Mutex<Vec<String>>,
 }
 
 impl Slot {
     pub(super) fn new(current: Option<StoredWorkspace>) -> Self {
-        Self { turn: tokio::sync::Mutex::default(), current: Mutex::new(current) }
+        Self { current: Mutex::new(current), ..Self::default() }
     }
 
     pub(super) fn current(&self) -> Option<StoredWorkspace> {
@@ -51,12 +51,26 @@ impl Slot {
     }
 
     /// Waits until nobody else prepares or exports.
-    async fn turn(&self, reporter: &Reporter) -> tokio::sync::MutexGuard<'_, ()> {
+    pub(super) async fn turn(&self, reporter: &Reporter) -> tokio::sync::MutexGuard<'_, ()> {
         if let Ok(turn) = self.turn.try_lock() {
             return turn;
         }
         reporter.notice("another prepare or export of this VM is under way; waiting for it");
         self.turn.lock().await
+    }
+
+    /// Nobody prepares or exports.
+    pub(super) fn is_free(&self) -> bool {
+        self.turn.try_lock().is_ok()
+    }
+
+    /// Notes what was exported.
+    pub(super) fn set_exported(&self, trees: Vec<String>) {
+        *self.exported.lock().unwrap_or_else(PoisonError::into_inner) = trees;
+    }
+
+    pub(super) fn was_exported(&self, trees: &[String]) -> bool {
+        *self.exported.lock().unwrap_or_else(PoisonError::into_inner) == trees
     }
 
     fn set(&self, workspace: StoredWorkspace) {
@@ -112,17 +126,6 @@ impl Inspected {
     fn left_behind(&self) -> u64 {
         if self.preparation.include_untracked { 0 } else { self.checkout.listing().untracked_count() }
     }
-}
-
-/// A patch as the guest has made it, read and screened.
-pub struct Exported {
-    pub fetched: Fetched,
-    pub reviewed: Reviewed,
-    /// Holds the patch as long as it is wanted.
-    pub patch: tempfile::NamedTempFile,
-    /// Why it does not apply, if that was asked.
-    pub conflict: Option<String>,
-    pub applied: bool,
 }
 
 impl Vms {
@@ -185,97 +188,14 @@ impl Vms {
             note(&stored)?;
             let Prepared { parts } = workspace::settle(&guest, sent, &preparation, reporter).await?;
             stored.bases = parts.iter().map(|part| (part.inside.clone(), part.base.to_string())).collect();
-            stored.conversions = parts.into_iter().map(|part| part.conversions).collect();
+            (stored.conversions, stored.excludes) =
+                parts.into_iter().map(|part| (part.conversions, part.excludes)).unzip();
             stored.complete = true;
             stored.prepared_at_unix_ms = unix_ms();
             note(&stored)
         };
         handle.while_running(reporter, work).await?;
         Ok(handle.view())
-    }
-
-    /// Fetches what has been changed in a VM's workspace.
-    ///
-    /// # Errors
-    ///
-    /// When there is no complete workspace, the VM does not run, or the guest does not deliver a patch in time.
-    pub async fn export(
-        &self,
-        id: &VmId,
-        wanted: &ExportWorkspace,
-        reporter: &Reporter,
-    ) -> Result<Exported, VmError> {
-        let handle = self.handle(id)?;
-        let slot = handle.workspace.clone();
-        let limit = Duration::from_millis(wanted.timeout_ms);
-        let fetching = async {
-            let _turn = slot.turn(reporter).await;
-            let guest = self.running_guest(&handle)?;
-            let current = self.complete_workspace(&handle)?;
-            let host = host_repository(&current).await;
-            let base = match &wanted.base_commit {
-                Some(name) => named_base(name, host.as_ref()).await?,
-                None => Base::Prepared,
-            };
-            let parts = parts_of(&current)?;
-            let patch = self.patch_file()?;
-            let fetching =
-                workspace::fetch(&guest, &current.guest_path, &parts, &base, patch.path(), wanted.max_bytes);
-            let fetched = tokio::time::timeout(limit, fetching)
-                .await
-                .map_err(|_| VmError::Workspace(WorkspaceError::Timeout { limit }))??;
-            Ok((fetched, patch, host))
-        };
-        let (fetched, patch, host) = handle.while_running(reporter, fetching).await?;
-        // From here on it is between the patch and the host, whatever becomes of the VM: git must not be cut off while it
-        // writes into the user's files.
-        let reviewed = workspace::review(patch.path(), host.as_ref()).await?;
-        let mut exported = Exported { fetched, reviewed, patch, conflict: None, applied: false };
-        if reporter.cancelled().is_cancelled() {
-            return Err(VmError::Cancelled);
-        }
-        self.meet_host(&mut exported, wanted, host.as_ref()).await?;
-        Ok(exported)
-    }
-
-    /// Checks the patch against the host's repository, and applies it, as far as that is wanted.
-    async fn meet_host(
-        &self,
-        exported: &mut Exported,
-        wanted: &ExportWorkspace,
-        host: Option<&Git>,
-    ) -> Result<(), VmError> {
-        if !(wanted.check || wanted.apply) {
-            return Ok(());
-        }
-        let host = host.ok_or(WorkspaceError::HostGone)?;
-        let file = exported.patch.path();
-        let changes = &exported.reviewed.changes;
-        if changes.is_empty() {
-            exported.applied = wanted.apply;
-            return Ok(());
-        }
-        let filters = if wanted.base_commit.is_some() { Filters::On } else { Filters::Off };
-        exported.conflict = workspace::dirty_overlap(host, changes, filters).await?;
-        if exported.conflict.is_some() {
-            return Ok(());
-        }
-        let umask = Environment::of_caller().umask();
-        let places = (&*self.services.paths.patches(), &*self.services.paths.applying());
-        let landing = match Landing::prepare(host, file, changes, filters, umask, places).await {
-            Ok(landing) => landing,
-            Err(WorkspaceError::DoesNotApply { said }) => {
-                exported.conflict = Some(said);
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let is_risky = exported.reviewed.is_risky() && !wanted.allow_risky;
-        if wanted.apply && !is_risky {
-            landing.carry_out().await?;
-            exported.applied = true;
-        }
-        Ok(())
     }
 
     /// The commits that a workspace was made of, and that its repository on the host is at now.
@@ -292,30 +212,13 @@ impl Vms {
         Ok((workspace.commit.clone(), now.map(|now| now.to_string())))
     }
 
-    fn handle(&self, id: &VmId) -> Result<VmHandle, VmError> {
+    pub(super) fn handle(&self, id: &VmId) -> Result<VmHandle, VmError> {
         let gone = || VmError::NotFound { reference: id.to_string(), similar: None };
         self.members.get(id).ok_or_else(gone)
     }
 
-    fn running_guest(&self, handle: &VmHandle) -> Result<Guest, VmError> {
+    pub(super) fn running_guest(&self, handle: &VmHandle) -> Result<Guest, VmError> {
         handle.view().guest()
-    }
-
-    fn complete_workspace(&self, handle: &VmHandle) -> Result<StoredWorkspace, VmError> {
-        let name = handle.view().row.name.to_string();
-        match handle.workspace.current() {
-            None => Err(VmError::NoWorkspace { name }),
-            Some(current) if !current.complete => Err(VmError::IncompleteWorkspace { name }),
-            Some(current) => Ok(current),
-        }
-    }
-
-    fn patch_file(&self) -> Result<tempfile::NamedTempFile, VmError> {
-        let dir = self.services.paths.patches();
-        let made = banger_host::files::private_dir(&dir).map(|_| ());
-        made?;
-        tempfile::NamedTempFile::new_in(dir)
-            .map_err(|source| VmError::Workspace(WorkspaceError::Patch { source }))
     }
 }
 
@@ -330,7 +233,7 @@ async fn refuse_to_lose_changes(guest: &Guest, before: &StoredWorkspace) -> Resu
     if losses.is_empty() {
         return Ok(());
     }
-    let Losses { files, others } = losses;
+    let Losses { files, others, .. } = losses;
     let named = files.iter().take(NAMED_FILES).map(|path| path.as_os_str().display().to_string()).collect();
     Err(VmError::WouldLoseChanges { count: files.len(), named, others })
 }
@@ -364,36 +267,23 @@ fn stored(checkout: &Checkout, preparation: &Preparation, reporter: &Reporter) -
         branch: preparation.checked_out(repository).map(|branch| branch.display().to_string()),
         bases: Vec::new(),
         conversions: Vec::new(),
+        excludes: Vec::new(),
         prepared_at_unix_ms: unix_ms(),
         complete: false,
     }
 }
 
 /// The trees that the guest's work is compared with.
-fn parts_of(workspace: &StoredWorkspace) -> Result<Vec<PreparedPart>, VmError> {
-    // One of an earlier build knows no conversions.
-    let mut conversions = workspace.conversions.iter();
+pub(super) fn parts_of(workspace: &StoredWorkspace) -> Result<Vec<PreparedPart>, VmError> {
+    // One of an earlier build knows no conversions and excludes.
+    let (mut conversions, mut excludes) = (workspace.conversions.iter(), workspace.excludes.iter());
     let part = |(inside, base): &(ByteString, String)| {
         let conversions = conversions.next().cloned().unwrap_or_default();
-        Some(PreparedPart { inside: inside.clone(), base: ObjectId::parse(base.as_bytes())?, conversions })
+        let excludes = excludes.next().cloned().unwrap_or_else(|| Vec::new().into());
+        let base = ObjectId::parse(base.as_bytes())?;
+        Some(PreparedPart { inside: inside.clone(), base, conversions, excludes })
     };
     let parts: Option<Vec<PreparedPart>> = workspace.bases.iter().map(part).collect();
     let parts = parts.filter(|parts| !parts.is_empty());
     parts.ok_or(VmError::Workspace(WorkspaceError::BaseGone))
-}
-
-/// The host's user names a commit as on the host. The guest's HEAD is another one as soon as somebody has committed there, and a
-/// patch from there would not apply to anything that the host has. What the host does not know is the guest's.
-async fn named_base(name: &str, host: Option<&Git>) -> Result<Base, VmError> {
-    let on_host = match host {
-        Some(host) => workspace::named_commit(host, name).await.map_err(WorkspaceError::from)?,
-        None => None,
-    };
-    Ok(Base::Commit { name: name.to_owned(), on_host })
-}
-
-async fn host_repository(workspace: &StoredWorkspace) -> Option<Git> {
-    let path = PathBuf::from(workspace.host_path.as_os_str());
-    // None says that the repository has gone or moved.
-    Repository::open(&path, None).await.ok().map(|repository| Git::new(repository.root()))
 }

@@ -14,9 +14,10 @@ use banger_host::git::{Git, records};
 use banger_host::worktree::{Entry, Worktree};
 
 use super::WorkspaceError;
+use super::host_obeys::obeyed;
 use super::inspect::parse_tracked;
 use super::object::{Hasher, ObjectId, blob_id};
-use super::patch::{self, BlobId, FileChange, FileMode, Finding, Screening, Severity, TreeEntry};
+use super::patch::{self, BlobId, FileChange, FileMode, Finding, Obeyed, Screening, Severity, TreeEntry};
 
 /// A patch that was read, and what is to be said of it.
 pub struct Reviewed {
@@ -29,15 +30,29 @@ impl Reviewed {
     pub fn is_risky(&self) -> bool {
         self.findings.iter().any(|finding| finding.severity() == Severity::Risky)
     }
+
+    /// Adds what was found elsewhere, risky things first.
+    pub fn add_findings(&mut self, findings: Vec<Finding>) {
+        for finding in findings {
+            if !self.findings.contains(&finding) {
+                self.findings.push(finding);
+            }
+        }
+        self.findings.sort_by_key(|finding| finding.severity() != Severity::Risky);
+    }
 }
 
 /// Reads a patch, and screens it for what could act on the host by itself. `host` is the repository that it is meant for, as
-/// far as there is one.
+/// far as there is one. `parts` are the repositories in the workspace, as places in it, in the order of the patch.
 ///
 /// # Errors
 ///
 /// When it is not a patch that git would make, or git on this host reads it otherwise than we do.
-pub async fn review(file: &Path, host: Option<&Git>) -> Result<Reviewed, WorkspaceError> {
+pub async fn review(
+    file: &Path,
+    host: Option<&Git>,
+    parts: &[ByteString],
+) -> Result<Reviewed, WorkspaceError> {
     let path = file.to_owned();
     let reading = tokio::task::spawn_blocking(move || {
         let file = File::open(&path).map_err(|source| WorkspaceError::Patch { source })?;
@@ -46,13 +61,34 @@ pub async fn review(file: &Path, host: Option<&Git>) -> Result<Reviewed, Workspa
         Ok::<_, WorkspaceError>((changes, screening))
     });
     let (changes, screening) = reading.await.map_err(|_| WorkspaceError::Cut)??;
+    in_order(&changes, parts)?;
     agree(file, &changes).await?;
-    let tree = match host {
-        Some(host) => tree_of(host).await?,
-        None => Vec::new(),
+    let (tree, obeyed) = match host {
+        Some(host) => {
+            let tree = tree_of(host).await?;
+            let obeyed = obeyed(host, &changes, &tree).await?;
+            (tree, obeyed)
+        }
+        None => (Vec::new(), Obeyed::default()),
     };
-    let findings = screening.finish(&changes, tree);
+    let findings = screening.finish(&changes, tree, &obeyed);
     Ok(Reviewed { changes, findings })
+}
+
+/// git has one order of paths. In another one, an early file may decide what becomes of a later one.
+fn in_order(changes: &[FileChange], parts: &[ByteString]) -> Result<(), WorkspaceError> {
+    let part_of = |path: &[u8]| {
+        let is_in = |part: &[u8]| part.is_empty() || path.strip_prefix(part).is_some_and(|rest| rest.starts_with(b"/"));
+        let found = parts.iter().enumerate().filter(|(_, part)| is_in(part.as_bytes()));
+        found.max_by_key(|(_, part)| part.as_bytes().len()).map(|(index, _)| index)
+    };
+    let places = changes.iter().map(|change| (part_of(change.path.as_bytes()), &change.path));
+    let places: Vec<_> = places.collect();
+    // A file that becomes a symlink goes first, and then comes.
+    match places.windows(2).find(|pair| pair[0] > pair[1]) {
+        Some(pair) => Err(patch::PatchError::OutOfOrder { path: pair[1].1.clone() }.into()),
+        None => Ok(()),
+    }
 }
 
 /// `git apply` will act on its own reading of the patch: it must be ours.

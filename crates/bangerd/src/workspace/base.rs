@@ -25,7 +25,7 @@ pub(super) async fn record_base(
         keep_index(git, ".git/index").await;
         return Ok(head.tree);
     }
-    let scratch = Scratch::make(git, repository.format, &repository.conversions()).await?;
+    let scratch = Scratch::make(git, repository.format, &repository.conversions(), &repository.excludes).await?;
     let outcome = async {
         scratch.take_index().await?;
         // What is made here stays.

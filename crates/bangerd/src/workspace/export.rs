@@ -6,7 +6,9 @@ use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
 use banger_guest_protocol::ByteString;
+use banger_host::command::Command;
 use bytes::Bytes;
+use tokio::sync::mpsc;
 
 use super::WorkspaceError;
 use super::checkout::join;
@@ -25,7 +27,7 @@ pub enum Base {
 }
 
 /// How the guest's git is asked for a patch: in the one form that is read here.
-const DIFF: &[&str] = &[
+pub(super) const DIFF: &[&str] = &[
     "-c",
     "core.quotePath=true",
     "-c",
@@ -41,11 +43,16 @@ const DIFF: &[&str] = &[
     "--ignore-submodules=all",
 ];
 
+/// Pieces between git and the file.
+const QUEUED_PIECES: usize = 8;
+
 /// How a patch was made.
 #[derive(Clone, Debug)]
 pub struct Fetched {
     /// The tree that it starts from, of the outermost repository.
     pub base: Option<ObjectId>,
+    /// The trees that it ends with, of all repositories of the workspace.
+    pub now: Vec<String>,
     /// Repositories inside the workspace: they are not part of it.
     pub nested: Vec<ByteString>,
     pub bytes: u64,
@@ -68,8 +75,8 @@ pub async fn fetch(
     limit_bytes: u64,
 ) -> Result<Fetched, WorkspaceError> {
     let failed = |source| WorkspaceError::Patch { source };
-    let mut patch = Patch { out: BufWriter::new(File::create(file).map_err(failed)?), bytes: 0, limit_bytes };
-    let mut fetched = Fetched { base: None, nested: Vec::new(), bytes: 0 };
+    let mut patch = Limited { out: BufWriter::new(File::create(file).map_err(failed)?), bytes: 0, limit_bytes };
+    let mut fetched = Fetched { base: None, now: Vec::new(), nested: Vec::new(), bytes: 0 };
     let outermost = GuestGit::new(guest, workspace.clone());
     for part in parts {
         let PreparedPart { inside, base: prepared, .. } = part;
@@ -89,11 +96,12 @@ pub async fn fetch(
                 }
             }
         };
-        let scratch = Scratch::make(&git, part.format(), &part.conversions).await?;
+        let scratch = Scratch::make(&git, part.format(), &part.conversions, &part.excludes).await?;
         let outcome = compare(&scratch, &base, inside, &below(parts, inside), &mut patch).await;
         scratch.remove().await?;
-        let (base, nested) = outcome?;
-        fetched.base.get_or_insert(base);
+        let Trees { base, now, nested } = outcome?;
+        fetched.base.get_or_insert(ObjectId::parse(base.as_bytes()).ok_or(WorkspaceError::BaseGone)?);
+        fetched.now.push(now);
         fetched.nested.extend(nested.iter().map(|path: &ByteString| join(inside, path.as_bytes())));
     }
     patch.out.flush().map_err(failed)?;
@@ -112,21 +120,42 @@ async fn gitlink(
     Ok(found.as_deref().map(<[u8]>::trim_ascii).and_then(ObjectId::parse))
 }
 
-/// A patch under construction.
-struct Patch {
-    out: BufWriter<File>,
-    bytes: u64,
-    limit_bytes: u64,
+/// A patch or a pack under construction.
+pub(super) struct Limited {
+    pub(super) out: BufWriter<File>,
+    pub(super) bytes: u64,
+    pub(super) limit_bytes: u64,
 }
 
-impl Patch {
-    fn take(&mut self, piece: &[u8]) -> Result<(), WorkspaceError> {
+impl Limited {
+    pub(super) fn take(&mut self, piece: &[u8]) -> Result<(), WorkspaceError> {
         self.bytes += piece.len() as u64;
         if self.bytes > self.limit_bytes {
             return Err(WorkspaceError::PatchTooLarge { limit_bytes: self.limit_bytes });
         }
         self.out.write_all(piece).map_err(|source| WorkspaceError::Patch { source })
     }
+}
+
+/// Writes what a git of the host's prints to `file`.
+pub(super) async fn write_limited(
+    command: Command,
+    file: &Path,
+    limit_bytes: u64,
+) -> Result<u64, WorkspaceError> {
+    let failed = |source| WorkspaceError::Patch { source };
+    let out = BufWriter::new(File::create(file).map_err(failed)?);
+    let mut out = Limited { out, bytes: 0, limit_bytes };
+    let (sink, mut pieces) = mpsc::channel::<Bytes>(QUEUED_PIECES);
+    let writing = async {
+        while let Some(piece) = pieces.recv().await {
+            out.take(&piece)?;
+        }
+        out.out.flush().map_err(failed)
+    };
+    let (ran, written) = tokio::join!(command.run_piped(sink), writing);
+    written.and(Ok(ran?))?;
+    Ok(out.bytes)
 }
 
 /// The other repositories of the workspace that lie in the one at `inside`, as that one names them.
@@ -144,10 +173,11 @@ async fn compare(
     start: &Start,
     inside: &ByteString,
     parts: &[ByteString],
-    patch: &mut Patch,
-) -> Result<(ObjectId, Vec<ByteString>), WorkspaceError> {
-    let Trees { base, now, nested } = scratch.trees(start, parts).await?;
-    let no_renames = symlink_becomes_directory(&scratch.git, &base, &now).await?;
+    patch: &mut Limited,
+) -> Result<Trees, WorkspaceError> {
+    let trees = scratch.trees(start, parts).await?;
+    let Trees { base, now, .. } = &trees;
+    let no_renames = symlink_becomes_directory(&scratch.git, base, now).await?;
     let renames = if no_renames { "--no-renames" } else { "--find-renames" };
     let mut args: Vec<ByteString> = DIFF.iter().chain([&renames]).map(|word| (*word).into()).collect();
     for (option, side) in [("--src-prefix=", b"a"), ("--dst-prefix=", b"b")] {
@@ -155,9 +185,8 @@ async fn compare(
         args.push([option.as_bytes(), prefix.as_bytes(), b"/"].concat().into());
     }
     args.extend([base.as_str().into(), now.as_str().into()]);
-    scratch.git.stream(args, |piece| patch.take(piece)).await?;
-    let base = ObjectId::parse(base.as_bytes()).ok_or(WorkspaceError::BaseGone)?;
-    Ok((base, nested))
+    scratch.trees_only().stream(&args, Bytes::new(), |piece| patch.take(piece)).await?;
+    Ok(trees)
 }
 
 /// Whether there are files now below what was a symlink. `git apply` creates them only when it reads that the symlink goes, and
@@ -168,7 +197,11 @@ async fn symlink_becomes_directory(
     now: &str,
 ) -> Result<bool, WorkspaceError> {
     let args = ["diff-tree", "-r", "-z", "--raw", "--no-renames", "--diff-filter=AD", base, now];
-    let raw = git.output(&args, Bytes::new()).await?;
+    Ok(symlink_to_directory(&git.output(&args, Bytes::new()).await?))
+}
+
+/// Reads it from a list of added and deleted files.
+pub(super) fn symlink_to_directory(raw: &[u8]) -> bool {
     let (mut symlinks, mut added) = (HashSet::new(), Vec::new());
     let mut fields = raw.split(|byte| *byte == 0);
     while let (Some(head), Some(path)) = (fields.next(), fields.next()) {
@@ -179,5 +212,5 @@ async fn symlink_becomes_directory(
         }
     }
     let above = |path: &[u8], at: usize| path[at] == b'/' && symlinks.contains(&path[..at]);
-    Ok(!symlinks.is_empty() && added.iter().any(|path| (0..path.len()).any(|at| above(path, at))))
+    !symlinks.is_empty() && added.iter().any(|path| (0..path.len()).any(|at| above(path, at)))
 }

@@ -51,6 +51,11 @@ impl<'a> GuestGit<'a> {
         Self { guest: self.guest, dir: self.dir.clone(), env }
     }
 
+    /// The same, from a directory below.
+    pub(super) fn below(&self, dir: &str) -> Self {
+        Self { guest: self.guest, dir: self.path(dir), env: self.env.clone() }
+    }
+
     /// Makes sure that the guest's user has not taken the repository away.
     pub(super) async fn must_be_there(&self) -> Result<(), WorkspaceError> {
         match self.guest.file_stat(&FileAt { path: self.path(".git") }).await {
@@ -74,11 +79,12 @@ impl<'a> GuestGit<'a> {
     /// Runs git, which must succeed, and gives `stdout` what it prints.
     pub(super) async fn stream(
         &self,
-        args: Vec<ByteString>,
+        args: &[impl Clone + Into<ByteString>],
+        stdin: impl Into<Bytes>,
         stdout: impl FnMut(&[u8]) -> Result<(), WorkspaceError> + Send,
     ) -> Result<(), WorkspaceError> {
-        let argv = std::iter::once("git".into()).chain(args).collect();
-        self.run(argv, once(Bytes::new()), stdout, &[]).await.map(drop)
+        let argv = std::iter::once("git".into()).chain(args.iter().cloned().map(Into::into)).collect();
+        self.run(argv, once(stdin.into()), stdout, &[]).await.map(drop)
     }
 
     /// Runs git, which must succeed, and answers what it prints.

@@ -11,6 +11,7 @@ use banger_host::command::CommandError;
 use banger_host::git::{Git, ObjectError, path_of, records};
 
 use super::WorkspaceError;
+use super::excludes::excludes;
 use super::object::ObjectId;
 
 /// How git writes the mode of a submodule's commit.
@@ -32,6 +33,8 @@ pub struct Repository {
     pub(super) branch: Option<OsString>,
     /// Settings for the guest's copy: key and value.
     pub(super) config: Vec<(String, String)>,
+    /// What is ignored, beyond what the repository itself says.
+    pub(super) excludes: ByteString,
 }
 
 /// The commit that the guest's history ends with.
@@ -127,7 +130,8 @@ impl Repository {
         let head = read_head(&git, from).await?;
         let branch = branch(&git).await?;
         let config = config(&git).await?;
-        Ok(Self { git, inside, format, head, branch, config })
+        let excludes = excludes(&git).await?;
+        Ok(Self { git, inside, format, head, branch, config, excludes })
     }
 
     /// The working tree's root.
@@ -154,14 +158,7 @@ impl Repository {
     ///
     /// When no branch can be called that.
     pub async fn check_branch_name(&self, name: &str) -> Result<(), WorkspaceError> {
-        let command = self.git.command(["check-ref-format", "--branch", name]);
-        match command.run().await {
-            Ok(output) if output.stdout.trim_ascii_end() == name.as_bytes() => Ok(()),
-            Ok(_) | Err(CommandError::Failed { .. }) => {
-                Err(WorkspaceError::BranchName { name: name.to_owned() })
-            }
-            Err(error) => Err(error.into()),
-        }
+        check_branch_name(&self.git, name).await
     }
 
     /// The history behind HEAD.
@@ -272,11 +269,11 @@ async fn branch(git: &Git) -> Result<Option<OsString>, CommandError> {
     Ok(full.and_then(|full| Some(OsString::from_vec(full.as_bytes().strip_prefix(b"refs/heads/")?.to_vec()))))
 }
 
-/// What the guest's copy is configured with: conversions, and the identity if the repository has one of its own.
+/// What the guest's copy is configured with: conversions, and whom commits are by in this very repository.
 async fn config(git: &Git) -> Result<Vec<(String, String)>, CommandError> {
     let ask = |args: &[&str]| git.command(["config", "-z"].iter().chain(args)).ok_codes(&[0, 1]).run();
     let carried = ask(&["--get-regexp", CARRIED]).await?;
-    let own = ask(&["--local", "--get-regexp", r"^user\.(name|email)$"]).await?;
+    let own = ask(&["--get-regexp", r"^user\.(name|email)$"]).await?;
     let mut config = BTreeMap::new();
     for record in records(&carried.stdout).chain(records(&own.stdout)) {
         let text = String::from_utf8_lossy(record);
@@ -327,4 +324,13 @@ fn parse_mode(word: &[u8]) -> Option<u32> {
 
 fn unintelligible(command: &'static str, record: &[u8]) -> WorkspaceError {
     WorkspaceError::Unintelligible { command, said: path_of(record).display().to_string() }
+}
+
+/// Says whether a branch may have this name.
+pub(super) async fn check_branch_name(git: &Git, name: &str) -> Result<(), WorkspaceError> {
+    match git.command(["check-ref-format", "--branch", name]).run().await {
+        Ok(output) if output.stdout.trim_ascii_end() == name.as_bytes() => Ok(()),
+        Ok(_) | Err(CommandError::Failed { .. }) => Err(WorkspaceError::BranchName { name: name.to_owned() }),
+        Err(error) => Err(error.into()),
+    }
 }

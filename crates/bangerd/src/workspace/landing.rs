@@ -18,8 +18,9 @@ use serde::{Deserialize, Serialize};
 
 use super::WorkspaceError;
 use super::apply::Filters;
-use super::object_space::{New, ObjectSpace, Patched};
+use super::object_space::ObjectSpace;
 use super::patch::{FileChange, FileMode};
+use super::patched::{New, Patched};
 use crate::causes::on_one_line;
 
 /// What a stage is called.

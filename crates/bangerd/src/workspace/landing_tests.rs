@@ -72,7 +72,7 @@ impl Bench {
     }
 
     async fn land(&self, patch: &Path) -> Result<Landing, WorkspaceError> {
-        let reviewed = review(patch, Some(&self.git)).await.unwrap();
+        let reviewed = review(patch, Some(&self.git), &[]).await.unwrap();
         let places = (&*self.dir.path().join("scratch"), &*self.journals());
         Landing::prepare(&self.git, patch, &reviewed.changes, Filters::Off, 0o022, places).await
     }

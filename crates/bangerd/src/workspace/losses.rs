@@ -18,6 +18,8 @@ pub struct Losses {
     pub files: Vec<ByteString>,
     /// Branches, stashes, worktrees, repositories inside, in words.
     pub others: Vec<String>,
+    /// The trees of all repositories of the workspace, as they are now.
+    pub now: Vec<String>,
 }
 
 impl Losses {
@@ -39,16 +41,18 @@ pub async fn losses(
     let mut losses = Losses::default();
     for part in parts {
         let git = GuestGit::new(guest, join(workspace, part.inside.as_bytes()));
-        let scratch = Scratch::make(&git, part.format(), &part.conversions).await?;
+        let scratch = Scratch::make(&git, part.format(), &part.conversions, &part.excludes).await?;
         let outcome = async {
             let trees = scratch.trees(&Start::Tree(part.base), &below(parts, &part.inside)).await?;
             let Trees { base, now, nested } = trees;
             let args = ["diff-tree", "-r", "-z", "--name-only", "--ignore-submodules=all", &base, &now];
-            Ok::<_, WorkspaceError>((scratch.git.output(&args, Bytes::new()).await?, nested))
+            let changed = scratch.git.output(&args, Bytes::new()).await?;
+            Ok::<_, WorkspaceError>((changed, now, nested))
         };
         let outcome = outcome.await;
         scratch.remove().await?;
-        let (changed, nested) = outcome?;
+        let (changed, now, nested) = outcome?;
+        losses.now.push(now);
         let shown = |path: &[u8]| join(&part.inside, path).as_os_str().display().to_string();
         losses.files.extend(records(&changed).map(|name| join(&part.inside, name)));
         losses.others.extend(nested.iter().map(|path| format!("the repository {}", shown(path.as_bytes()))));

@@ -6,11 +6,16 @@
 
 mod apply;
 mod base;
+mod branch;
 mod checkout;
+mod excludes;
 mod export;
 mod git_identity;
+mod guest_commits;
 mod guest_git;
+mod guest_objects;
 mod history;
+mod host_obeys;
 mod inspect;
 mod landing;
 mod losses;
@@ -18,23 +23,28 @@ mod object;
 mod object_space;
 mod pack;
 pub mod patch;
+mod patched;
 mod prepare;
 mod scratch;
 mod seal;
 mod send;
 mod sink;
 mod skeleton;
+mod work;
 
 pub use apply::{Filters, Reviewed, dirty_overlap, review};
+pub use branch::{Free, Wanted};
 pub use checkout::Checkout;
 pub use export::{Base, Fetched, fetch};
 pub use git_identity::{identity, introduce};
+pub use guest_objects::{GuestObjects, fetch_objects};
 pub use inspect::{Listing, Repository, head_commit, named_commit};
 pub use landing::{Landing, recover};
 pub use losses::{Losses, losses};
 pub use object::ObjectId;
 pub use prepare::{Contents, OnTheWay, Preparation, Prepared, send_to, settle};
 pub use scratch::PreparedPart;
+pub use work::Work;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -110,6 +120,18 @@ pub enum WorkspaceError {
     DoesNotApply { said: String },
     #[error("the patch was not applied, and nothing was changed")]
     NotPutInPlace { source: ExchangeError },
+    #[error("there is a branch {name} in the host's repository already")]
+    BranchExists { name: String },
+    #[error("the branch {name} is checked out at {}", path.display())]
+    BranchCheckedOut { name: String, path: PathBuf },
+    #[error("the branch was not made, and nothing was changed: {said}")]
+    BranchNotMade { said: String },
+    #[error("the submodule {} was changed, and a branch cannot hold that", path.display())]
+    SubmoduleChanged { path: PathBuf },
+    #[error("the guest's commits cannot be taken one by one: {why}")]
+    Commits { why: String },
+    #[error("the guest sent objects that git refuses: {said}")]
+    BadObjects { said: String },
     #[error("the guest stopped taking what was sent")]
     Cut,
     #[error(transparent)]

@@ -149,6 +149,7 @@ impl Preparation {
             shallow,
             tags,
             config: &repository.config,
+            excludes: &repository.excludes,
             is_sparse: self.sends_working_tree()
                 && part.listing.tracked.iter().any(|tracked| tracked.skip_worktree),
         }
@@ -248,7 +249,8 @@ async fn arrive(
             }
         };
         keep(&git, &base, repository.commit()).await?;
-        prepared.parts.push(PreparedPart { inside, base, conversions: repository.conversions() });
+        let (conversions, excludes) = (repository.conversions(), repository.excludes);
+        prepared.parts.push(PreparedPart { inside, base, conversions, excludes });
     }
     if begun.mise {
         let git = GuestGit::new(guest, wanted.guest_path.clone());

@@ -49,6 +49,8 @@ pub struct PreparedPart {
     pub base: ObjectId,
     /// The host's settings that decide what a file is as an object.
     pub conversions: Vec<(String, String)>,
+    /// What is ignored, beyond what the repository itself says.
+    pub excludes: ByteString,
 }
 
 impl PreparedPart {
@@ -89,6 +91,7 @@ impl<'a> Scratch<'a> {
         plain: &'a GuestGit<'a>,
         format: ObjectFormat,
         conversions: &[(String, String)],
+        excludes: &ByteString,
     ) -> Result<Self, WorkspaceError> {
         plain.must_be_there().await?;
         remove(plain).await?;
@@ -100,12 +103,19 @@ impl<'a> Scratch<'a> {
             below("config", &config(format, conversions)),
             below("objects/info/alternates", "../../objects\n"),
             (format!("{SCRATCH}/refs").into_bytes(), None),
+            (format!("{SCRATCH}/info/exclude").into_bytes(), Some(excludes.as_bytes().to_vec())),
         ];
         plain.put_files(&files).await?;
         let with = |git: GuestGit<'a>, (name, value): &(&str, &str)| git.with(name, (*value).into());
         let git = ENVIRONMENT.iter().fold(plain.clone(), with);
         let base_only = git.with("GIT_INDEX_FILE", format!("{SCRATCH}/base-only").into());
         Ok(Self { plain, git, base_only })
+    }
+
+    /// A git that sees no working tree: the attributes in it have no say in how two trees differ. One could show all text as binary,
+    /// for nobody to read.
+    pub(super) fn trees_only(&self) -> GuestGit<'a> {
+        self.git.below(SCRATCH).with("GIT_DIR", ".".into()).with("GIT_WORK_TREE", "refs".into())
     }
 
     pub(super) async fn remove(self) -> Result<(), WorkspaceError> {
@@ -177,6 +187,29 @@ impl<'a> Scratch<'a> {
         }
         let now = self.git.object(&["write-tree"]).await?.to_string();
         Ok(Trees { base, now, nested })
+    }
+
+    /// The tree of the working tree with the submodules of the base that were not sent, unless something else is in their place.
+    ///
+    /// # Errors
+    ///
+    /// When the guest's git fails.
+    pub(super) async fn with_submodules(&self, trees: &Trees) -> Result<ObjectId, WorkspaceError> {
+        let args = ["diff-index", "--cached", "--raw", "-z", "--no-renames", "--diff-filter=D", &trees.base];
+        let missing = self.git.output(&args, Bytes::new()).await?;
+        let tracked = self.tracked(&self.git).await?;
+        let is_free = |path: &[u8]| {
+            let taken = |entry: &Tracked| {
+                let other = entry.path.as_bytes();
+                other == path || is_in(other, path) || is_in(path, other)
+            };
+            !tracked.iter().any(taken)
+        };
+        let info = index_info(&missing, |mode, path| mode == b"160000" && is_free(path));
+        if !info.is_empty() {
+            self.git.output(&["update-index", "-z", "--index-info"], info).await?;
+        }
+        self.git.object(&["write-tree"]).await
     }
 
     async fn base(&self, start: &Start) -> Result<String, WorkspaceError> {
@@ -294,7 +327,8 @@ impl<'a> Scratch<'a> {
         }
         // An index of them alone, where none is in another's way.
         let add = ["update-index", "-z", "--index-info"];
-        self.base_only.output(&add, index_info(&missing)).await?;
+        // A submodule is no file.
+        self.base_only.output(&add, index_info(&missing, |mode, _| mode != b"160000")).await?;
         self.base_only.output(&["diff-files", "-z", "--name-only", "--diff-filter=d"], Bytes::new()).await
     }
 }
@@ -309,15 +343,14 @@ fn config(format: ObjectFormat, conversions: &[(String, String)]) -> String {
     format!("[core]\n\trepositoryformatversion = {version}\n\t{core}{extensions}{}", lines(conversions))
 }
 
-/// `:100644 000000 <id> 000000 D<NUL>path<NUL>` as `100644 <id><TAB>path<NUL>`.
-fn index_info(raw: &[u8]) -> Vec<u8> {
+/// `:100644 000000 <id> 000000 D<NUL>path<NUL>` as `100644 <id><TAB>path<NUL>`, of those that `wanted` says, by mode and path.
+fn index_info(raw: &[u8], wanted: impl Fn(&[u8], &[u8]) -> bool) -> Vec<u8> {
     let mut info = Vec::with_capacity(raw.len());
     let mut fields = raw.split(|byte| *byte == 0);
     while let (Some(head), Some(path)) = (fields.next(), fields.next()) {
         let mut words = head.strip_prefix(b":").unwrap_or(head).split(|byte| *byte == b' ');
-        // A submodule is no file.
         if let (Some(mode), Some(id)) = (words.next(), words.nth(1))
-            && mode != b"160000"
+            && wanted(mode, path)
         {
             info.extend([mode, b" ", id, b"\t", path, b"\0"].concat());
         }

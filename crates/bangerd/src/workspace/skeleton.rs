@@ -22,6 +22,8 @@ pub(super) struct Skeleton<'a> {
     /// Full name and object.
     pub(super) tags: &'a [(ByteString, ObjectId)],
     pub(super) config: &'a [(String, String)],
+    /// What is ignored, beyond what the repository itself says.
+    pub(super) excludes: &'a ByteString,
     /// Some of its files are left out of the working tree.
     pub(super) is_sparse: bool,
 }
@@ -41,6 +43,9 @@ pub(super) fn git_files(skeleton: &Skeleton<'_>) -> Vec<GitFile> {
     };
     files.push((b"HEAD".to_vec(), Some(head)));
     files.push((b"config".to_vec(), Some(config(skeleton).into_bytes())));
+    if !skeleton.excludes.as_bytes().is_empty() {
+        files.push((b"info/exclude".to_vec(), Some(skeleton.excludes.as_bytes().to_vec())));
+    }
     if let Some(commit) = &skeleton.commit {
         let branches = skeleton.branch.iter().chain(&skeleton.other_branches);
         for branch in branches {
@@ -145,6 +150,7 @@ mod tests {
                 shallow: Vec::new(),
                 tags: &[],
                 config: &config,
+                excludes: &Vec::new().into(),
                 is_sparse: false,
             };
             let dir = write(&skeleton).await;

@@ -1,5 +1,5 @@
 use banger_api::vm::{DeleteVm, Vm};
-use banger_api::{Client, ClientError, ErrorCode};
+use banger_api::{Client, ClientError, ErrorCode, Event};
 use clap::Args;
 
 use super::refs::Refs;
@@ -35,8 +35,17 @@ async fn delete(
     let vm = vm?;
     let mut progress = (!several).then(ui::Progress::transient);
     let mut stream = client.vm_delete(&vm.id, how).await?;
-    stream.finish::<()>(|event| progress.iter_mut().for_each(|progress| progress.show(event))).await?;
+    stream.finish::<()>(|event| show(progress.as_mut(), &vm.spec.name, event)).await?;
     Ok(vm.spec.name)
+}
+
+/// Shows what happens to a VM; of several, only what is worth a line, and whose it is.
+pub(super) fn show(progress: Option<&mut ui::Progress>, name: &str, event: &Event) {
+    match (progress, event) {
+        (Some(progress), event) => progress.show(event),
+        (None, Event::Notice { text }) => ui::note(format_args!("{name}: {}", ui::clean(text))),
+        (None, _) => {}
+    }
 }
 
 /// Deletes a VM that this command made, whatever it does at the moment. One that is gone already is as good.

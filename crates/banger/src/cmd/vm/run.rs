@@ -9,6 +9,7 @@ use super::delete::by_force;
 use super::guest::{self, SessionArgs};
 use super::machine::MachineArgs;
 use super::workspace::source::{SourceArgs, dry_run};
+use super::workspace::summary;
 use crate::cmd::operation::{Followed, ProgressArgs, catch_signals, follow};
 use crate::cmd::{Outcome, block_on};
 use crate::error::CommandError;
@@ -143,7 +144,7 @@ async fn say_how_to_go_on(client: &Client, vm: &Vm) {
         ui::hint("shell", format_args!("banger exec -it {name}"));
         ui::hint("command", format_args!("banger exec {name} -- CMD"));
         if vm.workspace.is_some() {
-            ui::hint("export", format_args!("banger vm workspace export {name}"));
+            say_what_was_changed(client, &vm).await;
         }
         ui::hint("stop", format_args!("banger vm stop {name}"));
     } else {
@@ -151,4 +152,17 @@ async fn say_how_to_go_on(client: &Client, vm: &Vm) {
         ui::hint("start", format_args!("banger vm start {name}"));
     }
     ui::hint("delete", format_args!("banger vm delete {name}"));
+}
+
+async fn say_what_was_changed(client: &Client, vm: &Vm) {
+    let name = &vm.spec.name;
+    match summary(client, &vm.id).await {
+        Ok(None) => ui::note("no changes in the workspace"),
+        Ok(Some(changes)) => {
+            ui::note(changes);
+            ui::hint("branch", format_args!("banger vm workspace export {name} --branch NAME"));
+        }
+        // What is wrong is said by the export.
+        Err(_) => ui::hint("export", format_args!("banger vm workspace export {name}")),
+    }
 }

@@ -1,7 +1,8 @@
 use banger_api::vm::{StopVm, Stopped, Vm};
-use banger_api::{Client, ClientError, Event};
+use banger_api::{Client, ClientError};
 use clap::Args;
 
+use super::delete::show;
 use super::refs::Refs;
 use crate::cmd::many::each;
 use crate::cmd::{Outcome, block_on};
@@ -42,11 +43,5 @@ async fn stop(
     let vm = vm?;
     let mut progress = (!several).then(ui::Progress::transient);
     let mut stream = client.vm_stop(&vm.id, how).await?;
-    let show = |event: &Event| match (&mut progress, event) {
-        (Some(progress), event) => progress.show(event),
-        // Of several, only what is worth a line, and whose it is.
-        (None, Event::Notice { text }) => ui::note(format_args!("{}: {}", vm.spec.name, ui::clean(text))),
-        (None, _) => {}
-    };
-    stream.finish(show).await
+    stream.finish(|event| show(progress.as_mut(), &vm.spec.name, event)).await
 }

@@ -15,6 +15,8 @@ pub enum PatchError {
     Path { line: u64, path: ByteString, problem: PathProblem },
     #[error("the patch changes {path:?} twice")]
     Twice { path: ByteString },
+    #[error("the patch has {path:?} where git would not put it")]
+    OutOfOrder { path: ByteString },
     #[error("the patch changes more than {limit} files")]
     TooManyFiles { limit: usize },
     #[error("the file names in the patch are longer than {} MiB together", limit_bytes >> 20)]

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::git_fixture::numstat;
 use super::git_tests::{counted, everything, patch_of};
-use super::{Screening, read};
+use super::{Obeyed, Screening, read};
 
 /// Split at newlines, without the one line that would make every mutation slow.
 static PATCH: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
@@ -129,7 +129,7 @@ fn excerpt(start: usize, files: usize) -> Vec<Vec<u8>> {
 fn assert_no_second_reading(patch: &[u8]) -> Result<bool, TestCaseError> {
     let mut screening = Screening::new();
     let Ok(changes) = read(patch, &mut screening) else { return Ok(false) };
-    screening.finish(&changes, []);
+    screening.finish(&changes, [], &Obeyed::default());
     prop_assert_eq!(Some(counted(&changes)), numstat(patch));
     Ok(true)
 }

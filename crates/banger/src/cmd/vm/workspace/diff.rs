@@ -1,4 +1,4 @@
-use banger_api::workspace::ExportWorkspace;
+use banger_api::workspace::{ExportPurpose, ExportWorkspace};
 use clap::Args;
 
 use super::fetch::{FetchArgs, fetch};
@@ -14,6 +14,9 @@ pub(crate) struct DiffArgs {
     /// Name, id, or unique beginning of an id
     #[arg(value_name = "REF")]
     vm: String,
+    /// Name the changed files and count their lines, and show no more
+    #[arg(long)]
+    stat: bool,
     #[command(flatten)]
     fetch: FetchArgs,
     #[command(flatten)]
@@ -22,10 +25,15 @@ pub(crate) struct DiffArgs {
 
 pub(crate) fn run(args: DiffArgs) -> Outcome {
     // Looking is safe: nothing is written, and the text is made harmless before it is shown.
-    let request = ExportWorkspace { allow_risky: true, ..args.fetch.request() };
+    let purpose = if args.stat { ExportPurpose::Summary } else { ExportPurpose::Show };
+    let request = ExportWorkspace { allow_risky: true, purpose, ..args.fetch.request() };
     block_on(async {
         let client = daemon::connect().await?;
         let export = fetch(&client, &args.vm, &request, args.progress.verbosity()).await?;
+        if args.stat {
+            report::print(&export)?;
+            return Ok(0);
+        }
         let Some(patch) = export.patch.as_deref().filter(|_| !export.files.is_empty()) else {
             report::tell(&export);
             return Ok(0);

@@ -2,7 +2,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use banger_api::workspace::{Export, ExportWorkspace};
+use banger_api::workspace::{Export, ExportWorkspace, WantedBranch};
 use banger_api::{ApiError, Client, ErrorCode};
 use clap::Args;
 
@@ -27,7 +27,19 @@ pub(crate) struct ExportArgs {
     /// Apply the patch to the working tree of the host's repository; its index stays as it is
     #[arg(long)]
     apply: bool,
-    /// Give out a patch with changes that could run on the host by themselves
+    /// Make a branch of the host's repository of it; working tree, index and hooks have no part in it
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["output", "check", "apply", "base_commit"])]
+    branch: Option<String>,
+    /// The message of the branch's commit
+    #[arg(long, short, value_name = "TEXT", requires = "branch", value_parser = message)]
+    message: Option<String>,
+    /// Put the VM's own commits on the branch, one by one, and what it has not committed last
+    #[arg(long, requires = "branch")]
+    commits: bool,
+    /// Make the branch anew if there is one of this name
+    #[arg(long, requires = "branch")]
+    force: bool,
+    /// Give out, apply or commit changes that could run on the host by themselves
     #[arg(long)]
     allow_risky: bool,
     #[command(flatten)]
@@ -39,10 +51,21 @@ pub(crate) struct ExportArgs {
     progress: ProgressArgs,
 }
 
+fn message(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("a commit has a message".into()) } else { Ok(text.to_owned()) }
+}
+
 pub(crate) fn run(args: ExportArgs) -> Outcome {
+    let branch = args.branch.clone().map(|name| WantedBranch {
+        name,
+        message: args.message.clone(),
+        commits: args.commits,
+        force: args.force,
+    });
     let request = ExportWorkspace {
         check: args.check,
         apply: args.apply,
+        branch,
         allow_risky: args.allow_risky,
         ..args.fetch.request()
     };
@@ -55,12 +78,11 @@ pub(crate) fn run(args: ExportArgs) -> Outcome {
         } else {
             report::tell(&export);
         }
+        if args.branch.is_some() {
+            return branch_outcome(&export);
+        }
         let Some(patch) = &export.patch else {
-            return Err(ApiError::new(ErrorCode::Refused, "the patch is withheld: it has risky changes")
-                .with_hint(
-                    "read what they are, then --allow-risky; `banger vm workspace diff` shows the patch",
-                )
-                .into());
+            return Err(withheld("the patch is withheld: it has risky changes"));
         };
         if let Some(file) = &args.output {
             save(&client, patch, file).await?;
@@ -69,6 +91,24 @@ pub(crate) fn run(args: ExportArgs) -> Outcome {
         }
         outcome(&args, &export)
     })
+}
+
+fn withheld(what: &str) -> CommandError {
+    let hint = "read what they are, then --allow-risky; `banger vm workspace diff` shows the patch";
+    ApiError::new(ErrorCode::Refused, what).with_hint(hint).into()
+}
+
+/// What `--branch` ends with.
+fn branch_outcome(export: &Export) -> Outcome {
+    match &export.branch {
+        Some(branch) => report::branch(branch),
+        None if export.is_risky() => {
+            return Err(withheld("the branch was not made: there are risky changes"));
+        }
+        // That there are no changes has been said.
+        None => {}
+    }
+    Ok(0)
 }
 
 /// What `--check` and `--apply` end with.

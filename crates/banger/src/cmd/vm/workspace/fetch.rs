@@ -15,8 +15,8 @@ pub(super) struct FetchArgs {
     /// there
     #[arg(long, value_name = "COMMIT")]
     base_commit: Option<String>,
-    /// Refuse a larger patch (a bare number means MiB)
-    #[arg(long, value_name = "SIZE", value_parser = ui::parse_mib, default_value = "1GiB")]
+    /// Refuse more than this; git takes no patch above 1023 MiB (a bare number means MiB)
+    #[arg(long, value_name = "SIZE", value_parser = ui::parse_mib, default_value = "1023MiB")]
     max_size: u64,
     /// How long the guest may take, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]

@@ -1,5 +1,6 @@
-use banger_api::workspace::{Change, ChangedFile, Export, Finding};
+use banger_api::workspace::{Branch, Change, ChangedFile, Export, Finding};
 
+use crate::error::CommandError;
 use crate::ui::{self, BAD, DIM, GOOD, WARN, paint};
 
 /// More files than this are counted, not listed.
@@ -15,6 +16,11 @@ pub(super) fn tell(export: &Export) {
         ui::say(format_args!("  and {rest} more"));
     }
     ui::say(summary(&export.files));
+    tell_rest(export);
+}
+
+/// What is not part of the patch, and what was found in it.
+fn tell_rest(export: &Export) {
     for nested in &export.nested {
         let name = ui::file_name(nested.as_os_str());
         ui::note(format_args!("{name} is a repository or submodule of its own and not part of the patch"));
@@ -22,6 +28,30 @@ pub(super) fn tell(export: &Export) {
     for found in &export.findings {
         ui::say(finding(found));
     }
+}
+
+/// The changed files and their sum as a result: on stdout, all of them. What else is to be said goes to stderr.
+///
+/// # Errors
+///
+/// When stdout takes it no more.
+pub(super) fn print(export: &Export) -> Result<(), CommandError> {
+    for file in &export.files {
+        ui::line(changed(file))?;
+    }
+    ui::line(summary(&export.files))?;
+    tell_rest(export);
+    Ok(())
+}
+
+/// A branch that was made, and how to look at it.
+pub(super) fn branch(branch: &Branch) {
+    let Branch { name, commit, commits } = branch;
+    let commits = if *commits == 1 { "1 commit".into() } else { format!("{commits} commits") };
+    let short = &commit[..commit.len().min(12)];
+    ui::note(format_args!("the branch {} is made, at {short} ({commits} new)", ui::clean(name)));
+    ui::hint("look", format_args!("git log -p HEAD..{}", ui::clean(name)));
+    ui::hint("take", format_args!("git merge {}", ui::clean(name)));
 }
 
 fn changed(file: &ChangedFile) -> String {
@@ -45,7 +75,7 @@ fn changed(file: &ChangedFile) -> String {
     format!("{letter} {name}  {counts}")
 }
 
-fn summary(files: &[ChangedFile]) -> String {
+pub(super) fn summary(files: &[ChangedFile]) -> String {
     let sum = |lines: fn(&ChangedFile) -> Option<u64>| files.iter().filter_map(lines).sum::<u64>();
     let (added, removed) = (sum(|file| file.added), sum(|file| file.removed));
     match files.len() {

@@ -1,6 +1,7 @@
 //! What the lines of one file say, looked at while they go by.
 
 use super::git_config::{Likeness, Shape, is_unmistakable_setting, likeness};
+use super::lock_file::{Hosts, is_lock_file};
 use super::names::{file_name, fold};
 use super::{Rule, attributes, symlink};
 use crate::workspace::patch::{ChangeKind, FileChange, FileMode, LineKind};
@@ -38,6 +39,7 @@ enum Role {
     GitConfig(Likeness, Shape),
     GitAttributes,
     PackageJson,
+    LockFile(Hosts),
     Symlink(Target),
 }
 
@@ -70,6 +72,7 @@ impl Content {
             Some(likeness) => Role::GitConfig(likeness, Shape::default()),
             None if is_attributes => Role::GitAttributes,
             None if file_name(&folded) == b"package.json" => Role::PackageJson,
+            None if is_lock_file(&folded) && change.kind != ChangeKind::Added => Role::LockFile(Hosts::default()),
             None => Role::Plain,
         };
         let mut content = Self { path: path.to_vec(), role, rules: Vec::new(), target: None };
@@ -95,23 +98,27 @@ impl Content {
     }
 
     pub(super) fn line(&mut self, kind: LineKind, text: &[u8], is_cut: bool) {
+        if let Role::LockFile(hosts) = &mut self.role {
+            hosts.see(text, kind == LineKind::Added);
+        }
         if kind == LineKind::Removed {
             return;
         }
         let is_added = kind == LineKind::Added;
         let mut found = None;
         match &mut self.role {
-            Role::Plain => {}
+            Role::Plain | Role::LockFile(_) => {}
             Role::GitConfig(_, shape) => {
                 shape.see(text, is_added);
                 found = (is_added && is_cut).then_some(Rule::UnseenContent);
             }
             Role::GitAttributes if is_added && is_cut => found = Some(Rule::UnseenContent),
             Role::GitAttributes => {
-                found = (is_added && attributes::runs_programs(text)).then_some(Rule::GitAttributes);
+                found = (is_added && attributes::is_risky(text)).then_some(Rule::GitAttributes);
             }
             Role::PackageJson => {
-                found = (is_added && has_lifecycle_script(text)).then_some(Rule::LifecycleScript);
+                let is_script = has_lifecycle_script(text) || is_cut || hides_a_key(text);
+                found = (is_added && is_script).then_some(Rule::LifecycleScript);
             }
             Role::Symlink(target) => {
                 target.is_odd |= !is_added || is_cut || target.is_complete || !target.text.is_empty();
@@ -139,6 +146,7 @@ impl Content {
         match std::mem::replace(&mut self.role, Role::Plain) {
             Role::GitConfig(likeness, shape) if shape.runs_programs(likeness) => self.find(Rule::GitConfig),
             Role::Symlink(target) => self.judge(target),
+            Role::LockFile(hosts) if hosts.has_new() => self.find(Rule::LockedElsewhere),
             _ => {}
         }
         (self.rules, self.target)
@@ -183,6 +191,14 @@ fn mentions_setting(before: &[u8], after: &[u8]) -> bool {
         && MENTIONS
             .iter()
             .any(|key| after.get(..key.len()).is_some_and(|word| word.eq_ignore_ascii_case(key)))
+}
+
+/// JSON can write a key in other letters, or put the colon on the next line: nobody does who has nothing to hide.
+fn hides_a_key(line: &[u8]) -> bool {
+    let line = line.trim_ascii();
+    let is_alone = line.len() > 1 && line.starts_with(b"\"") && line.ends_with(b"\"");
+    let is_key = |script: &&str| &line[1..line.len() - 1] == script.as_bytes();
+    line.windows(2).any(|pair| pair == b"\\u") || (is_alone && LIFECYCLE_SCRIPTS.iter().any(is_key))
 }
 
 /// Whether the line gives one of the keys a text. `dependencies` is the name of an object, too.

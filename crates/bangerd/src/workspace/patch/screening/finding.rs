@@ -28,8 +28,39 @@ pub enum Severity {
     Notice,
 }
 
+/// Who runs or reads such a file, and when.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Actor {
+    Git,
+    Shell,
+    Editor,
+    Desktop,
+    Agent,
+    Service,
+    Tool,
+    Reader,
+}
+
+#[cfg(test)]
+impl Actor {
+    /// For people.
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Git => "git, at its next command",
+            Self::Shell => "a shell or program, when it starts in the directory or the directory is entered",
+            Self::Editor => "an editor or IDE, when the folder is opened",
+            Self::Desktop => "the desktop, when the folder is looked at",
+            Self::Agent => "a coding agent, when it starts in the directory",
+            Self::Service => "a service such as continuous integration, once it is pushed",
+            Self::Tool => "a tool, when the user starts it: a build, a test, a package manager",
+            Self::Reader => "nobody: it misleads who reads it",
+        }
+    }
+}
+
 macro_rules! rules {
-    ($($rule:ident, $severity:ident, $reason:literal;)*) => {
+    ($($rule:ident, $severity:ident, $actor:ident, $reason:literal;)*) => {
         /// What a finding is about. The order is the one in which findings are shown.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Rule { $(#[doc = $reason] $rule,)* }
@@ -54,6 +85,12 @@ macro_rules! rules {
                 match self { $(Self::$rule => Severity::$severity,)* }
             }
 
+            /// Who acts on it.
+            #[cfg(test)]
+            pub(super) fn actor(self) -> Actor {
+                match self { $(Self::$rule => Actor::$actor,)* }
+            }
+
             pub fn reason(self) -> &'static str {
                 match self { $(Self::$rule => $reason,)* }
             }
@@ -62,36 +99,41 @@ macro_rules! rules {
 }
 
 rules! {
-    GitDirectory, Risky, "belongs to a repository's own directory, where hooks and configuration run programs";
-    NestedRepository, Risky, "makes a directory look like a repository, whose configuration git obeys inside it";
-    GitHook, Risky, "is a git hook, or in a directory of hooks: git runs it";
-    HookManager, Risky, "says what a hook manager runs at every commit or push";
-    GitConfig, Risky, "sets a git configuration that runs programs";
-    HooksPathMention, Risky, "names a git setting through which git runs programs";
-    GitAttributes, Risky, "makes git run a configured filter, diff or merge program";
-    GitModules, Risky, "says where git fetches submodules from and how it updates them";
-    Gitlink, Risky, "is a commit of another repository, whose content the patch does not show";
-    SymlinkEscapes, Risky, "is a symlink that points out of the tree, or may";
-    SymlinkIntoGit, Risky, "is a symlink into a repository's own directory";
-    MovedSymlink, Risky, "is a symlink that moves, so that it points elsewhere; the patch does not show where";
-    UnseenContent, Risky, "is a file that programs obey, and the patch does not show its content";
-    Collision, Risky, "is the same file as another where file names ignore case";
-    HiddenName, Risky, "has a name with control characters, which can hide what it is";
-    NewExecutableBit, Risky, "was there before, and can now be run as a program";
-    ShellEnvironment, Risky, "is run or obeyed by the shell when the directory is entered";
-    StartupFile, Risky, "is run at login if the tree is a home directory";
-    ProjectStartup, Risky, "is run when an editor, debugger or interpreter starts in the directory";
-    EditorTask, Risky, "tells an editor what to run when the folder is opened";
-    DevEnvironment, Risky, "says what is run when a development environment is opened";
-    DesktopFile, Risky, "is obeyed by the desktop when the folder is only looked at";
-    AgentConfig, Risky, "configures a coding agent, and can make it run commands";
-    CargoConfig, Risky, "can make every cargo command run another program";
-    ContinuousIntegration, Risky, "is run by continuous integration, with its secrets, once it is pushed";
-    NewExecutable, Notice, "is new and can be run as a program";
-    LifecycleScript, Notice, "has scripts that a package manager runs on installing";
-    BuildScript, Notice, "is code that a build or a test run executes on its own";
-    InterpreterStartup, Notice, "is run when an interpreter or debugger starts";
-    ToolConfig, Notice, "configures a tool, and can make it load code or fetch from elsewhere";
-    AgentInstructions, Notice, "is read by coding agents as instructions";
-    BidiText, Notice, "has text with characters that change the order in which it is shown";
+    GitDirectory, Risky, Git, "belongs to a repository's own directory, where hooks and configuration run programs";
+    NestedRepository, Risky, Git, "makes a directory look like a repository, whose configuration git obeys inside it";
+    GitHook, Risky, Git, "is a git hook, or in a directory of hooks: git runs it";
+    HostConfigured, Risky, Git, "is run or obeyed by git on this host";
+    Ignored, Risky, Reader, "is ignored by git on this host: `git status` would not show it";
+    HookManager, Risky, Git, "says what a hook manager runs at every commit or push";
+    GitConfig, Risky, Git, "sets a git configuration that runs programs";
+    HooksPathMention, Risky, Git, "names a git setting through which git runs programs";
+    GitAttributes, Risky, Git, "makes git run a configured program on files, or write them otherwise than is shown";
+    GitModules, Risky, Git, "says where git fetches submodules from and how it updates them";
+    LfsConfig, Risky, Git, "says where git-lfs gets files from and sends them to, with what it signs in with";
+    Gitlink, Risky, Git, "is a commit of another repository, whose content the patch does not show";
+    SymlinkEscapes, Risky, Reader, "is a symlink that points out of the tree, or may";
+    SymlinkIntoGit, Risky, Git, "is a symlink into a repository's own directory";
+    MovedSymlink, Risky, Reader, "is a symlink that moves, so that it points elsewhere; the patch does not show where";
+    UnseenContent, Risky, Reader, "is a file that programs obey, and the patch does not show its content";
+    Collision, Risky, Reader, "is the same file as another where file names ignore case";
+    HiddenName, Risky, Reader, "has a name with control characters, which can hide what it is";
+    NewExecutableBit, Risky, Tool, "was there before, and can now be run as a program";
+    ShellEnvironment, Risky, Shell, "is run or obeyed by the shell when the directory is entered";
+    ShellInput, Risky, Shell, "is read by what sets up the shell when the directory is entered";
+    StartupFile, Risky, Shell, "is run at login if the tree is a home directory";
+    ProjectStartup, Risky, Shell, "is run when an editor, debugger or interpreter starts in the directory";
+    EditorTask, Risky, Editor, "tells an editor what to run when the folder is opened";
+    DevEnvironment, Risky, Editor, "says what is run when a development environment is opened";
+    DesktopFile, Risky, Desktop, "is obeyed by the desktop when the folder is only looked at";
+    AgentConfig, Risky, Agent, "configures a coding agent, and can make it run commands";
+    CargoConfig, Risky, Editor, "can make every cargo command run another program";
+    ContinuousIntegration, Risky, Service, "is run by continuous integration, with its secrets, once it is pushed";
+    NewExecutable, Notice, Tool, "is new and can be run as a program";
+    LifecycleScript, Notice, Tool, "has scripts that a package manager runs on installing";
+    BuildScript, Notice, Tool, "is code that a build or a test run executes on its own";
+    InterpreterStartup, Notice, Tool, "is run when an interpreter or debugger starts";
+    ToolConfig, Notice, Tool, "configures a tool, and can make it load code or fetch from elsewhere";
+    LockedElsewhere, Notice, Tool, "names a host to fetch from that it did not name before";
+    AgentInstructions, Notice, Agent, "is read by coding agents as instructions";
+    BidiText, Notice, Reader, "has text with characters that change the order in which it is shown";
 }

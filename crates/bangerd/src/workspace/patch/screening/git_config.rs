@@ -83,6 +83,13 @@ const SECTIONS: &[&str] = &[
     "web",
 ];
 
+/// Whether git runs a program, or reads a file, by this setting: `filter.x.clean`, as git lists it.
+pub fn is_obeyed(key: &str) -> bool {
+    let first = key.split('.').next().unwrap_or_default();
+    let last = key.rsplit('.').next().unwrap_or_default();
+    matches!(first, "alias" | "pager") || matches!(last, "excludesfile" | "template") || KEYS.contains(&last)
+}
+
 /// How sure it is that a file is git configuration.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Likeness {

@@ -2,7 +2,7 @@
 //!
 //! `path_table` lists the names that something acts on, and `path_rules` finds them. `content` looks at the lines as they go by, with
 //! `git_config` and `attributes` for the files that git itself obeys. `symlink`, `collision` and `nested_repository`
-//! look at what files do to each other. `names` folds a name as forgiving file systems do, so that no rule is got
+//! look at what files do to each other, `obeyed` at what the host's repository is set to. `names` folds a name as forgiving file systems do, so that no rule is got
 //! around with other letters for the same file.
 //!
 //! No such list is ever complete: it finds what is known to act on its own. A build or a test that the user starts
@@ -13,8 +13,10 @@ mod collision;
 mod content;
 mod finding;
 mod git_config;
+mod lock_file;
 mod names;
 mod nested_repository;
+mod obeyed;
 mod path_rules;
 mod path_table;
 mod screen;
@@ -28,4 +30,6 @@ mod path_tests;
 mod tree_tests;
 
 pub use finding::{Finding, Rule, Severity};
+pub use git_config::is_obeyed;
+pub use obeyed::Obeyed;
 pub use screen::{Screening, TreeEntry};

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use super::Rule;
 use super::names::{directories, file_name, is_git_directory};
-use super::path_table::TABLE;
+use super::path_table::table;
 
 /// Directories in which a file with the name of a hook is one. `hooks` alone is a common name for other things.
 const HOOK_DIRECTORIES: &[&[u8]] = &[b"hooks", b".hooks"];
@@ -63,8 +63,7 @@ struct Patterns {
 }
 
 static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| {
-    let entries = TABLE.iter().flat_map(|(rule, patterns)| patterns.iter().map(|pattern| (*rule, *pattern)));
-    let all: Vec<Pattern> = entries.map(|(rule, pattern)| Pattern::new(rule, pattern)).collect();
+    let all: Vec<Pattern> = table().map(|(rule, pattern)| Pattern::new(rule, pattern)).collect();
     let (mut below, mut named, mut starred) = (HashMap::new(), HashMap::new(), Vec::new());
     for (index, pattern) in all.iter().enumerate() {
         let last = pattern.components[pattern.components.len() - 1];

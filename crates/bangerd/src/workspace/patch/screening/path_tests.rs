@@ -1,7 +1,8 @@
 //! Names, one by one: which rule they fall under, and which look alike and do not.
 
 use super::names::fold;
-use super::{Rule, path_rules};
+use super::path_table::table;
+use super::{Rule, Severity, path_rules};
 
 const FOUND: &[(&str, Rule)] = &[
     (".git/config", Rule::GitDirectory),
@@ -49,6 +50,19 @@ const FOUND: &[(&str, Rule)] = &[
     ("x.code-workspace", Rule::EditorTask),
     (".idea/runConfigurations/x.xml", Rule::EditorTask),
     (".idea/workspace.xml", Rule::EditorTask),
+    (".idea/misc.xml", Rule::EditorTask),
+    ("rust-analyzer.toml", Rule::EditorTask),
+    (".bsp/sbt.json", Rule::ProjectStartup),
+    (".env", Rule::ShellInput),
+    ("flake.nix", Rule::ShellInput),
+    ("devbox.json", Rule::ShellInput),
+    (".venv/pyvenv.cfg", Rule::ProjectStartup),
+    (".openhands/setup.sh", Rule::AgentConfig),
+    (".github/hooks/x.json", Rule::AgentConfig),
+    ("vercel.json", Rule::ContinuousIntegration),
+    ("pnpm-workspace.yaml", Rule::ToolConfig),
+    (".bazeliskrc", Rule::BuildScript),
+    ("CLAUDE.md", Rule::AgentInstructions),
     (".idea/tools/External Tools.xml", Rule::EditorTask),
     (".run/x.run.xml", Rule::EditorTask),
     (".zed/tasks.json", Rule::EditorTask),
@@ -86,7 +100,7 @@ const FOUND: &[(&str, Rule)] = &[
     ("x.pth", Rule::InterpreterStartup),
     (".npmrc", Rule::ToolConfig),
     (".yarnrc.yml", Rule::ToolConfig),
-    (".lfsconfig", Rule::ToolConfig),
+    (".lfsconfig", Rule::LfsConfig),
     ("rust-toolchain.toml", Rule::ToolConfig),
     ("AGENTS.md", Rule::AgentInstructions),
 ];
@@ -106,7 +120,6 @@ const HARMLESS: &[&str] = &[
     ".vscode/extensions.json",
     "vscode/tasks.json",
     ".vscode/sub/tasks.json",
-    ".idea/misc.xml",
     ".github/CODEOWNERS",
     ".github/ISSUE_TEMPLATE/bug.md",
     "github/workflows/ci.yml",
@@ -164,6 +177,9 @@ fn a_symlink_in_the_place_of_a_directory_is_taken_for_what_it_brings() {
 fn every_rule_of_the_table_has_an_example() {
     let decided_by_more_than_a_name = [
         Rule::NestedRepository,
+        Rule::HostConfigured,
+        Rule::Ignored,
+        Rule::LockedElsewhere,
         Rule::GitConfig,
         Rule::HooksPathMention,
         Rule::GitAttributes,
@@ -184,3 +200,35 @@ fn every_rule_of_the_table_has_an_example() {
         assert!(is_shown != decided_by_more_than_a_name.contains(rule), "{rule:?}");
     }
 }
+
+/// docs/risks.md is made of the table: `BANGER_UPDATE_DOCS=1 cargo test` writes it.
+#[test]
+fn the_docs_show_the_whole_table() {
+    let mut text = String::from(RISKS);
+    for rule in Rule::ALL {
+        let severity = if rule.severity() == Severity::Risky { "refused unless `--allow-risky`" } else { "a notice" };
+        let (word, actor) = (rule.word(), rule.actor().words());
+        text += &format!("\n## `{word}`: {severity}\n\nA file that {}. Acts on it: {actor}.\n", rule.reason());
+        let names: Vec<String> =
+            table().filter(|(of, _)| of == rule).map(|(_, pattern)| format!("`{pattern}`")).collect();
+        if !names.is_empty() {
+            text += &format!("\nNames: {}\n", names.join(", "));
+        }
+    }
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/risks.md");
+    if std::env::var_os("BANGER_UPDATE_DOCS").is_some() {
+        std::fs::write(&file, &text).unwrap();
+    }
+    assert!(std::fs::read_to_string(file).unwrap() == text, "docs/risks.md is older than the table");
+}
+
+const RISKS: &str = "\
+# What an export looks for
+
+`banger vm workspace export` reads the guest's changes and says what in them could run on the host, or make a program there run
+something. What may do so without being asked is *risky*: the patch or branch is refused unless `--allow-risky` is given. What
+needs an ordinary step of the user's, a build or a test, is a *notice*. docs/review.md says what is not looked for.
+
+Names match in any directory and in any case. `*` stands for anything within a name, `**` for everything below a directory.
+This file is made of the table in the code by a test.
+";

@@ -6,7 +6,7 @@ use super::collision::NewNames;
 use super::content::Content;
 use super::names::{fold, hides_itself};
 use super::nested_repository::Candidates;
-use super::{Finding, Rule, names, path_rules};
+use super::{Finding, Obeyed, Rule, names, path_rules};
 use crate::workspace::patch::{ChangeKind, FileChange, FileMode, LineKind, PatchEvents};
 
 /// A file of the tree that the patch applies to.
@@ -29,9 +29,14 @@ impl Screening {
     }
 
     /// Completes the screening when the patch was read to its end: `changes` is what came of that, `tree` all files
-    /// of the tree that the patch applies to, before it. The findings come sorted: risky ones first, then by rule
-    /// and path.
-    pub fn finish(self, changes: &[FileChange], tree: impl IntoIterator<Item = TreeEntry>) -> Vec<Finding> {
+    /// of the tree that the patch applies to, before it, and `obeyed` what its repository is set to. The findings come
+    /// sorted: risky ones first, then by rule and path.
+    pub fn finish(
+        self,
+        changes: &[FileChange],
+        tree: impl IntoIterator<Item = TreeEntry>,
+        obeyed: &Obeyed,
+    ) -> Vec<Finding> {
         let mut findings = self.findings;
         let gone: HashSet<&ByteString> = changes.iter().filter_map(removed_path).collect();
         let mut moved: HashMap<&ByteString, &FileChange> = changes
@@ -43,7 +48,7 @@ impl Screening {
         let mut repositories = Candidates::new(changes);
         for entry in tree {
             if let Some(change) = moved.remove(&entry.path) {
-                judge_path(change, Some(entry.mode), &mut findings);
+                judge_path(change, Some(entry.mode), obeyed, &mut findings);
             }
             if !gone.contains(&entry.path) {
                 names.compare(entry.path.as_bytes());
@@ -52,11 +57,12 @@ impl Screening {
         }
         // The tree should have had them. Without it nothing is known of them, and the worst has to be thought.
         for change in moved.into_values() {
-            judge_path(change, Some(FileMode::Symlink), &mut findings);
+            judge_path(change, Some(FileMode::Symlink), obeyed, &mut findings);
         }
         for change in changes.iter().filter(|change| change.new_mode.is_some()) {
-            judge_path(change, change.new_mode, &mut findings);
+            judge_path(change, change.new_mode, obeyed, &mut findings);
         }
+        changes.iter().for_each(|change| obeyed.judge(change, &mut findings));
         findings.extend(names.findings());
         findings.extend(repositories.findings());
         findings.sort_by(|a, b| (a.severity(), a).cmp(&(b.severity(), b)));
@@ -108,10 +114,21 @@ fn removed_path(change: &FileChange) -> Option<&ByteString> {
 }
 
 /// What follows from a file's name and mode.
-fn judge_path(change: &FileChange, mode: Option<FileMode>, findings: &mut Vec<Finding>) {
+fn judge_path(
+    change: &FileChange,
+    mode: Option<FileMode>,
+    obeyed: &Obeyed,
+    findings: &mut Vec<Finding>,
+) {
     let Some(path) = change.new_path() else { return };
     let stands_for_directory = matches!(mode, Some(FileMode::Symlink | FileMode::Gitlink));
     let mut rules = path_rules::matching(&fold(path.as_bytes()), stands_for_directory);
+    for alias in obeyed.aliases(path) {
+        let by_alias = path_rules::matching(&fold(alias.as_bytes()), stands_for_directory);
+        let by_alias = by_alias.into_iter().filter(|rule| !rules.contains(rule));
+        let found = |rule| Finding { rule, path: path.clone(), detail: Some(alias.clone()) };
+        findings.extend(by_alias.map(found));
+    }
     if hides_itself(path.as_bytes()) {
         rules.push(Rule::HiddenName);
     }

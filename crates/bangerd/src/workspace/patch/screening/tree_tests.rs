@@ -1,6 +1,6 @@
 //! What files do to each other and to the tree, and how findings come out.
 
-use super::{Finding, Rule, Screening, Severity, TreeEntry};
+use super::{Finding, Obeyed, Rule, Screening, Severity, TreeEntry};
 use crate::workspace::patch::{FileMode, read};
 
 /// A patch that adds one file.
@@ -38,7 +38,7 @@ pub(super) fn screened(patch: &[u8], tree: &[(&str, &str)]) -> Vec<Finding> {
         path: (*path).into(),
         mode: FileMode::parse(mode.as_bytes()).unwrap(),
     };
-    screening.finish(&changes, tree.iter().map(entry))
+    screening.finish(&changes, tree.iter().map(entry), &Obeyed::default())
 }
 
 pub(super) fn rules(findings: &[Finding]) -> Vec<Rule> {

@@ -1,0 +1,247 @@
+//! A VM's work comes back: as a patch, on the host's files, or as a branch of the host's repository.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use banger_api::workspace::{ExportPurpose, ExportWorkspace, PATCH_MAX_BYTES, WantedBranch};
+use banger_host::git::Git;
+use tempfile::NamedTempFile;
+
+use super::VmError;
+use super::mailbox::VmHandle;
+use super::registry::Vms;
+use super::workspace::parts_of;
+use crate::download::Environment;
+use crate::identity::VmId;
+use crate::operation::Reporter;
+use crate::store::StoredWorkspace;
+use crate::workspace::{
+    self, Base, Fetched, Filters, Free, GuestObjects, Landing, ObjectId, Repository, Reviewed, Wanted, Work, WorkspaceError,
+};
+
+/// A patch as the guest has made it, read and screened.
+pub struct Exported {
+    pub fetched: Fetched,
+    pub reviewed: Reviewed,
+    /// Holds the patch as long as it is wanted.
+    pub patch: NamedTempFile,
+    /// Why it does not apply, if that was asked.
+    pub conflict: Option<String>,
+    pub applied: bool,
+    pub branch: Option<MadeBranch>,
+}
+
+/// A branch that was made in the host's repository.
+pub struct MadeBranch {
+    pub name: String,
+    pub commit: ObjectId,
+    /// How many are new.
+    pub commits: usize,
+}
+
+impl Vms {
+    /// Fetches what has been changed in a VM's workspace.
+    ///
+    /// # Errors
+    ///
+    /// When there is no complete workspace, the VM does not run, or the guest does not deliver a patch in time.
+    pub async fn export(
+        &self,
+        id: &VmId,
+        wanted: &ExportWorkspace,
+        reporter: &Reporter,
+    ) -> Result<Exported, VmError> {
+        if let Some(branch) = &wanted.branch {
+            return self.export_branch(id, wanted, branch, reporter).await;
+        }
+        let handle = self.handle(id)?;
+        let slot = handle.workspace.clone();
+        let limit = Duration::from_millis(wanted.timeout_ms);
+        let max_bytes = wanted.max_bytes.min(PATCH_MAX_BYTES);
+        let fetching = async {
+            let _turn = slot.turn(reporter).await;
+            let guest = self.running_guest(&handle)?;
+            let current = self.complete_workspace(&handle)?;
+            let host = host_repository(&current).await;
+            let base = match &wanted.base_commit {
+                Some(name) => named_base(name, host.as_ref()).await?,
+                None => Base::Prepared,
+            };
+            let parts = parts_of(&current)?;
+            let patch = self.patch_file()?;
+            let fetching =
+                workspace::fetch(&guest, &current.guest_path, &parts, &base, patch.path(), max_bytes);
+            let fetched = tokio::time::timeout(limit, fetching)
+                .await
+                .map_err(|_| VmError::Workspace(WorkspaceError::Timeout { limit }))??;
+            let parts: Vec<_> = parts.into_iter().map(|part| part.inside).collect();
+            Ok((fetched, patch, host, parts))
+        };
+        let (fetched, patch, host, parts) = handle.while_running(reporter, fetching).await?;
+        // From here on it is between the patch and the host, whatever becomes of the VM: git must not be cut off while it
+        // writes into the user's files.
+        let reviewed = workspace::review(patch.path(), host.as_ref(), &parts).await?;
+        let mut exported = Exported { fetched, reviewed, patch, conflict: None, applied: false, branch: None };
+        if reporter.cancelled().is_cancelled() {
+            return Err(VmError::Cancelled);
+        }
+        self.meet_host(&mut exported, wanted, host.as_ref()).await?;
+        let is_risky = exported.reviewed.is_risky() && !wanted.allow_risky;
+        if wanted.purpose == ExportPurpose::Export && !is_risky && (!wanted.check || exported.applied) {
+            slot.set_exported(exported.fetched.now.clone());
+        }
+        Ok(exported)
+    }
+
+    /// Checks the patch against the host's repository, and applies it, as far as that is wanted.
+    async fn meet_host(
+        &self,
+        exported: &mut Exported,
+        wanted: &ExportWorkspace,
+        host: Option<&Git>,
+    ) -> Result<(), VmError> {
+        if !(wanted.check || wanted.apply) {
+            return Ok(());
+        }
+        let host = host.ok_or(WorkspaceError::HostGone)?;
+        let file = exported.patch.path();
+        let changes = &exported.reviewed.changes;
+        if changes.is_empty() {
+            exported.applied = wanted.apply;
+            return Ok(());
+        }
+        let filters = if wanted.base_commit.is_some() { Filters::On } else { Filters::Off };
+        exported.conflict = workspace::dirty_overlap(host, changes, filters).await?;
+        if exported.conflict.is_some() {
+            return Ok(());
+        }
+        let umask = Environment::of_caller().umask();
+        let places = (&*self.services.paths.patches(), &*self.services.paths.applying());
+        let landing = match Landing::prepare(host, file, changes, filters, umask, places).await {
+            Ok(landing) => landing,
+            Err(WorkspaceError::DoesNotApply { said }) => {
+                exported.conflict = Some(said);
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let is_risky = exported.reviewed.is_risky() && !wanted.allow_risky;
+        if wanted.apply && !is_risky {
+            landing.carry_out().await?;
+            exported.applied = true;
+        }
+        Ok(())
+    }
+
+    /// Has the guest's work made a branch of the host's repository.
+    async fn export_branch(
+        &self,
+        id: &VmId,
+        wanted: &ExportWorkspace,
+        branch: &WantedBranch,
+        reporter: &Reporter,
+    ) -> Result<Exported, VmError> {
+        let handle = self.handle(id)?;
+        let slot = handle.workspace.clone();
+        let limit = Duration::from_millis(wanted.timeout_ms);
+        let current = self.complete_workspace(&handle)?;
+        let host = host_repository(&current).await.ok_or(WorkspaceError::HostGone)?;
+        let wanted_branch = wanted_branch(branch, &handle.view().row.name.to_string());
+        let free = Free::look(&host, wanted_branch).await?;
+        let pack = self.patch_file()?;
+        let fetching = async {
+            let _turn = slot.turn(reporter).await;
+            let guest = self.running_guest(&handle)?;
+            let (path, parts) = (&current.guest_path, parts_of(&current)?);
+            let fetching =
+                workspace::fetch_objects(&guest, path, &parts, branch.commits, pack.path(), wanted.max_bytes);
+            let timeout = || VmError::Workspace(WorkspaceError::Timeout { limit });
+            Ok(tokio::time::timeout(limit, fetching).await.map_err(|_| timeout())??)
+        };
+        let objects = handle.while_running(reporter, fetching).await?;
+        let scratch = self.services.paths.patches();
+        let start = current.commit.as_ref().and_then(|commit| ObjectId::parse(commit.as_bytes()));
+        let (scratch, max) = (&*scratch, wanted.max_bytes);
+        let work = Work::take_in(&host, scratch, pack.path(), objects, start, max, limit).await?;
+        let mut exported = self.review_work(&work, &host, wanted).await?;
+        if reporter.cancelled().is_cancelled() {
+            return Err(VmError::Cancelled);
+        }
+        if work.is_empty() || (exported.reviewed.is_risky() && !wanted.allow_risky) {
+            return Ok(exported);
+        }
+        let (commit, commits) = work.commit(&free.wanted).await?;
+        work.put(&free, commit).await?;
+        slot.set_exported(exported.fetched.now.clone());
+        exported.branch = Some(MadeBranch { name: branch.name.clone(), commit, commits });
+        Ok(exported)
+    }
+
+    /// Has the host's git show what the guest has made, and looks at it: as a whole, and commit by commit.
+    async fn review_work(
+        &self,
+        work: &Work<'_>,
+        host: &Git,
+        wanted: &ExportWorkspace,
+    ) -> Result<Exported, VmError> {
+        let mut exported: Option<Exported> = None;
+        for step in work.steps() {
+            let patch = self.patch_file()?;
+            let bytes = work.patch(step, patch.path(), wanted.max_bytes).await?;
+            let reviewed = workspace::review(patch.path(), Some(host), &[]).await?;
+            let Some(exported) = &mut exported else {
+                let GuestObjects { base, trees, nested, .. } = work.objects().clone();
+                let fetched = Fetched { base: Some(base), now: trees, nested, bytes };
+                let first =
+                    Exported { fetched, reviewed, patch, conflict: None, applied: false, branch: None };
+                exported = Some(first);
+                continue;
+            };
+            exported.reviewed.add_findings(reviewed.findings);
+        }
+        exported.ok_or(VmError::Workspace(WorkspaceError::BaseGone))
+    }
+
+    fn complete_workspace(&self, handle: &VmHandle) -> Result<StoredWorkspace, VmError> {
+        let name = handle.view().row.name.to_string();
+        match handle.workspace.current() {
+            None => Err(VmError::NoWorkspace { name }),
+            Some(current) if !current.complete => Err(VmError::IncompleteWorkspace { name }),
+            Some(current) => Ok(current),
+        }
+    }
+
+    fn patch_file(&self) -> Result<NamedTempFile, VmError> {
+        let dir = self.services.paths.patches();
+        let made = banger_host::files::private_dir(&dir).map(|_| ());
+        made?;
+        NamedTempFile::new_in(dir)
+            .map_err(|source| VmError::Workspace(WorkspaceError::Patch { source }))
+    }
+}
+
+fn wanted_branch(branch: &WantedBranch, vm: &str) -> Wanted {
+    Wanted {
+        name: branch.name.clone(),
+        message: branch.message.clone().unwrap_or_else(|| format!("Work of the VM {vm}")),
+        sent_message: format!("Not committed when it was sent to the VM {vm}"),
+        commits: branch.commits,
+        force: branch.force,
+    }
+}
+
+/// The host's user names a commit as on the host. The guest's HEAD is another one as soon as somebody has committed there, and a
+/// patch from there would not apply to anything that the host has. What the host does not know is the guest's.
+async fn named_base(name: &str, host: Option<&Git>) -> Result<Base, VmError> {
+    let on_host = match host {
+        Some(host) => workspace::named_commit(host, name).await.map_err(WorkspaceError::from)?,
+        None => None,
+    };
+    Ok(Base::Commit { name: name.to_owned(), on_host })
+}
+
+async fn host_repository(workspace: &StoredWorkspace) -> Option<Git> {
+    let path = PathBuf::from(workspace.host_path.as_os_str());
+    // None says that the repository has gone or moved.
+    Repository::open(&path, None).await.ok().map(|repository| Git::new(repository.root()))
+}

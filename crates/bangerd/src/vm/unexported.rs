@@ -1,0 +1,64 @@
+//! What goes with a VM that is deleted.
+
+use std::time::Duration;
+
+use super::registry::Vms;
+use super::workspace::parts_of;
+use super::{VmError, VmView};
+use crate::operation::Reporter;
+use crate::workspace::{self, Losses, WorkspaceError};
+
+/// How long the guest may take to say what it holds: nobody deletes a VM to wait for it.
+const LIMIT: Duration = Duration::from_secs(10);
+
+impl Vms {
+    /// Says in one line what work in a running VM's workspace has not been exported. Nobody is kept from deleting it.
+    pub async fn tell_unexported(&self, view: &VmView, reporter: &Reporter) {
+        let Ok(handle) = self.handle(&view.row.id) else { return };
+        let slot = handle.workspace.clone();
+        let Some(current) = slot.current().filter(|current| current.complete && slot.is_free()) else { return };
+        let looking = async {
+            let guest = self.running_guest(&handle)?;
+            let parts = parts_of(&current)?;
+            let losses = workspace::losses(&guest, &current.guest_path, &parts);
+            let timeout = VmError::Workspace(WorkspaceError::Timeout { limit: LIMIT });
+            Ok(tokio::time::timeout(LIMIT, losses).await.map_err(|_| timeout)??)
+        };
+        match handle.while_running(reporter, looking).await {
+            Ok(losses) if losses.is_empty() || slot.was_exported(&losses.now) => {}
+            Ok(losses) => reporter.notice(format!("not exported, and gone with it: {}", told(&losses))),
+            // A VM that does not run, or is called off, is not asked.
+            Err(VmError::NotRunning { .. } | VmError::Cancelled) => {}
+            Err(error) => {
+                tracing::info!(%error, vm = %view.row.name, "it does not say what it holds");
+                reporter.notice("the VM does not say whether there is work that was not exported");
+            }
+        }
+    }
+}
+
+fn told(losses: &Losses) -> String {
+    let files = match losses.files.len() {
+        0 => None,
+        1 => Some("1 changed file".to_owned()),
+        count => Some(format!("{count} changed files")),
+    };
+    files.into_iter().chain(losses.others.iter().cloned()).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_are_told_in_one_line() {
+        let losses = |files: usize, others: &[&str]| Losses {
+            files: vec!["f".into(); files],
+            others: others.iter().map(|&other| other.into()).collect(),
+            now: Vec::new(),
+        };
+        assert_eq!(told(&losses(1, &[])), "1 changed file");
+        assert_eq!(told(&losses(3, &["a stash"])), "3 changed files, a stash");
+        assert_eq!(told(&losses(0, &["the branch x", "a stash"])), "the branch x, a stash");
+    }
+}
