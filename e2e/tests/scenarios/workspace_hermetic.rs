@@ -110,7 +110,7 @@ fn workspace_what_git_keeps_silent_about_is_named_or_comes_along() {
     // A file that is cut while git reads it ends git, and leaves its lock; it is asked again.
     home.sh(
         "x",
-        "head -c 60M /dev/zero > shrinking; setsid sh -c 'lock=.git/banger-export/index.lock; \
+        "head -c 60M /dev/zero > shrinking; setsid sh -c 'lock=../.banger-repo/0/scratch/index.lock; \
          until [ -e $lock ] && sleep 0.3 && [ -e $lock ]; do sleep 0.05; done; : > shrinking' > /dev/null 2>&1 &",
     );
     assert!(home.banger("vm workspace export x").ok().text().contains("shrinking"));

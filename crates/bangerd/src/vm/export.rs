@@ -149,18 +149,18 @@ impl Vms {
         let wanted_branch = wanted_branch(branch, &handle.view().row.name.to_string());
         let free = Free::look(&host, wanted_branch).await?;
         let pack = self.patch_file()?;
+        let start = current.commit.as_ref().and_then(|commit| ObjectId::parse(commit.as_bytes()));
         let fetching = async {
             let _turn = slot.turn(reporter).await;
             let guest = self.running_guest(&handle)?;
             let (path, parts) = (&current.guest_path, parts_of(&current)?);
-            let fetching =
-                workspace::fetch_objects(&guest, path, &parts, branch.commits, pack.path(), wanted.max_bytes);
+            let (commits, max) = (branch.commits, wanted.max_bytes);
+            let fetching = workspace::fetch_objects(&guest, path, &parts, start, commits, pack.path(), max);
             let timeout = || VmError::Workspace(WorkspaceError::Timeout { limit });
             Ok(tokio::time::timeout(limit, fetching).await.map_err(|_| timeout())??)
         };
         let objects = handle.while_running(reporter, fetching).await?;
         let scratch = self.services.paths.patches();
-        let start = current.commit.as_ref().and_then(|commit| ObjectId::parse(commit.as_bytes()));
         let (scratch, max) = (&*scratch, wanted.max_bytes);
         let work = Work::take_in(&host, scratch, pack.path(), objects, start, max, limit).await?;
         let mut exported = self.review_work(&work, &host, wanted).await?;

@@ -5,8 +5,9 @@ use banger_guest_protocol::ByteString;
 use super::WorkspaceError;
 use super::guest_git::GuestGit;
 use super::inspect::Repository;
+use super::kept::Kept;
 use super::object::ObjectId;
-use super::scratch::{Scratch, keep_index};
+use super::scratch::Scratch;
 use super::send::Overlay;
 
 /// The ref that keeps the prepared state from being collected as garbage.
@@ -18,14 +19,15 @@ pub(super) const COMMIT_REF: &str = "refs/banger/commit";
 /// trees it will be compared with, so that conversions of line ends and the like come to the same.
 pub(super) async fn record_base(
     git: &GuestGit<'_>,
+    kept: &Kept,
     repository: &Repository,
     overlay: &Overlay,
 ) -> Result<ObjectId, WorkspaceError> {
     if let Some(head) = repository.head.as_ref().filter(|_| overlay.is_empty()) {
-        keep_index(git, ".git/index").await;
+        kept.keep_index(git, &".git/index".into()).await;
         return Ok(head.tree);
     }
-    let scratch = Scratch::make(git, repository.format, &repository.conversions(), &repository.excludes).await?;
+    let scratch = Scratch::make(git, kept, repository.format, &repository.conversions(), &repository.excludes).await?;
     let outcome = async {
         scratch.take_index().await?;
         // What is made here stays.

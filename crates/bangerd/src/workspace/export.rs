@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::WorkspaceError;
 use super::checkout::join;
 use super::guest_git::GuestGit;
+use super::kept::Kept;
 use super::object::ObjectId;
 use super::scratch::{PreparedPart, Scratch, Start, Trees};
 use crate::guest::Guest;
@@ -78,7 +79,7 @@ pub async fn fetch(
     let mut patch = Limited { out: BufWriter::new(File::create(file).map_err(failed)?), bytes: 0, limit_bytes };
     let mut fetched = Fetched { base: None, now: Vec::new(), nested: Vec::new(), bytes: 0 };
     let outermost = GuestGit::new(guest, workspace.clone());
-    for part in parts {
+    for (number, part) in parts.iter().enumerate() {
         let PreparedPart { inside, base: prepared, .. } = part;
         let git = GuestGit::new(guest, join(workspace, inside.as_bytes()));
         let base = match base {
@@ -96,7 +97,8 @@ pub async fn fetch(
                 }
             }
         };
-        let scratch = Scratch::make(&git, part.format(), &part.conversions, &part.excludes).await?;
+        let kept = Kept::of(workspace, number);
+        let scratch = Scratch::make(&git, &kept, part.format(), &part.conversions, &part.excludes).await?;
         let outcome = compare(&scratch, &base, inside, &below(parts, inside), &mut patch).await;
         scratch.remove().await?;
         let Trees { base, now, nested } = outcome?;

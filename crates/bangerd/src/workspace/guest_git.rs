@@ -51,14 +51,14 @@ impl<'a> GuestGit<'a> {
         Self { guest: self.guest, dir: self.dir.clone(), env }
     }
 
-    /// The same, from a directory below.
-    pub(super) fn below(&self, dir: &str) -> Self {
-        Self { guest: self.guest, dir: self.path(dir), env: self.env.clone() }
+    /// The same, from another directory.
+    pub(super) fn at(&self, dir: ByteString) -> Self {
+        Self { guest: self.guest, dir, env: self.env.clone() }
     }
 
-    /// Makes sure that the guest's user has not taken the repository away.
+    /// Makes sure that the guest's user has not taken the workspace away.
     pub(super) async fn must_be_there(&self) -> Result<(), WorkspaceError> {
-        match self.guest.file_stat(&FileAt { path: self.path(".git") }).await {
+        match self.guest.file_stat(&FileAt { path: self.dir.clone() }).await {
             Err(GuestError::Refused { kind: GuestErrorKind::NotFound, .. }) => {
                 Err(WorkspaceError::GuestRepositoryGone { path: self.dir.as_os_str().into() })
             }
@@ -72,7 +72,7 @@ impl<'a> GuestGit<'a> {
     }
 
     /// A path below the repository's directory.
-    fn path(&self, below: &str) -> ByteString {
+    pub(super) fn path(&self, below: &str) -> ByteString {
         [self.dir.as_bytes(), b"/", below.as_bytes()].concat().into()
     }
 

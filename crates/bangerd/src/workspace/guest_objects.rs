@@ -7,10 +7,10 @@ use std::path::Path;
 use banger_guest_protocol::ByteString;
 
 use super::WorkspaceError;
-use super::base::COMMIT_REF;
 use super::checkout::join;
 use super::export::{Limited, below};
 use super::guest_git::GuestGit;
+use super::kept::Kept;
 use super::object::ObjectId;
 use super::scratch::{PreparedPart, Scratch, Start, Trees};
 use crate::guest::Guest;
@@ -42,7 +42,8 @@ pub(super) const PACK: &[&str] = &[
     "--delta-base-offset",
 ];
 
-/// Has the guest pack what is new in its working tree and, `with_commits`, in its history, and writes the pack to `file`.
+/// Has the guest pack what is new in its working tree and, `with_commits`, in its history since the commit `sent`, and writes the
+/// pack to `file`.
 ///
 /// # Errors
 ///
@@ -51,19 +52,21 @@ pub async fn fetch_objects(
     guest: &Guest,
     workspace: &ByteString,
     parts: &[PreparedPart],
+    sent: Option<ObjectId>,
     with_commits: bool,
     file: &Path,
     limit_bytes: u64,
 ) -> Result<GuestObjects, WorkspaceError> {
     let (mut found, mut all) = (None, Vec::new());
-    for part in parts {
+    for (number, part) in parts.iter().enumerate() {
         let git = GuestGit::new(guest, join(workspace, part.inside.as_bytes()));
-        let scratch = Scratch::make(&git, part.format(), &part.conversions, &part.excludes).await?;
+        let kept = Kept::of(workspace, number);
+        let scratch = Scratch::make(&git, &kept, part.format(), &part.conversions, &part.excludes).await?;
         let outcome = async {
             let trees = scratch.trees(&Start::Tree(part.base), &below(parts, &part.inside)).await?;
             all.push(trees.now.clone());
             if part.inside.as_bytes().is_empty() {
-                return pack(&git, &scratch, part, trees, with_commits, file, limit_bytes).await.map(Some);
+                return pack(&git, &scratch, part, trees, (sent, with_commits), file, limit_bytes).await.map(Some);
             }
             // A branch names a commit of the submodule, and there is none.
             match trees.base == trees.now {
@@ -84,12 +87,11 @@ async fn pack(
     scratch: &Scratch<'_>,
     part: &PreparedPart,
     trees: Trees,
-    with_commits: bool,
+    (sent, with_commits): (Option<ObjectId>, bool),
     file: &Path,
     limit_bytes: u64,
 ) -> Result<GuestObjects, WorkspaceError> {
     let now = scratch.with_submodules(&trees).await?;
-    let sent = named(git, COMMIT_REF).await?;
     let head = if with_commits { named(git, "HEAD^{commit}").await? } else { None };
     let head = head.filter(|head| Some(*head) != sent);
     let objects = GuestObjects { base: part.base, now, head, trees: Vec::new(), nested: trees.nested };

@@ -9,6 +9,7 @@ use super::base::COMMIT_REF;
 use super::checkout::join;
 use super::export::below;
 use super::guest_git::GuestGit;
+use super::kept::Kept;
 use super::scratch::{PreparedPart, Scratch, Start, Trees};
 use crate::guest::Guest;
 
@@ -39,9 +40,10 @@ pub async fn losses(
     parts: &[PreparedPart],
 ) -> Result<Losses, WorkspaceError> {
     let mut losses = Losses::default();
-    for part in parts {
+    for (number, part) in parts.iter().enumerate() {
         let git = GuestGit::new(guest, join(workspace, part.inside.as_bytes()));
-        let scratch = Scratch::make(&git, part.format(), &part.conversions, &part.excludes).await?;
+        let kept = Kept::of(workspace, number);
+        let scratch = Scratch::make(&git, &kept, part.format(), &part.conversions, &part.excludes).await?;
         let outcome = async {
             let trees = scratch.trees(&Start::Tree(part.base), &below(parts, &part.inside)).await?;
             let Trees { base, now, nested } = trees;

@@ -17,6 +17,7 @@ mod guest_objects;
 mod history;
 mod host_obeys;
 mod inspect;
+mod kept;
 mod landing;
 mod losses;
 mod object;
@@ -100,7 +101,7 @@ pub enum WorkspaceError {
     GuestCommand { command: String, code: u8, said: String },
     #[error("`{command}` said something unintelligible in the guest: {said:?}")]
     GuestSaid { command: String, said: String },
-    #[error("there is no git repository at {} in the guest any more", path.display())]
+    #[error("the workspace {} is not there in the guest any more", path.display())]
     GuestRepositoryGone { path: PathBuf },
     #[error("the prepared state is not in the guest's repository any more")]
     BaseGone,

@@ -18,6 +18,7 @@ use super::checkout::{Checkout, Part, join};
 use super::guest_git::GuestGit;
 use super::history::{received, send_history};
 use super::inspect::{GITLINK, Repository, Tracked};
+use super::kept::Kept;
 use super::scratch::PreparedPart;
 use super::seal::seal;
 use super::send::{Cargo, OnProgress, Overlay, Sent, end, send};
@@ -235,11 +236,12 @@ async fn arrive(
     for (part, overlay) in bases {
         let (inside, repository) = (part.inside, part.repository);
         let git = GuestGit::new(guest, join(&wanted.guest_path, inside.as_bytes()));
+        let kept = Kept::of(&wanted.guest_path, prepared.parts.len());
         if !wanted.sends_working_tree() {
             git.output(&["reset", "--quiet", "--hard"], Bytes::new()).await?;
         }
         let base = match &repository.head {
-            _ if begun.git => record_base(&git, &repository, &overlay).await?,
+            _ if begun.git => record_base(&git, &kept, &repository, &overlay).await?,
             Some(head) if overlay.is_empty() => head.tree,
             _ => {
                 reporter.notice(
@@ -249,6 +251,9 @@ async fn arrive(
             }
         };
         keep(&git, &base, repository.commit()).await?;
+        if begun.git {
+            kept.keep_objects(&git).await?;
+        }
         let (conversions, excludes) = (repository.conversions(), repository.excludes);
         prepared.parts.push(PreparedPart { inside, base, conversions, excludes });
     }

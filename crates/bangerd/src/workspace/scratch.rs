@@ -1,6 +1,6 @@
 //! A git directory of banger's own over the guest's working tree, to ask what the guest's work is.
 //!
-//! The guest's own git directory gives objects and names of files. Whatever else is in it, or in the guest's other
+//! The guest's own git directory gives names of files, and objects that are new. Whatever else is in it, or in the guest's other
 //! configuration, does not count: settings, filters, attributes, hooks, replaced objects, flags of the index, who owns
 //! what. What a file is as an object is decided by the host's settings, as they were when the workspace was prepared.
 
@@ -15,14 +15,13 @@ use bytes::Bytes;
 use super::WorkspaceError;
 use super::guest_git::GuestGit;
 use super::inspect::{GITLINK, Tracked, parse_tracked};
+use super::kept::Kept;
 use super::object::ObjectId;
+use super::object_space::quoted;
 use super::skeleton::lines;
 
-/// Where it lies: in the guest's `.git`, so that git takes it for no part of the work.
-const SCRATCH: &str = ".git/banger-export";
-
-/// The index as it was when the workspace was prepared. By it git knows which files were written since, without reading them.
-const PREPARED_INDEX: &str = ".git/banger/index";
+/// What it is called among what is kept.
+const SCRATCH: &str = "scratch";
 
 /// How often the working tree is looked at when git does not get to its end: a file that becomes shorter while it is read ends
 /// git by SIGBUS.
@@ -30,8 +29,7 @@ const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// What no question may depend on.
-const ENVIRONMENT: [(&str, &str); 6] = [
-    ("GIT_DIR", SCRATCH),
+const ENVIRONMENT: [(&str, &str); 5] = [
     ("GIT_CONFIG_NOSYSTEM", "1"),
     ("GIT_CONFIG_GLOBAL", "/dev/null"),
     // For a git that is too old for the last one.
@@ -76,6 +74,9 @@ pub(super) struct Trees {
 /// The git directory; what it is asked leaves the guest's own index, refs and files as they are.
 pub(super) struct Scratch<'a> {
     plain: &'a GuestGit<'a>,
+    kept: &'a Kept,
+    /// The directory itself.
+    dir: ByteString,
     pub(super) git: GuestGit<'a>,
     /// With one more index, for what only the base has.
     base_only: GuestGit<'a>,
@@ -86,40 +87,43 @@ impl<'a> Scratch<'a> {
     ///
     /// # Errors
     ///
-    /// When the guest's repository is gone.
+    /// When the workspace is gone.
     pub(super) async fn make(
         plain: &'a GuestGit<'a>,
+        kept: &'a Kept,
         format: ObjectFormat,
         conversions: &[(String, String)],
         excludes: &ByteString,
     ) -> Result<Self, WorkspaceError> {
         plain.must_be_there().await?;
-        remove(plain).await?;
-        let below = |path: &str, content: &str| {
-            (format!("{SCRATCH}/{path}").into_bytes(), Some(content.as_bytes().to_vec()))
-        };
+        let dir = kept.path(SCRATCH);
+        let script = "rm -rf -- \"$1\" && mkdir -p -- \"$1\" && chmod 700 -- \"$1\"";
+        plain.program(&[b"sh", b"-c", script.as_bytes(), b"sh", dir.as_bytes()]).await?;
+        let file = |path: &str, content: &[u8]| (path.as_bytes().to_vec(), Some(content.to_vec()));
+        // Those that were kept, and those that were made since.
+        let alternates = [b"../../objects\n".to_vec(), quoted(plain.path(".git/objects").as_bytes())].concat();
         let files = [
-            below("HEAD", "ref: refs/heads/none\n"),
-            below("config", &config(format, conversions)),
-            below("objects/info/alternates", "../../objects\n"),
-            (format!("{SCRATCH}/refs").into_bytes(), None),
-            (format!("{SCRATCH}/info/exclude").into_bytes(), Some(excludes.as_bytes().to_vec())),
+            file("HEAD", b"ref: refs/heads/none\n"),
+            file("config", config(format, conversions).as_bytes()),
+            file("objects/info/alternates", &alternates),
+            (b"refs".to_vec(), None),
+            file("info/exclude", excludes.as_bytes()),
         ];
-        plain.put_files(&files).await?;
+        plain.at(dir.clone()).put_files(&files).await?;
         let with = |git: GuestGit<'a>, (name, value): &(&str, &str)| git.with(name, (*value).into());
-        let git = ENVIRONMENT.iter().fold(plain.clone(), with);
-        let base_only = git.with("GIT_INDEX_FILE", format!("{SCRATCH}/base-only").into());
-        Ok(Self { plain, git, base_only })
+        let git = ENVIRONMENT.iter().fold(plain.with("GIT_DIR", dir.clone()), with);
+        let base_only = git.with("GIT_INDEX_FILE", kept.path("scratch/base-only"));
+        Ok(Self { plain, kept, dir, git, base_only })
     }
 
     /// A git that sees no working tree: the attributes in it have no say in how two trees differ. One could show all text as binary,
     /// for nobody to read.
     pub(super) fn trees_only(&self) -> GuestGit<'a> {
-        self.git.below(SCRATCH).with("GIT_DIR", ".".into()).with("GIT_WORK_TREE", "refs".into())
+        self.git.at(self.dir.clone()).with("GIT_WORK_TREE", "refs".into())
     }
 
     pub(super) async fn remove(self) -> Result<(), WorkspaceError> {
-        remove(self.plain).await
+        self.plain.program(&[b"rm", b"-rf", b"--", self.dir.as_bytes()]).await
     }
 
     /// Begins with the index that the guest's repository has, as it was just made.
@@ -128,7 +132,7 @@ impl<'a> Scratch<'a> {
     ///
     /// When it is there and cannot be copied: without it, the base would lack all that it names.
     pub(super) async fn take_index(&self) -> Result<(), WorkspaceError> {
-        let copied = self.copy_index(".git/index").await;
+        let copied = self.copy_index(b".git/index").await;
         // An index without entries is not there.
         if copied.is_err() && self.plain.program(&[b"test", b"!", b"-e", b".git/index"]).await.is_ok() {
             return Ok(());
@@ -138,12 +142,15 @@ impl<'a> Scratch<'a> {
 
     /// Keeps the index as that of the prepared state.
     pub(super) async fn keep_index(&self) {
-        keep_index(self.plain, &format!("{SCRATCH}/index")).await;
+        self.kept.keep_index(self.plain, &self.index()).await;
     }
 
-    async fn copy_index(&self, from: &str) -> Result<(), WorkspaceError> {
-        let index = format!("{SCRATCH}/index");
-        self.plain.program(&[b"cp", b"-p", b"--", from.as_bytes(), index.as_bytes()]).await
+    fn index(&self) -> ByteString {
+        self.kept.path("scratch/index")
+    }
+
+    async fn copy_index(&self, from: &[u8]) -> Result<(), WorkspaceError> {
+        self.plain.program(&[b"cp", b"-p", b"--", from, self.index().as_bytes()]).await
     }
 
     /// The trees to compare. `parts` are the repositories of the workspace that lie in this one.
@@ -167,16 +174,16 @@ impl<'a> Scratch<'a> {
 
     /// Removes what a git leaves behind that a signal ended: the next one would wait for its lock.
     async fn clear(&self) -> Result<(), WorkspaceError> {
-        let leavings =
-            ["index", "index.lock", "base-only", "base-only.lock"].map(|name| format!("{SCRATCH}/{name}"));
+        let leavings = ["index", "index.lock", "base-only", "base-only.lock"]
+            .map(|name| self.kept.path(&format!("{SCRATCH}/{name}")));
         let remove: Vec<&[u8]> =
-            [&b"rm"[..], b"-f", b"--"].into_iter().chain(leavings.iter().map(String::as_bytes)).collect();
+            [&b"rm"[..], b"-f", b"--"].into_iter().chain(leavings.iter().map(ByteString::as_bytes)).collect();
         self.plain.program(&remove).await
     }
 
     async fn attempt(&self, start: &Start, parts: &[ByteString]) -> Result<Trees, WorkspaceError> {
         let base = self.base(start).await?;
-        if self.copy_index(PREPARED_INDEX).await.is_err() {
+        if self.copy_index(self.kept.path("index").as_bytes()).await.is_err() {
             // Every file is read then.
             self.git.output(&["read-tree", &base], Bytes::new()).await?;
         }
@@ -365,17 +372,4 @@ fn terminated<'p>(paths: impl IntoIterator<Item = &'p [u8]>) -> Vec<u8> {
 
 fn is_in(path: &[u8], dir: &[u8]) -> bool {
     path.strip_prefix(dir).is_some_and(|rest| rest.starts_with(b"/"))
-}
-
-/// Keeps an index as that of the prepared state.
-pub(super) async fn keep_index(git: &GuestGit<'_>, index: &str) {
-    let keep: [&[u8]; 8] =
-        [b"install", b"-D", b"-p", b"-m", b"600", b"--", index.as_bytes(), PREPARED_INDEX.as_bytes()];
-    // An index without entries is not there, and without this one every file is read by the next export. The time of the copy is
-    // the index's own: by that git knows which files may have been written since without its looking.
-    let _ = git.program(&keep).await;
-}
-
-async fn remove(git: &GuestGit<'_>) -> Result<(), WorkspaceError> {
-    git.program(&[b"rm", b"-rf", b"--", SCRATCH.as_bytes()]).await
 }
