@@ -59,6 +59,16 @@ fn workspace_bad_requests_are_refused_and_change_nothing() {
         "f\nplain"
     );
 
+    // A clone that has left content behind has no whole history to give.
+    let source = Repo::new(&home, "source");
+    source.git("config uploadpack.allowFilter true");
+    source.write("g", "1\n").commit("one").write("g", "2\n").commit("two");
+    source.sh("git -c protocol.file.allow=always clone -q --filter=blob:none \"file://$PWD\" ../partial");
+    home.banger("vm workspace prepare x partial --mode full --guest-path /root/partial")
+        .fails_with(4)
+        .says("does not have the object")
+        .says("git fetch --refetch");
+
     // One without a file that is copied leads to the root.
     repo.sh("mkdir -p nothing");
     home.banger("vm workspace prepare x repo/nothing --guest-path /root/elsewhere")

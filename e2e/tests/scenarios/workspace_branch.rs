@@ -97,12 +97,22 @@ fn workspace_branch_keeps_submodules_that_were_not_sent() {
     repo.git("-c protocol.file.allow=always submodule --quiet add ../inner sub");
     repo.commit("two");
     with_hooks_that_fail(&repo);
+    // Whom commits are by, and what is ignored, where only the user's own files say so.
+    repo.git("config --unset user.email");
+    let own = home.root().join("own");
+    std::fs::write(&own, "[user]\n\temail = ada@work.example\n[core]\n\texcludesFile = ~/ignored\n").unwrap();
+    std::fs::write(home.root().join("ignored"), "built/\n").unwrap();
+    let config = format!("[includeIf \"gitdir:{}/\"]\n\tpath = own\n", repo.dir().display());
+    std::fs::write(home.root().join(".gitconfig"), config).unwrap();
+    repo.write(".git/info/exclude", "*.log\n");
     home.banger("vm create --start --memory 512M --name x").ok();
 
     // All of it.
     home.banger("vm workspace prepare x repo --mode full").ok();
-    home.sh("x", "echo more >> a");
+    home.sh("x", "echo more >> a; mkdir built; echo x > built/x; echo x > x.log");
+    assert_eq!(home.sh("x", "git config user.email; git status --porcelain"), "ada@work.example\n M a");
     home.banger("vm workspace export x --branch with").ok();
+    assert_eq!(repo.git("log -1 --format=%ae with"), "ada@work.example");
     assert_eq!(repo.git("diff --name-status main with"), "M\ta");
     home.sh("x", "echo more >> sub/f");
     home.banger("vm workspace export x --branch changed").fails_with(4).says("sub").says("--apply");

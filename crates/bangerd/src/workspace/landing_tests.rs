@@ -264,3 +264,26 @@ async fn what_the_host_has_changed_meanwhile_is_refused() {
     assert!(said.contains("secret"), "{said}");
     assert_eq!(bench.files(), before);
 }
+
+#[tokio::test]
+async fn no_filter_of_the_hosts_runs() {
+    let bench = Bench::new().await;
+    bench.write("a", "one\n");
+    bench.write("gone", "x\n");
+    let patch = bench
+        .patch(|bench| {
+            bench.write("a", "two\n");
+            bench.write("new", "new\n");
+            fs::remove_file(bench.path("gone")).unwrap();
+        })
+        .await;
+    let mark = bench.dir.path().join("filter-ran");
+    for (key, value) in [("clean", "touch MARK; cat"), ("smudge", "touch MARK; cat"), ("process", "touch MARK"), ("required", "true")] {
+        let value = value.replace("MARK", mark.to_str().unwrap());
+        bench.run(&["config", &format!("filter.x.{key}"), &value]).await;
+    }
+    fs::write(bench.path(".git/info/attributes"), "* filter=x\n").unwrap();
+    bench.land(&patch).await.unwrap().carry_out().await.unwrap();
+    assert!(!mark.exists());
+    assert_eq!(fs::read_to_string(bench.path("new")).unwrap(), "new\n");
+}

@@ -1,4 +1,4 @@
-//! Binary content: compressed and in base 85. It is unpacked to see that it is sound, and not looked at.
+//! Binary content: compressed and in base 85. It is unpacked to see that it is sound, and whether it is text.
 //!
 //! When `git apply` meets a section that is not, it stops reading there and still applies what came before, with
 //! success: what we take for changed after that place would not be.
@@ -7,7 +7,8 @@ use std::io::BufRead;
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::PatchError;
+use super::binary_text::{BinaryText, Form};
+use super::{PatchError, PatchEvents};
 use super::header::decimal;
 use super::lines::LineReader;
 
@@ -23,23 +24,31 @@ const MAX_SECTION_BYTES: u64 = 4 << 30;
 const UNPACKED_BYTES: usize = 32 << 10;
 
 /// Reads `GIT binary patch`, the section that makes the new content of the old, and the one that goes back.
-pub(super) fn read<R: BufRead>(lines: &mut LineReader<R>) -> Result<(), PatchError> {
+pub(super) fn read<R: BufRead, E: PatchEvents>(
+    lines: &mut LineReader<R>,
+    events: &mut E,
+) -> Result<(), PatchError> {
     lines.expect(FIRST_LINE, "`GIT binary patch`")?;
-    read_section(lines)?;
-    read_section(lines)
+    read_section(lines, events)?;
+    read_section(lines, &mut ())
 }
 
-fn read_section<R: BufRead>(lines: &mut LineReader<R>) -> Result<(), PatchError> {
+fn read_section<R: BufRead, E: PatchEvents>(
+    lines: &mut LineReader<R>,
+    events: &mut E,
+) -> Result<(), PatchError> {
+    let form = if lines.after("delta ").is_some() { Form::Delta } else { Form::Literal };
     let size = lines.after("literal ").or_else(|| lines.after("delta ")).and_then(decimal);
     let Some(size) = size.filter(|size| *size <= MAX_SECTION_BYTES) else {
         return Err(lines.unexpected("`literal` or `delta` with a size"));
     };
     lines.advance()?;
     let mut unpacking = Unpacking::new(size);
+    let mut text = BinaryText::new(events, form);
     let mut may_go_on = true;
     while lines.whole() != Some(b"") {
         let line = lines.whole().filter(|_| may_go_on).and_then(decode);
-        let Some(bytes) = line.filter(|bytes| unpacking.take(bytes)) else {
+        let Some(bytes) = line.filter(|bytes| unpacking.take(bytes, &mut text)) else {
             return Err(lines.unexpected("a sound line of base 85, or the empty line after the last one"));
         };
         may_go_on = bytes.len() == FULL_BYTES;
@@ -48,10 +57,11 @@ fn read_section<R: BufRead>(lines: &mut LineReader<R>) -> Result<(), PatchError>
     if !unpacking.is_complete() {
         return Err(lines.unexpected("more of the binary content"));
     }
+    text.finish();
     lines.advance()
 }
 
-/// Compressed content on its way: what comes out is counted and forgotten.
+/// Compressed content on its way: what comes out is counted, looked at and forgotten.
 struct Unpacking {
     state: Decompress,
     unpacked: Vec<u8>,
@@ -66,7 +76,7 @@ impl Unpacking {
     }
 
     /// Takes more compressed bytes, and says whether they make sense.
-    fn take(&mut self, bytes: &[u8]) -> bool {
+    fn take<E: PatchEvents>(&mut self, bytes: &[u8], text: &mut BinaryText<'_, E>) -> bool {
         let mut rest = bytes;
         loop {
             let (read_before, written_before) = (self.state.total_in(), self.state.total_out());
@@ -75,6 +85,7 @@ impl Unpacking {
             let written = self.state.total_out() - written_before;
             let (Ok(status), Some(left)) = (result, self.left.checked_sub(written)) else { return false };
             self.left = left;
+            text.take(usize::try_from(written).ok().and_then(|len| self.unpacked.get(..len)).unwrap_or_default());
             rest = usize::try_from(read).ok().and_then(|read| rest.get(read..)).unwrap_or_default();
             if status == Status::StreamEnd {
                 // Twice, if more bytes come after the end: then there is something left of them.

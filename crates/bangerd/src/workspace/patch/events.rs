@@ -21,6 +21,9 @@ pub trait PatchEvents {
     /// A line of a hunk, without its mark and its newline. If it `is_cut`, this is only the beginning of it.
     fn line(&mut self, _kind: LineKind, _text: &[u8], _is_cut: bool) {}
 
+    /// What was sent as binary is text; its lines follow, as added ones.
+    fn text_in_binary(&mut self) {}
+
     /// The line before this has no newline, and is the last of its side.
     fn no_newline(&mut self, _kind: LineKind) {}
 

@@ -14,6 +14,7 @@
 //! the patch applies to; content in a binary section counts as unseen where it matters.
 
 mod binary;
+mod binary_text;
 mod change;
 mod error;
 mod events;

@@ -61,7 +61,7 @@ fn read_content<R: BufRead, E: PatchEvents>(
     if lines.whole() == Some(binary::FIRST_LINE) {
         change.binary = true;
         events.file(change);
-        return binary::read(lines);
+        return binary::read(lines, events);
     }
     header::read_names(lines, change)?;
     events.file(change);

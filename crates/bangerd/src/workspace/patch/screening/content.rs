@@ -85,7 +85,7 @@ impl Content {
         content
     }
 
-    fn find(&mut self, rule: Rule) {
+    pub(super) fn find(&mut self, rule: Rule) {
         if !self.rules.contains(&rule) {
             self.rules.push(rule);
         }

@@ -135,5 +135,6 @@ rules! {
     ToolConfig, Notice, Tool, "configures a tool, and can make it load code or fetch from elsewhere";
     LockedElsewhere, Notice, Tool, "names a host to fetch from that it did not name before";
     AgentInstructions, Notice, Agent, "is read by coding agents as instructions";
+    TextAsBinary, Notice, Reader, "is text that the patch carries as binary content, where nobody can read it";
     BidiText, Notice, Reader, "has text with characters that change the order in which it is shown";
 }

@@ -194,6 +194,7 @@ fn every_rule_of_the_table_has_an_example() {
         Rule::NewExecutable,
         Rule::LifecycleScript,
         Rule::BidiText,
+        Rule::TextAsBinary,
     ];
     for rule in Rule::ALL {
         let is_shown = FOUND.iter().any(|(_, shown)| shown == rule);

@@ -88,6 +88,12 @@ impl PatchEvents for Screening {
         }
     }
 
+    fn text_in_binary(&mut self) {
+        if let Some(content) = &mut self.current {
+            content.find(Rule::TextAsBinary);
+        }
+    }
+
     fn no_newline(&mut self, kind: LineKind) {
         if let Some(content) = &mut self.current {
             content.no_newline(kind);
