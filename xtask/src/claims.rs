@@ -6,7 +6,9 @@ use crate::sources::sources;
 
 /// The names in the last column of the tables, and those that no function bears.
 fn missing(page: &str, sources: &[(PathBuf, String)]) -> (usize, Vec<String>) {
-    let rows = page.lines().filter(|line| line.starts_with('|') && !line.contains("---") && !line.contains("| test |"));
+    let rows = page
+        .lines()
+        .filter(|line| line.starts_with('|') && !line.contains("---") && !line.contains("| test |"));
     let cells = rows.filter_map(|row| row.trim_end_matches('|').rsplit('|').next());
     let names: Vec<&str> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
     let is_there = |name: &str| {

@@ -47,10 +47,9 @@ pub struct Exchange {
     #[serde(with = "crate::path_bytes")]
     stage: PathBuf,
     /// Files that leave, each for `old/<index>` of the stage.
-    #[serde(with = "crate::path_bytes::list")]
-    taken: Vec<PathBuf>,
+    taken: Vec<Stamped>,
     /// Files that come, each from `new/<index>` of the stage.
-    put: Vec<Put>,
+    put: Vec<Stamped>,
     /// Directories that have nothing in them then, the deepest first.
     emptied: Vec<Directory>,
     /// Directories that are needed, the outermost first.
@@ -60,8 +59,9 @@ pub struct Exchange {
     dir_mode: u32,
 }
 
+/// A file as it is expected to be.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Put {
+struct Stamped {
     #[serde(with = "crate::path_bytes")]
     path: PathBuf,
     stamp: Stamp,
@@ -74,25 +74,30 @@ struct Directory {
     mode: u32,
 }
 
-/// By this a file is known to be as it was put.
+/// By this a file is known not to have been written to since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Stamp {
+pub struct Stamp {
     inode: u64,
     len: u64,
     mtime: (i64, i64),
 }
 
 impl Stamp {
-    fn of(path: &Path) -> io::Result<Self> {
+    /// Of a file or symlink, as it is now.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be looked at.
+    pub fn of(path: &Path) -> io::Result<Self> {
         let found = path.symlink_metadata()?;
         Ok(Self { inode: found.ino(), len: found.len(), mtime: (found.mtime(), found.mtime_nsec()) })
     }
 }
 
 impl Exchange {
-    /// Plans to take the files `taken` out of the tree at `root`, and to put there what lies in `stage/new`, numbered in the order
-    /// of `put`. Paths are relative to `root`;
-    /// `dir_mode` is for directories that are new.
+    /// Plans to take the files `taken` out of the tree at `root`, if they are still what their stamps say, and to put there what
+    /// lies in `stage/new`, numbered in the order of `put`. Paths are relative to `root`; `dir_mode` is for directories that are
+    /// new.
     ///
     /// # Errors
     ///
@@ -100,18 +105,20 @@ impl Exchange {
     pub fn plan(
         root: &Path,
         stage: &Path,
-        taken: Vec<PathBuf>,
+        taken: Vec<(PathBuf, Stamp)>,
         put: Vec<PathBuf>,
         dir_mode: u32,
     ) -> Result<Self, ExchangeError> {
         let stamped = put.iter().enumerate().map(|(index, path)| {
             let staged = stage.join("new").join(index.to_string());
             let stamp = Stamp::of(&staged).map_err(cannot("read", &staged))?;
-            Ok(Put { path: path.clone(), stamp })
+            Ok(Stamped { path: path.clone(), stamp })
         });
-        let stamped: Vec<Put> = stamped.collect::<Result<_, ExchangeError>>()?;
-        let emptied = emptied(root, &taken, &put)?;
-        let made = missing(root, &taken, &put);
+        let stamped: Vec<Stamped> = stamped.collect::<Result<_, ExchangeError>>()?;
+        let paths: Vec<PathBuf> = taken.iter().map(|(path, _)| path.clone()).collect();
+        let emptied = emptied(root, &paths, &put)?;
+        let made = missing(root, &paths, &put);
+        let taken = taken.into_iter().map(|(path, stamp)| Stamped { path, stamp }).collect();
         Ok(Self { root: root.into(), stage: stage.into(), taken, put: stamped, emptied, made, dir_mode })
     }
 
@@ -119,48 +126,58 @@ impl Exchange {
         &self.stage
     }
 
-    /// Says what would stop it, as far as that can be known before: directories that cannot be written to, and files that nobody
-    /// may move.
+    /// Says what would stop it, as far as that can be known before: directories that cannot be written to or lie on another file
+    /// system, and files that nobody may move. Blocks.
     ///
     /// # Errors
     ///
     /// When there is such a thing.
     pub fn check(&self) -> Result<(), ExchangeError> {
-        let of_puts = self.put.iter().map(|put| &put.path).filter(|path| !self.is_made(path.parent()));
-        let files = self.taken.iter().chain(of_puts);
-        let dirs: BTreeSet<&Path> = files.filter_map(|path| path.parent()).collect();
-        let emptied = self.emptied.iter().filter_map(|dir| dir.path.parent());
-        let made = self.made.iter().filter_map(|dir| dir.parent()).filter(|dir| !self.is_made(Some(dir)));
-        for dir in dirs.into_iter().chain(emptied).chain(made) {
+        let device = |path: &Path| path.symlink_metadata().map(|found| found.dev());
+        let here = device(&self.stage).map_err(cannot("read", &self.stage))?;
+        let made: BTreeSet<&Path> = self.made.iter().map(PathBuf::as_path).collect();
+        let files = self.taken.iter().chain(&self.put).map(|file| file.path.as_path());
+        let dirs = self.emptied.iter().map(|dir| dir.path.as_path()).chain(made.iter().copied());
+        let above: BTreeSet<&Path> = files.chain(dirs).filter_map(Path::parent).collect();
+        for dir in above.into_iter().filter(|dir| !made.contains(dir)) {
             let dir = self.root.join(dir);
             movable(&dir).map_err(cannot("change files in", &dir))?;
+            if device(&dir).map_err(cannot("read", &dir))? != here {
+                return Err(cannot("move files to another file system at", &dir)(Errno::XDEV));
+            }
             let wanted = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
             rustix::fs::accessat(CWD, &dir, wanted, AtFlags::EACCESS)
                 .map_err(cannot("change files in", &dir))?;
         }
         for file in &self.taken {
-            let file = self.root.join(file);
+            let file = self.root.join(&file.path);
             movable(&file).map_err(cannot("replace or remove", &file))?;
         }
         Ok(())
-    }
-
-    fn is_made(&self, dir: Option<&Path>) -> bool {
-        dir.is_some_and(|dir| self.made.iter().any(|made| made == dir))
     }
 
     /// Does it. After an error some of it may have been done: [`Self::undo`] is for that.
     ///
     /// # Errors
     ///
-    /// When a file cannot be moved, or something has come into its place.
+    /// When a file cannot be moved or has been written to, or something has come into its place.
     pub fn carry_out(&self) -> Result<(), ExchangeError> {
         let places = self.places()?;
-        self.steps().try_for_each(|step| self.take_step(&places, &step))
+        let is_take = |step: &Step<'_>| matches!(step, Step::Take(..));
+        self.steps().take_while(is_take).try_for_each(|step| self.take_step(&places, &step))?;
+        // Who has a file open may still write to it; who opens it from here on finds none, or the new one.
+        for (index, taken) in self.taken.iter().enumerate() {
+            let stamp = Stamp::of(&self.stage.join("old").join(index.to_string()));
+            if stamp.map_err(cannot("read", &taken.path))? != taken.stamp {
+                let written = io::Error::other("somebody has just written to it");
+                return Err(cannot("replace or remove", &taken.path)(written));
+            }
+        }
+        self.steps().skip_while(is_take).try_for_each(|step| self.take_step(&places, &step))
     }
 
     fn steps(&self) -> impl Iterator<Item = Step<'_>> {
-        let taken = self.taken.iter().enumerate().map(|(index, path)| Step::Take(index, path));
+        let taken = self.taken.iter().enumerate().map(|(index, taken)| Step::Take(index, &taken.path));
         let emptied = self.emptied.iter().map(|dir| Step::Empty(&dir.path));
         let made = self.made.iter().map(|dir| Step::Make(dir));
         let put = self.put.iter().enumerate().map(|(index, put)| Step::Put(index, &put.path));
@@ -185,7 +202,7 @@ impl Exchange {
     }
 
     /// Brings the tree back to what it was, however much has been done. Answers the files that somebody has written to since they
-    /// were put there: they are in the stage then, which must be kept.
+    /// were put there: they stay, and what was there before is in the stage, which must be kept.
     ///
     /// # Errors
     ///
@@ -199,11 +216,14 @@ impl Exchange {
             if staged.symlink_metadata().is_ok() {
                 continue;
             }
+            if Stamp::of(&self.root.join(&put.path)).is_ok_and(|stamp| stamp != put.stamp) {
+                written.push(put.path.clone());
+                continue;
+            }
             match parent(&tree, &put.path).and_then(|(dir, name)| {
                 rename(&dir, name, &new, index.to_string()).map_err(cannot("take back", &put.path))
             }) {
-                Ok(()) if Stamp::of(&staged).is_ok_and(|stamp| stamp == put.stamp) => {}
-                Ok(()) => written.push(staged),
+                Ok(()) => {}
                 // It had not been put yet, or somebody has removed it.
                 Err(error) if error.is_absence() => {}
                 Err(error) => outcome = Err(error),
@@ -223,9 +243,10 @@ impl Exchange {
                 outcome = Err(error);
             }
         }
-        for (index, path) in self.taken.iter().enumerate() {
+        for (index, Stamped { path, .. }) in self.taken.iter().enumerate() {
             let name = index.to_string();
-            if self.stage.join("old").join(&name).symlink_metadata().is_err() {
+            let is_here = self.stage.join("old").join(&name).symlink_metadata().is_ok();
+            if !is_here || written.contains(path) {
                 continue;
             }
             let back = parent(&tree, path)

@@ -50,7 +50,8 @@ impl Tree {
     }
 
     fn exchange(&self) -> Exchange {
-        let taken = TAKEN.iter().map(PathBuf::from).collect();
+        let stamp = |path: &Path| Stamp::of(&self.root().join(path)).unwrap();
+        let taken = TAKEN.iter().map(PathBuf::from).map(|path| (path.clone(), stamp(&path))).collect();
         let put = PUT.iter().map(|(path, _)| PathBuf::from(path)).collect();
         Exchange::plan(&self.root(), &self.stage(), taken, put, 0o755).unwrap()
     }
@@ -134,8 +135,24 @@ fn what_was_written_to_since_is_kept() {
     let exchange = tree.exchange();
     exchange.carry_out().unwrap();
     fs::write(tree.root().join("top"), "edited since").unwrap();
-    let written = exchange.undo().unwrap();
-    assert_eq!(written, [tree.stage().join("new/5")]);
-    assert_eq!(fs::read_to_string(&written[0]).unwrap(), "edited since");
-    assert!(tree.root().join("a/b").exists());
+    fs::write(tree.root().join("d/mod"), "edited, too").unwrap();
+    for _ in 0..2 {
+        assert_eq!(exchange.undo().unwrap(), [PathBuf::from("d/mod"), PathBuf::from("top")]);
+        assert_eq!(fs::read_to_string(tree.root().join("top")).unwrap(), "edited since");
+        assert_eq!(fs::read_to_string(tree.root().join("d/mod")).unwrap(), "edited, too");
+        assert_eq!(fs::read_to_string(tree.stage().join("old/2")).unwrap(), "old");
+        assert!(tree.root().join("a/b").exists());
+    }
+}
+
+#[test]
+fn what_was_written_to_before_is_not_taken() {
+    let tree = Tree::new();
+    let exchange = tree.exchange();
+    fs::write(tree.root().join("d/mod"), "edited meanwhile").unwrap();
+    let before = tree.fingerprint();
+    let error = exchange.carry_out().unwrap_err();
+    assert!(error.path.ends_with("d/mod"), "{error}");
+    exchange.undo().unwrap();
+    assert_eq!(tree.fingerprint(), before);
 }

@@ -36,7 +36,10 @@ fn workspace_branch_has_what_was_sent_and_what_was_made() {
 
     home.sh("x", "echo more >> a; rm b; mkdir out; echo built > out/x; mkdir new; echo new > new/f");
     let before = untouched(&repo);
-    home.banger("vm workspace export x --branch vm/work -m").args(["What the agent did"]).ok().says("2 new");
+    home.banger("vm workspace export x --branch vm/work -m")
+        .args(["What the agent did"])
+        .ok()
+        .says("2 new commits");
     assert_eq!(untouched(&repo), before);
     assert_eq!(
         repo.git("log --format=%an/%s main..vm/work"),
@@ -63,7 +66,7 @@ fn workspace_branch_has_what_was_sent_and_what_was_made() {
         "git add a && git -c user.name=Agent -c user.email=a@vm commit -qm 'a first step' && \
          git add -A && git -c user.name=Agent -c user.email=a@vm commit -qm 'a second step' && echo end >> new/f",
     );
-    home.banger("vm workspace export x --branch steps --commits").ok().says("4 new");
+    home.banger("vm workspace export x --branch steps --commits").ok().says("4 new commits");
     assert_eq!(
         repo.git("log --format=%an/%cn/%s main..steps"),
         "Ada/Ada/Work of the VM x\nAgent/Ada/a second step\nAgent/Ada/a first step\n\
@@ -119,7 +122,7 @@ fn workspace_branch_keeps_submodules_that_were_not_sent() {
 
     // An empty directory in its place.
     repo.git("submodule --quiet deinit --force sub");
-    home.banger("vm workspace prepare x repo --mode metadata --discard").ok();
+    home.banger("vm workspace prepare x repo --mode full --discard").ok();
     home.sh("x", "echo more >> a");
     home.banger("vm workspace export x --branch without").ok();
     assert_eq!(repo.git("diff --name-status main without"), "M\ta");

@@ -99,13 +99,15 @@ fn workspace_what_git_keeps_silent_about_is_named_or_comes_along() {
     home.banger("vm workspace prepare x repo --mode full").ok();
     home.sh("x", "echo forced > forced.log; git add -f forced.log; printf 'trailing \\t\\n' > spaces");
     home.sh("x", "git init -q inner; cd inner; git config user.name x; git config user.email x@y; echo i > i; git add i; git commit -qm i; cd ..; git add inner; echo in > never/file");
-    let export = home.banger("vm workspace export x").ok();
+    // Who looks at `git status` on the host would not see it.
+    home.banger("vm workspace export x").fails_with(4).says("risky: forced.log is ignored");
+    let export = home.banger("vm workspace export x --allow-risky").ok();
     for named in ["inner", "never"] {
         export.says(named);
     }
     let patch = export.text();
     assert!(patch.contains("+forced") && patch.contains("spaces") && !patch.contains("inner"), "{patch}");
-    home.banger("vm workspace export x --apply").ok().says("applied");
+    home.banger("vm workspace export x --apply --allow-risky").ok().says("applied");
     assert_eq!(std::fs::read_to_string(repo.path("forced.log")).unwrap(), "forced\n");
     // A file that is cut while git reads it ends git, and leaves its lock; it is asked again.
     home.sh(
@@ -113,7 +115,7 @@ fn workspace_what_git_keeps_silent_about_is_named_or_comes_along() {
         "head -c 60M /dev/zero > shrinking; setsid sh -c 'lock=../.banger-repo/0/scratch/index.lock; \
          until [ -e $lock ] && sleep 0.3 && [ -e $lock ]; do sleep 0.05; done; : > shrinking' > /dev/null 2>&1 &",
     );
-    assert!(home.banger("vm workspace export x").ok().text().contains("shrinking"));
+    assert!(home.banger("vm workspace export x --allow-risky").ok().text().contains("shrinking"));
     let log = home.banger("daemon logs").ok().text();
     assert!(log.contains("code=135"), "{log}");
 }

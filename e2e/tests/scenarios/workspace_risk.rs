@@ -163,21 +163,27 @@ fn workspace_patches_are_written_whole_or_not_at_all() {
 fn workspace_what_the_hosts_git_runs_is_risky_whatever_its_name() {
     let home = Home::golden();
     let repo = Repo::new(&home, "repo");
-    for name in ["dev/ci/pre-commit", "scripts/check.sh", "tools/clean", "watch", "cfg/tasks.json", "src/main.c"] {
+    for name in
+        ["dev/ci/pre-commit", "scripts/check.sh", "tools/clean", "watch", "cfg/tasks.json", "src/main.c"]
+    {
         repo.write(name, "#!/bin/sh\ncat\n");
     }
-    repo.link(".vscode", "cfg").write(".gitignore", ".venv/\n").commit("one");
+    repo.link(".vscode", "cfg")
+        .link("dev/ci/pre-push", "../../scripts/check.sh")
+        .write(".gitignore", ".venv/\n")
+        .commit("one");
     for setting in ["core.hooksPath dev/ci", "core.fsmonitor ./watch"] {
         repo.git(&format!("config {setting}"));
     }
     repo.git_with("config filter.x.clean", &["sh tools/clean %f".as_ref()]);
-    repo.link(".git/hooks/pre-push", "../../scripts/check.sh");
     home.banger("vm create --start --memory 512M --name x").ok();
     home.banger("vm workspace prepare x repo").ok();
     for name in ["dev/ci/pre-commit", "scripts/check.sh", "tools/clean", "watch", "cfg/tasks.json"] {
         home.sh("x", &format!("echo 'touch /tmp/owned' >> {name}"));
         for way in ["", "--apply", "--branch work"] {
-            home.banger(&format!("vm workspace export x {way}")).fails_with(4).says(&format!("risky: {name}"));
+            home.banger(&format!("vm workspace export x {way}"))
+                .fails_with(4)
+                .says(&format!("risky: {name}"));
         }
         home.sh("x", &format!("git checkout -q {name}"));
     }
@@ -186,7 +192,10 @@ fn workspace_what_the_hosts_git_runs_is_risky_whatever_its_name() {
     home.banger("vm workspace export x").fails_with(4).says("risky: .venv/bin/python");
     home.sh("x", "git rm -rfq .venv && echo more >> src/main.c");
     // An attribute that shows all text as binary hides nothing.
-    home.sh("x", "echo '* -diff' > .gitattributes; mkdir -p .git/info; echo '* binary' > .git/info/attributes");
+    home.sh(
+        "x",
+        "echo '* -diff' > .gitattributes; mkdir -p .git/info; echo '* binary' > .git/info/attributes",
+    );
     let shown = home.banger("vm workspace diff x").ok();
     assert!(shown.text().contains("+more"), "{shown}");
     let counted = home.banger("vm workspace diff x --stat").ok().text();

@@ -122,10 +122,12 @@ fn workspace_code(error: &WorkspaceError) -> ErrorCode {
         | E::BranchNotMade { .. }
         | E::SubmoduleChanged { .. }
         | E::Commits { .. }
+        | E::Filtered { .. }
         | E::BadObjects { .. }
         | E::PatchTooLarge { .. }
         | E::DoesNotApply { .. }
         | E::NotPutInPlace { .. }
+        | E::NotUndone { .. }
         | E::Object(ObjectError::Missing { .. })
         | E::Guest(GuestError::Refused { kind: GuestErrorKind::Refused, .. }) => ErrorCode::Refused,
         E::Git(CommandError::NotFound { .. }) => ErrorCode::HostNotReady,
@@ -153,7 +155,9 @@ fn workspace_hint(error: &WorkspaceError) -> Option<&'static str> {
         E::GuestCommand { code: 137, .. } => {
             "it was killed, most likely because the guest ran out of memory: free some there, or use a VM with more (`--memory`)"
         }
-        E::NoGuestGit => "use an image with git in it, or install git in the VM",
+        E::NoGuestGit | E::GuestCommand { code: 127, .. } => {
+            "use an image with git in it, or install git in the VM"
+        }
         E::BaseGone => "--base-commit HEAD compares with a commit instead; preparing again begins anew",
         E::GuestRepositoryGone { .. } => {
             "`banger vm cp` copies files out; `banger vm workspace prepare --discard` begins anew"
@@ -162,6 +166,9 @@ fn workspace_hint(error: &WorkspaceError) -> Option<&'static str> {
         E::BranchExists { .. } => "choose another name, or make it anew with --force",
         E::BranchCheckedOut { .. } => "choose another name: whoever works there would find his files changed",
         E::SubmoduleChanged { .. } => "export a patch instead, with -o or --apply",
+        E::Filtered { .. } => {
+            "export a patch instead, with -o or --apply: what git-lfs and the like make of a file is not known here"
+        }
         E::Commits { .. } => "without --commits the work becomes one commit",
         E::PatchTooLarge { limit_bytes: PATCH_MAX_BYTES } => {
             "git takes no larger patch; --branch has another limit, which --max-size sets"

@@ -8,7 +8,8 @@ use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use banger_api::workspace::{
-    Branch, Change, ChangedFile, Export, ExportPurpose, ExportWorkspace, Finding, PrepareWorkspace, Staleness, WorkspaceContents,
+    Branch, Change, ChangedFile, Export, ExportPurpose, ExportWorkspace, Finding, PrepareWorkspace,
+    Staleness, WorkspaceContents,
 };
 use banger_api::{ApiError, ErrorCode, Event};
 use tempfile::NamedTempFile;
@@ -108,7 +109,8 @@ pub(super) async fn export(
     let (vms, view, patches) = (app.vms.clone(), app.vms.find(&vm)?, app.patches.clone());
     let wanted = body.0;
     if wanted.branch.is_some() && (wanted.check || wanted.apply || wanted.base_commit.is_some()) {
-        let error = ApiError::new(ErrorCode::Usage, "a branch cannot be had with base_commit, check or apply");
+        let error =
+            ApiError::new(ErrorCode::Usage, "a branch cannot be had with base_commit, check or apply");
         return Err(error.with_hint("ask for one of them").into());
     }
     let title = format!("export the workspace of vm {}", view.row.name);

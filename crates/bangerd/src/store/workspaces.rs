@@ -21,6 +21,9 @@ pub struct StoredWorkspace {
     pub branch: Option<String>,
     /// The trees that the guest's work is compared with: of the repository (an empty path) and of its submodules.
     pub bases: Vec<(ByteString, String)>,
+    /// The same, with what sparse checkouts leave out.
+    #[serde(default)]
+    pub wholes: Vec<String>,
     /// For each of them, the host's settings that decided what a file is as an object.
     #[serde(default)]
     pub conversions: Vec<Vec<(String, String)>>,

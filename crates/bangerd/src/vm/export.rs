@@ -16,8 +16,12 @@ use crate::identity::VmId;
 use crate::operation::Reporter;
 use crate::store::StoredWorkspace;
 use crate::workspace::{
-    self, Base, Fetched, Filters, Free, GuestObjects, Landing, ObjectId, Repository, Reviewed, Wanted, Work, WorkspaceError,
+    self, Base, Fetched, Filters, Free, GuestObjects, Landing, ObjectId, Repository, Reviewed, Reviewer,
+    Wanted, Work, WorkspaceError,
 };
+
+/// A patch is text, and has what was before as well: for review it may be so many times as large as the objects.
+const REVIEWED_PATCHES: u64 = 4;
 
 /// A patch as the guest has made it, read and screened.
 pub struct Exported {
@@ -80,14 +84,16 @@ impl Vms {
         let (fetched, patch, host, parts) = handle.while_running(reporter, fetching).await?;
         // From here on it is between the patch and the host, whatever becomes of the VM: git must not be cut off while it
         // writes into the user's files.
-        let reviewed = workspace::review(patch.path(), host.as_ref(), &parts).await?;
-        let mut exported = Exported { fetched, reviewed, patch, conflict: None, applied: false, branch: None };
+        let reviewed = Reviewer::new(host.as_ref()).await?.review(patch.path(), &parts).await?;
+        let mut exported =
+            Exported { fetched, reviewed, patch, conflict: None, applied: false, branch: None };
         if reporter.cancelled().is_cancelled() {
             return Err(VmError::Cancelled);
         }
         self.meet_host(&mut exported, wanted, host.as_ref()).await?;
-        let is_risky = exported.reviewed.is_risky() && !wanted.allow_risky;
-        if wanted.purpose == ExportPurpose::Export && !is_risky && (!wanted.check || exported.applied) {
+        let is_given = !exported.reviewed.is_risky() || wanted.allow_risky;
+        let is_kept = exported.applied || (is_given && !wanted.check && !wanted.apply);
+        if wanted.purpose == ExportPurpose::Export && is_kept {
             slot.set_exported(exported.fetched.now.clone());
         }
         Ok(exported)
@@ -111,13 +117,19 @@ impl Vms {
             return Ok(());
         }
         let filters = if wanted.base_commit.is_some() { Filters::On } else { Filters::Off };
+        let is_risky = exported.reviewed.is_risky() && !wanted.allow_risky;
+        if wanted.apply && is_risky {
+            return Ok(());
+        }
         exported.conflict = workspace::dirty_overlap(host, changes, filters).await?;
         if exported.conflict.is_some() {
             return Ok(());
         }
         let umask = Environment::of_caller().umask();
         let places = (&*self.services.paths.patches(), &*self.services.paths.applying());
-        let landing = match Landing::prepare(host, file, changes, filters, umask, places).await {
+        // To find out whether it applies, nothing is smudged: a filter driver may fetch what the guest names.
+        let check_out = if wanted.apply { filters } else { Filters::Off };
+        let landing = match Landing::prepare(host, file, changes, (filters, check_out), umask, places).await {
             Ok(landing) => landing,
             Err(WorkspaceError::DoesNotApply { said }) => {
                 exported.conflict = Some(said);
@@ -125,8 +137,7 @@ impl Vms {
             }
             Err(error) => return Err(error.into()),
         };
-        let is_risky = exported.reviewed.is_risky() && !wanted.allow_risky;
-        if wanted.apply && !is_risky {
+        if wanted.apply {
             landing.carry_out().await?;
             exported.applied = true;
         }
@@ -161,45 +172,62 @@ impl Vms {
         };
         let objects = handle.while_running(reporter, fetching).await?;
         let scratch = self.services.paths.patches();
-        let (scratch, max) = (&*scratch, wanted.max_bytes);
-        let work = Work::take_in(&host, scratch, pack.path(), objects, start, max, limit).await?;
-        let mut exported = self.review_work(&work, &host, wanted).await?;
+        let making = async {
+            let max = wanted.max_bytes;
+            let work = Work::take_in(&host, &scratch, pack.path(), objects, start, max).await?;
+            let exported = self.review_work(&work, &host, wanted, reporter).await?;
+            let is_risky = exported.reviewed.is_risky() && !wanted.allow_risky;
+            let commits =
+                if work.is_empty() || is_risky { None } else { Some(work.commit(&free.wanted).await?) };
+            Ok::<_, VmError>((work, exported, commits))
+        };
+        let timeout = |_| VmError::Workspace(WorkspaceError::Timeout { limit });
+        let (work, mut exported, made) = tokio::time::timeout(limit, making).await.map_err(timeout)??;
         if reporter.cancelled().is_cancelled() {
             return Err(VmError::Cancelled);
         }
-        if work.is_empty() || (exported.reviewed.is_risky() && !wanted.allow_risky) {
-            return Ok(exported);
-        }
-        let (commit, commits) = work.commit(&free.wanted).await?;
+        let Some((commit, commits)) = made else { return Ok(exported) };
         work.put(&free, commit).await?;
+        for path in work.left_as_committed() {
+            let path = path.as_os_str().display();
+            reporter.notice(format!("{path} is on the branch as it was committed: a filter driver keeps it"));
+        }
         slot.set_exported(exported.fetched.now.clone());
         exported.branch = Some(MadeBranch { name: branch.name.clone(), commit, commits });
         Ok(exported)
     }
 
-    /// Has the host's git show what the guest has made, and looks at it: as a whole, and commit by commit.
+    /// Has the host's git show what the guest has made, and looks at it: as a whole, at what was sent, and commit by commit.
     async fn review_work(
         &self,
         work: &Work<'_>,
         host: &Git,
         wanted: &ExportWorkspace,
+        reporter: &Reporter,
     ) -> Result<Exported, VmError> {
-        let mut exported: Option<Exported> = None;
+        let reviewer = Reviewer::new(Some(host)).await?;
+        let GuestObjects { base, trees, nested, .. } = work.objects().clone();
+        let mut fetched = Fetched { base: Some(base), now: trees, nested, bytes: 0 };
+        let mut left = wanted.max_bytes.saturating_mul(REVIEWED_PATCHES);
+        let mut found: Option<(Reviewed, NamedTempFile)> = None;
         for step in work.steps() {
+            if reporter.cancelled().is_cancelled() {
+                return Err(VmError::Cancelled);
+            }
             let patch = self.patch_file()?;
-            let bytes = work.patch(step, patch.path(), wanted.max_bytes).await?;
-            let reviewed = workspace::review(patch.path(), Some(host), &[]).await?;
-            let Some(exported) = &mut exported else {
-                let GuestObjects { base, trees, nested, .. } = work.objects().clone();
-                let fetched = Fetched { base: Some(base), now: trees, nested, bytes };
-                let first =
-                    Exported { fetched, reviewed, patch, conflict: None, applied: false, branch: None };
-                exported = Some(first);
-                continue;
-            };
-            exported.reviewed.add_findings(reviewed.findings);
+            let bytes = work.patch(step, patch.path(), left).await?;
+            left -= bytes;
+            let reviewed = reviewer.review_own(patch.path()).await?;
+            match &mut found {
+                Some((first, _)) => first.add_findings(reviewed.findings),
+                None => {
+                    fetched.bytes = bytes;
+                    found = Some((reviewed, patch));
+                }
+            }
         }
-        exported.ok_or(VmError::Workspace(WorkspaceError::BaseGone))
+        let (reviewed, patch) = found.ok_or(WorkspaceError::BaseGone)?;
+        Ok(Exported { fetched, reviewed, patch, conflict: None, applied: false, branch: None })
     }
 
     fn complete_workspace(&self, handle: &VmHandle) -> Result<StoredWorkspace, VmError> {
@@ -215,8 +243,7 @@ impl Vms {
         let dir = self.services.paths.patches();
         let made = banger_host::files::private_dir(&dir).map(|_| ());
         made?;
-        NamedTempFile::new_in(dir)
-            .map_err(|source| VmError::Workspace(WorkspaceError::Patch { source }))
+        NamedTempFile::new_in(dir).map_err(|source| VmError::Workspace(WorkspaceError::Patch { source }))
     }
 }
 

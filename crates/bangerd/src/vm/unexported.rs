@@ -16,7 +16,9 @@ impl Vms {
     pub async fn tell_unexported(&self, view: &VmView, reporter: &Reporter) {
         let Ok(handle) = self.handle(&view.row.id) else { return };
         let slot = handle.workspace.clone();
-        let Some(current) = slot.current().filter(|current| current.complete && slot.is_free()) else { return };
+        let Some(current) = slot.current().filter(|current| current.complete && slot.is_free()) else {
+            return;
+        };
         let looking = async {
             let guest = self.running_guest(&handle)?;
             let parts = parts_of(&current)?;
@@ -25,10 +27,19 @@ impl Vms {
             Ok(tokio::time::timeout(LIMIT, losses).await.map_err(|_| timeout)??)
         };
         match handle.while_running(reporter, looking).await {
-            Ok(losses) if losses.is_empty() || slot.was_exported(&losses.now) => {}
-            Ok(losses) => reporter.notice(format!("not exported, and gone with it: {}", told(&losses))),
+            Ok(mut losses) => {
+                if slot.was_exported(&losses.now) {
+                    losses.files.clear();
+                }
+                if losses.is_empty() {
+                    return;
+                }
+                reporter.notice(format!("not exported, and gone with it: {}", told(&losses)));
+            }
             // A VM that does not run, or is called off, is not asked.
             Err(VmError::NotRunning { .. } | VmError::Cancelled) => {}
+            // Nor one without git.
+            Err(VmError::Workspace(WorkspaceError::GuestCommand { code: 127, .. })) => {}
             Err(error) => {
                 tracing::info!(%error, vm = %view.row.name, "it does not say what it holds");
                 reporter.notice("the VM does not say whether there is work that was not exported");

@@ -187,6 +187,7 @@ impl Vms {
             // From here on the guest's copy may be neither the old nor the new one.
             note(&stored)?;
             let Prepared { parts } = workspace::settle(&guest, sent, &preparation, reporter).await?;
+            stored.wholes = parts.iter().map(|part| part.whole.to_string()).collect();
             stored.bases = parts.iter().map(|part| (part.inside.clone(), part.base.to_string())).collect();
             (stored.conversions, stored.excludes) =
                 parts.into_iter().map(|part| (part.conversions, part.excludes)).unzip();
@@ -266,6 +267,7 @@ fn stored(checkout: &Checkout, preparation: &Preparation, reporter: &Reporter) -
         commit: repository.commit().map(|commit| commit.to_string()),
         branch: preparation.checked_out(repository).map(|branch| branch.display().to_string()),
         bases: Vec::new(),
+        wholes: Vec::new(),
         conversions: Vec::new(),
         excludes: Vec::new(),
         prepared_at_unix_ms: unix_ms(),
@@ -275,13 +277,18 @@ fn stored(checkout: &Checkout, preparation: &Preparation, reporter: &Reporter) -
 
 /// The trees that the guest's work is compared with.
 pub(super) fn parts_of(workspace: &StoredWorkspace) -> Result<Vec<PreparedPart>, VmError> {
+    let mut wholes = workspace.wholes.iter();
     // One of an earlier build knows no conversions and excludes.
     let (mut conversions, mut excludes) = (workspace.conversions.iter(), workspace.excludes.iter());
     let part = |(inside, base): &(ByteString, String)| {
         let conversions = conversions.next().cloned().unwrap_or_default();
         let excludes = excludes.next().cloned().unwrap_or_else(|| Vec::new().into());
         let base = ObjectId::parse(base.as_bytes())?;
-        Some(PreparedPart { inside: inside.clone(), base, conversions, excludes })
+        let whole = match wholes.next() {
+            Some(whole) => ObjectId::parse(whole.as_bytes())?,
+            None => base,
+        };
+        Some(PreparedPart { inside: inside.clone(), base, whole, conversions, excludes })
     };
     let parts: Option<Vec<PreparedPart>> = workspace.bases.iter().map(part).collect();
     let parts = parts.filter(|parts| !parts.is_empty());

@@ -14,10 +14,12 @@ use banger_host::git::{Git, records};
 use banger_host::worktree::{Entry, Worktree};
 
 use super::WorkspaceError;
-use super::host_obeys::obeyed;
+use super::host_obeys::{ignored, obeyed};
 use super::inspect::parse_tracked;
 use super::object::{Hasher, ObjectId, blob_id};
-use super::patch::{self, BlobId, FileChange, FileMode, Finding, Obeyed, Screening, Severity, TreeEntry};
+use super::patch::{
+    self, BlobId, FileChange, FileMode, Finding, Obeyed, Rule, Screening, Severity, TreeEntry,
+};
 
 /// A patch that was read, and what is to be said of it.
 pub struct Reviewed {
@@ -42,43 +44,111 @@ impl Reviewed {
     }
 }
 
-/// Reads a patch, and screens it for what could act on the host by itself. `host` is the repository that it is meant for, as
-/// far as there is one. `parts` are the repositories in the workspace, as places in it, in the order of the patch.
-///
-/// # Errors
-///
-/// When it is not a patch that git would make, or git on this host reads it otherwise than we do.
-pub async fn review(
-    file: &Path,
-    host: Option<&Git>,
-    parts: &[ByteString],
-) -> Result<Reviewed, WorkspaceError> {
+/// Reads patches, and screens them for what could act on the host by itself. What the host's repository is set to is asked once.
+#[derive(Default)]
+pub struct Reviewer {
+    host: Option<Host>,
+}
+
+struct Host {
+    git: Git,
+    tree: Vec<TreeEntry>,
+    obeyed: Obeyed,
+}
+
+impl Reviewer {
+    /// For patches that are meant for the repository `host`, as far as there is one.
+    ///
+    /// # Errors
+    ///
+    /// When git cannot be asked.
+    pub async fn new(host: Option<&Git>) -> Result<Self, WorkspaceError> {
+        let Some(git) = host else { return Ok(Self::default()) };
+        let tree = tree_of(git).await?;
+        let obeyed = obeyed(git, &tree).await?;
+        Ok(Self { host: Some(Host { git: git.clone(), tree, obeyed }) })
+    }
+
+    /// Reviews a patch that the guest has made. `parts` are the repositories in the workspace, as places in it, in the order of the
+    /// patch.
+    ///
+    /// # Errors
+    ///
+    /// When it is not a patch that git would make, or git on this host reads it otherwise than we do.
+    pub async fn review(&self, file: &Path, parts: &[ByteString]) -> Result<Reviewed, WorkspaceError> {
+        let (changes, screening) = read(file).await?;
+        in_order(&changes, parts)?;
+        agree(file, &changes).await?;
+        self.finish(changes, screening).await
+    }
+
+    /// Reviews a patch that the host's git has made, and that nobody will apply.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::review`].
+    pub async fn review_own(&self, file: &Path) -> Result<Reviewed, WorkspaceError> {
+        let (changes, screening) = read(file).await?;
+        self.finish(changes, screening).await
+    }
+
+    async fn finish(
+        &self,
+        changes: Vec<FileChange>,
+        screening: Screening,
+    ) -> Result<Reviewed, WorkspaceError> {
+        let (tree, obeyed) = match &self.host {
+            Some(host) => {
+                let mut obeyed = host.obeyed.clone();
+                obeyed.ignored = ignored(&host.git, &changes, &host.tree).await?;
+                (host.tree.clone(), obeyed)
+            }
+            None => Default::default(),
+        };
+        let root = self.host.as_ref().map(|host| host.git.dir().to_owned());
+        let finishing = tokio::task::spawn_blocking(move || {
+            let mut findings = screening.finish(&changes, tree, &obeyed);
+            findings.retain(|finding| !root.as_ref().is_some_and(|root| is_known_host(root, finding)));
+            Reviewed { changes, findings }
+        });
+        finishing.await.map_err(|_| WorkspaceError::Cut)
+    }
+}
+
+/// A larger lock file is not looked at, in bytes.
+const LOCK_FILE_BYTES: u64 = 64 << 20;
+
+/// A patch shows a part of a lock file; the host has the whole of it.
+fn is_known_host(root: &Path, finding: &Finding) -> bool {
+    let hosts = match &finding.detail {
+        Some(hosts) if finding.rule == Rule::LockedElsewhere => hosts,
+        _ => return false,
+    };
+    let file = root.join(finding.path.as_os_str());
+    let is_file = file.symlink_metadata().is_ok_and(|found| found.is_file() && found.len() < LOCK_FILE_BYTES);
+    // One that cannot be read names none.
+    let content = if is_file { std::fs::read(file).unwrap_or_default() } else { Vec::new() };
+    let known = patch::locked_hosts(&content);
+    hosts.as_bytes().split(|byte| *byte == b' ').all(|host| known.contains(host))
+}
+
+async fn read(file: &Path) -> Result<(Vec<FileChange>, Screening), WorkspaceError> {
     let path = file.to_owned();
     let reading = tokio::task::spawn_blocking(move || {
         let file = File::open(&path).map_err(|source| WorkspaceError::Patch { source })?;
         let mut screening = Screening::new();
         let changes = patch::read(BufReader::with_capacity(256 * 1024, file), &mut screening)?;
-        Ok::<_, WorkspaceError>((changes, screening))
+        Ok((changes, screening))
     });
-    let (changes, screening) = reading.await.map_err(|_| WorkspaceError::Cut)??;
-    in_order(&changes, parts)?;
-    agree(file, &changes).await?;
-    let (tree, obeyed) = match host {
-        Some(host) => {
-            let tree = tree_of(host).await?;
-            let obeyed = obeyed(host, &changes, &tree).await?;
-            (tree, obeyed)
-        }
-        None => (Vec::new(), Obeyed::default()),
-    };
-    let findings = screening.finish(&changes, tree, &obeyed);
-    Ok(Reviewed { changes, findings })
+    reading.await.map_err(|_| WorkspaceError::Cut)?
 }
 
 /// git has one order of paths. In another one, an early file may decide what becomes of a later one.
 fn in_order(changes: &[FileChange], parts: &[ByteString]) -> Result<(), WorkspaceError> {
     let part_of = |path: &[u8]| {
-        let is_in = |part: &[u8]| part.is_empty() || path.strip_prefix(part).is_some_and(|rest| rest.starts_with(b"/"));
+        let is_in = |part: &[u8]| {
+            part.is_empty() || path.strip_prefix(part).is_some_and(|rest| rest.starts_with(b"/"))
+        };
         let found = parts.iter().enumerate().filter(|(_, part)| is_in(part.as_bytes()));
         found.max_by_key(|(_, part)| part.as_bytes().len()).map(|(index, _)| index)
     };

@@ -15,6 +15,13 @@ const PREPARED_REF: &str = "refs/banger/prepared";
 /// The commit that the host has: what is not behind it was made in the guest.
 pub(super) const COMMIT_REF: &str = "refs/banger/commit";
 
+/// The trees of the prepared state.
+pub(super) struct Base {
+    pub(super) tree: ObjectId,
+    /// With what a sparse checkout leaves out.
+    pub(super) whole: ObjectId,
+}
+
 /// Makes the tree that the guest's changes are measured from: HEAD, and what was sent over it. Made by the guest's git, like the
 /// trees it will be compared with, so that conversions of line ends and the like come to the same.
 pub(super) async fn record_base(
@@ -22,12 +29,13 @@ pub(super) async fn record_base(
     kept: &Kept,
     repository: &Repository,
     overlay: &Overlay,
-) -> Result<ObjectId, WorkspaceError> {
+) -> Result<Base, WorkspaceError> {
     if let Some(head) = repository.head.as_ref().filter(|_| overlay.is_empty()) {
         kept.keep_index(git, &".git/index".into()).await;
-        return Ok(head.tree);
+        return Ok(Base { tree: head.tree, whole: head.tree });
     }
-    let scratch = Scratch::make(git, kept, repository.format, &repository.conversions(), &repository.excludes).await?;
+    let scratch =
+        Scratch::make(git, kept, repository.format, &repository.conversions(), &repository.excludes).await?;
     let outcome = async {
         scratch.take_index().await?;
         // What is made here stays.
@@ -40,9 +48,14 @@ pub(super) async fn record_base(
             paths.iter().flat_map(|path| path.as_bytes().iter().copied().chain([0])).collect::<Vec<u8>>()
         };
         lasting.update_index(terminated(&overlay.gone), terminated(&overlay.there)).await?;
-        let base = lasting.object(&["write-tree"]).await?;
+        let whole = lasting.object(&["write-tree"]).await?;
+        let mut tree = whole;
+        if !overlay.left_out.is_empty() {
+            lasting.update_index(terminated(&overlay.left_out), Vec::new()).await?;
+            tree = lasting.object(&["write-tree"]).await?;
+        }
         scratch.keep_index().await;
-        Ok(base)
+        Ok(Base { tree, whole })
     };
     let outcome = outcome.await;
     scratch.remove().await?;

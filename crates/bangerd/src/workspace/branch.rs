@@ -7,20 +7,24 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use banger_host::command::CommandError;
 use banger_host::git::{Git, path_of, records};
 
 use super::WorkspaceError;
+use super::branch_trees::BranchTrees;
 use super::guest_commits::GuestCommit;
-use super::guest_objects::GuestObjects;
 use super::inspect::check_branch_name;
 use super::object::ObjectId;
-use super::work::{BIG_FILE, MEMORY_BYTES, Work};
+use super::work::Work;
 
 /// No hook of the host's runs, not even the one that looks at changes of refs.
 const NO_HOOKS: &str = "core.hooksPath=/dev/null";
+
+/// One branch after the other.
+static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// What git takes for "there is no such ref".
 const NO_REF: &str = "0000000000000000000000000000000000000000";
@@ -52,31 +56,47 @@ impl Free {
     ///
     /// # Errors
     ///
-    /// When its name is none, or it is there already.
+    /// When its name is none, it is there already, or somebody works on it.
     pub async fn look(host: &Git, wanted: Wanted) -> Result<Self, WorkspaceError> {
         check_branch_name(host, &wanted.name).await?;
         let name = wanted.name.clone();
         let reference = format!("refs/heads/{name}");
         let found = host.line(&["rev-parse", "--verify", "--quiet", &reference]).await?;
         let before = found.and_then(|id| ObjectId::parse(id.as_encoded_bytes()));
-        if before.is_none() {
-            return Ok(Self { wanted, before });
-        }
-        if !wanted.force {
+        if before.is_some() && !wanted.force {
             return Err(WorkspaceError::BranchExists { name });
         }
-        // Whoever works there would find his files to be changes.
+        // Whoever works there would find his files to be changes; on a branch that is yet to be born, too.
         let listed = host.output(&["worktree", "list", "--porcelain", "-z"]).await?;
         let mut place = PathBuf::new();
         for record in records(&listed) {
-            if let Some(path) = record.strip_prefix(b"worktree ") {
+            let is_taken = if let Some(path) = record.strip_prefix(b"worktree ") {
                 place = path_of(path);
-            } else if record.strip_prefix(b"branch ") == Some(reference.as_bytes()) {
+                false
+            } else {
+                record.strip_prefix(b"branch ") == Some(reference.as_bytes())
+                    || (record == b"detached" && is_under_way(&Git::new(&place), &name).await)
+            };
+            if is_taken {
                 return Err(WorkspaceError::BranchCheckedOut { name, path: place });
             }
         }
         Ok(Self { wanted, before })
     }
+}
+
+/// Is the branch being rebased or bisected there? Then HEAD is not at it, and comes back to it.
+async fn is_under_way(worktree: &Git, name: &str) -> bool {
+    for file in ["rebase-merge/head-name", "rebase-apply/head-name", "BISECT_START"] {
+        // A worktree that is gone has nothing under way.
+        let Ok(Some(path)) = worktree.line(&["rev-parse", "--git-path", file]).await else { continue };
+        let Ok(content) = fs::read_to_string(worktree.dir().join(path)) else { continue };
+        let content = content.trim();
+        if content.strip_prefix("refs/heads/").unwrap_or(content) == name {
+            return true;
+        }
+    }
+    false
 }
 
 impl Work<'_> {
@@ -86,19 +106,15 @@ impl Work<'_> {
     ///
     /// When the host's git does not know whom they are by, or the disk is full.
     pub async fn commit(&self, wanted: &Wanted) -> Result<(ObjectId, usize), WorkspaceError> {
-        let GuestObjects { base, now, .. } = self.objects;
+        let BranchTrees { start: start_tree, sent, now, .. } = &self.trees;
+        let (sent, now) = sent.zip(*now).ok_or(WorkspaceError::BaseGone)?;
         let mut made = 0;
         let mut tip = self.start;
-        let start_tree = match self.start {
-            Some(start) => Some(self.tree_of(&start).await?),
-            None => None,
-        };
-        let is_sent = start_tree != Some(base) && !(start_tree.is_none() && self.is_empty_tree(&base).await?);
-        if is_sent {
-            tip = Some(self.commit_tree(&base, tip.as_slice(), &wanted.sent_message, None).await?);
+        if *start_tree != Some(sent) {
+            tip = Some(self.commit_tree(&sent, tip.as_slice(), &wanted.sent_message, None).await?);
             made += 1;
         }
-        let mut last_tree = base;
+        let mut last_tree = sent;
         let mut names: HashMap<ObjectId, ObjectId> = HashMap::new();
         for (id, commit) in &self.commits {
             let new = |parent: &ObjectId| match names.get(parent) {
@@ -108,8 +124,8 @@ impl Work<'_> {
                 None => *parent,
             };
             let mut parents: Vec<ObjectId> = commit.parents.iter().map(new).collect();
-            if parents.is_empty() {
-                parents.extend(tip.filter(|_| names.is_empty()));
+            if parents.is_empty() && self.start.is_none() && names.is_empty() {
+                parents.extend(tip);
             }
             let new = self.commit_tree(&commit.tree, &parents, &commit.message, Some(commit)).await?;
             names.insert(*id, new);
@@ -124,17 +140,6 @@ impl Work<'_> {
         tip.map(|tip| (tip, made)).ok_or(WorkspaceError::BaseGone)
     }
 
-    async fn tree_of(&self, commit: &ObjectId) -> Result<ObjectId, WorkspaceError> {
-        let wanted = format!("{commit}^{{tree}}");
-        let found = self.command(&["rev-parse", "--verify", "--quiet", &wanted]).ok_codes(&[0, 1]).run().await?;
-        let gone = || WorkspaceError::NoSuchCommit { name: commit.to_string() };
-        ObjectId::parse(found.stdout.trim_ascii_end()).ok_or_else(gone)
-    }
-
-    async fn is_empty_tree(&self, tree: &ObjectId) -> Result<bool, WorkspaceError> {
-        Ok(self.command(&["ls-tree", &tree.to_string()]).run().await?.stdout.is_empty())
-    }
-
     /// By the host's user, whatever the guest says; `by` only names the author.
     async fn commit_tree(
         &self,
@@ -145,10 +150,15 @@ impl Work<'_> {
     ) -> Result<ObjectId, WorkspaceError> {
         let command = self.host.command(["-c", "i18n.commitEncoding=UTF-8", "commit-tree", "-F", "-"]);
         let command = command.env("GIT_OBJECT_DIRECTORY", self.space.objects());
-        let command = parents.iter().fold(command, |command, parent| command.arg("-p").arg(parent.to_string()));
+        let command =
+            parents.iter().fold(command, |command, parent| command.arg("-p").arg(parent.to_string()));
         let command = match by {
             None => command,
-            Some(by) => by.author.environment().into_iter().fold(command, |command, (name, value)| command.env(name, value)),
+            Some(by) => by
+                .author
+                .environment()
+                .into_iter()
+                .fold(command, |command, (name, value)| command.env(name, value)),
         };
         let output = command.arg(tree.to_string()).stdin(message.as_bytes().to_vec()).run().await?.stdout;
         ObjectId::parse(output.trim_ascii_end()).ok_or(WorkspaceError::Disagreement)
@@ -162,6 +172,8 @@ impl Work<'_> {
     pub async fn put(&self, free: &Free, tip: ObjectId) -> Result<(), WorkspaceError> {
         let Free { wanted, before } = free;
         let pack = self.pack(tip).await?;
+        // Two of the same would be one pack, and the one that fails would take it from the other.
+        let _turn = TURN.lock().await;
         let put = Pack::put(self.host, &pack).await?;
         let before = match before {
             Some(before) => before.to_string(),
@@ -170,61 +182,76 @@ impl Work<'_> {
         let reference = format!("refs/heads/{}", wanted.name);
         let reason = "banger: the work of a VM";
         let update = ["-c", NO_HOOKS, "update-ref", "--no-deref", "-m", reason, "--", &reference];
-        let update = self.host.command(update).arg(tip.to_string()).arg(before).run().await;
-        match update {
+        match self.host.command(update).arg(tip.to_string()).arg(before).run().await {
             Ok(_) => Ok(()),
             Err(error) => {
                 put.undo();
-                match error {
-                    CommandError::Failed { stderr, .. } => Err(WorkspaceError::BranchNotMade { said: stderr }),
-                    error => Err(error.into()),
-                }
+                Err(not_made(error))
             }
         }
     }
 
-    /// Packs what is between the prepared commit and `tip`.
+    /// Packs what is between the prepared commit and `tip`, and has git check it once more.
     async fn pack(&self, tip: ObjectId) -> Result<PathBuf, WorkspaceError> {
         let base = self.space.dir().join("branch");
         let known = self.start.iter().map(|start| format!("^{start}\n"));
         let revisions: String = std::iter::once(format!("{tip}\n")).chain(known).collect();
-        let command = self.command(&["pack-objects", "--revs", "--quiet", "--delta-base-offset", "--threads=1"]);
-        let output = command.arg(&base).stdin(revisions.into_bytes()).run().await?.stdout;
+        let command =
+            self.command(&["pack-objects", "--revs", "--quiet", "--delta-base-offset", "--threads=1"]);
+        let output = self.ask(command.arg(&base).stdin(revisions.into_bytes())).await?;
         let name = String::from_utf8_lossy(output.trim_ascii_end()).into_owned();
-        Ok(self.space.dir().join(format!("branch-{name}.pack")))
+        let pack = self.space.dir().join(format!("branch-{name}.pack"));
+        let check = self.command(&["index-pack", "--fsck-objects", "--threads=1", "-o"]);
+        let check = check.arg(self.space.dir().join("checked.idx")).arg(&pack).run();
+        check.await.map_err(not_made)?;
+        Ok(pack)
+    }
+}
+
+fn not_made(error: CommandError) -> WorkspaceError {
+    match error {
+        CommandError::Failed { stderr, .. } => WorkspaceError::BranchNotMade { said: stderr },
+        error => error.into(),
     }
 }
 
 /// A pack in the host's repository, put there by us.
+#[derive(Default)]
 struct Pack {
-    /// Its files, if it was not there before.
+    /// Its files, as far as they were not there before.
     files: Vec<PathBuf>,
 }
 
 impl Pack {
+    /// The index comes last: without it git does not see the pack.
     async fn put(host: &Git, pack: &Path) -> Result<Self, WorkspaceError> {
         let place = host.line(&["rev-parse", "--git-path", "objects/pack"]).await?;
         let place = host.dir().join(place.ok_or(WorkspaceError::HostGone)?);
-        let name = pack.file_stem().unwrap_or_default().to_string_lossy().replacen("branch-", "pack-", 1);
-        let files = ["idx", "rev", "pack"].map(|suffix| place.join(format!("{name}.{suffix}")));
-        let is_new = !files[2].exists();
-        let put = Self { files: if is_new { files.to_vec() } else { Vec::new() } };
-        let file = File::open(pack).map_err(|source| WorkspaceError::Patch { source })?;
-        let args = ["-c", BIG_FILE, "index-pack", "--strict", "--threads=1", "--stdin"];
-        match host.command(args).stdin_file(file).memory_limit(MEMORY_BYTES).run().await {
-            Ok(_) => Ok(put),
-            Err(error) => {
-                put.undo();
-                match error {
-                    CommandError::Failed { stderr, .. } => Err(WorkspaceError::BranchNotMade { said: stderr }),
-                    error => Err(error.into()),
+        let pack = pack.to_owned();
+        let putting = tokio::task::spawn_blocking(move || {
+            let mut put = Self::default();
+            let name = pack.file_stem().unwrap_or_default().to_string_lossy().replacen("branch-", "pack-", 1);
+            for suffix in ["pack", "rev", "idx"] {
+                let (from, to) = (pack.with_extension(suffix), place.join(format!("{name}.{suffix}")));
+                // Not every git makes each of them.
+                if !from.exists() || to.exists() {
+                    continue;
+                }
+                put.files.push(to.clone());
+                if let Err(error) = copy_pack(&from, &to) {
+                    put.undo();
+                    let said = format!("could not write {}: {error}", to.display());
+                    return Err(WorkspaceError::BranchNotMade { said });
                 }
             }
-        }
+            Ok(put)
+        });
+        putting.await.map_err(|_| WorkspaceError::Cut)?
     }
 
     fn undo(&self) {
-        for file in &self.files {
+        // The index first, as git does.
+        for file in self.files.iter().rev() {
             match fs::remove_file(file) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     tracing::warn!(%error, file = %file.display(), "a pack of no use was not removed");
@@ -233,6 +260,18 @@ impl Pack {
             }
         }
     }
+}
+
+/// Under a name that git's own clean-up knows until it is whole.
+fn copy_pack(from: &Path, to: &Path) -> io::Result<()> {
+    let dir = to.parent().unwrap_or(Path::new("."));
+    let read_only = fs::Permissions::from_mode(0o444);
+    let mut temporary =
+        tempfile::Builder::new().prefix("tmp_pack_").permissions(read_only).tempfile_in(dir)?;
+    io::copy(&mut File::open(from)?, temporary.as_file_mut())?;
+    temporary.as_file().sync_all()?;
+    temporary.persist_noclobber(to)?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,8 +1,6 @@
-use std::time::Duration;
-
-use super::super::guest_objects::PACK;
+use super::super::guest_objects::{GuestObjects, PACK};
 use super::*;
-use crate::workspace::review;
+use crate::workspace::Reviewer;
 
 /// A host's repository, and a guest's copy of it.
 struct Bench {
@@ -12,11 +10,11 @@ struct Bench {
 }
 
 const MANY: u64 = 1 << 30;
-const LONG: Duration = Duration::from_secs(60);
 
 async fn run(git: &Git, args: &[&str]) -> String {
     let identity = ["-c", "user.name=Guest", "-c", "user.email=guest@vm", "-c", "protocol.file.allow=always"];
-    let output = git.command(identity).args(args).run().await.unwrap_or_else(|error| panic!("{args:?}: {error}"));
+    let output =
+        git.command(identity).args(args).run().await.unwrap_or_else(|error| panic!("{args:?}: {error}"));
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 
@@ -29,9 +27,12 @@ impl Bench {
         }
         let (host, guest) = (Git::new(dir.path().join("host")), Git::new(dir.path().join("guest")));
         run(&host, &["init", "-q", "-b", "main", &format!("--object-format={format}")]).await;
-        for (name, value) in
-            [("user.name", "J\u{f6}rg Host"), ("user.email", "host@home"), ("commit.gpgsign", "true"), ("gpg.program", "/bin/false")]
-        {
+        for (name, value) in [
+            ("user.name", "J\u{f6}rg Host"),
+            ("user.email", "host@home"),
+            ("commit.gpgsign", "true"),
+            ("gpg.program", "/bin/false"),
+        ] {
             run(&host, &["config", name, value]).await;
         }
         let bench = Self { dir, host, guest };
@@ -42,9 +43,11 @@ impl Bench {
         bench.write_host("changed", "one\ntwo\nsent\n");
         let hooks = bench.host.dir().join(".git/hooks");
         fs::create_dir_all(&hooks).unwrap();
-        for hook in ["reference-transaction", "post-commit", "pre-commit", "commit-msg", "post-index-change"] {
+        for hook in ["reference-transaction", "post-commit", "pre-commit", "commit-msg", "post-index-change"]
+        {
             let path = hooks.join(hook);
-            fs::write(&path, format!("#!/bin/sh\ntouch {}/hook-ran\nexit 1\n", bench.dir.path().display())).unwrap();
+            fs::write(&path, format!("#!/bin/sh\ntouch {}/hook-ran\nexit 1\n", bench.dir.path().display()))
+                .unwrap();
             fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         }
         let from = bench.host.dir().to_str().unwrap();
@@ -77,16 +80,22 @@ impl Bench {
         let now = self.tree().await;
         let (start, head) = (self.start().await, id(&run(&self.guest, &["rev-parse", "HEAD"]).await));
         let head = Some(head).filter(|head| commits && *head != start);
-        let objects = GuestObjects { base, now, head, trees: Vec::new(), nested: Vec::new() };
+        let objects = GuestObjects { base, whole: base, now, head, trees: Vec::new(), nested: Vec::new() };
         let pack = self.dir.path().join("scratch/pack");
-        let packed = self.guest.command(PACK).stdin(objects.revisions(Some(start)).into_bytes()).run().await.unwrap();
+        let packed =
+            self.guest.command(PACK).stdin(objects.revisions(Some(start)).into_bytes()).run().await.unwrap();
         fs::write(&pack, packed.stdout).unwrap();
         (objects, pack)
     }
 
-    async fn take_in(&self, objects: GuestObjects, pack: &Path, limit: u64) -> Result<Work<'_>, WorkspaceError> {
+    async fn take_in(
+        &self,
+        objects: GuestObjects,
+        pack: &Path,
+        limit: u64,
+    ) -> Result<Work<'_>, WorkspaceError> {
         let scratch = self.dir.path().join("scratch");
-        Work::take_in(&self.host, &scratch, pack, objects, Some(self.start().await), limit, LONG).await
+        Work::take_in(&self.host, &scratch, pack, objects, Some(self.start().await), limit).await
     }
 
     /// Sends the guest's files, and makes a branch of them.
@@ -102,7 +111,15 @@ impl Bench {
     /// All of the host's that a branch must leave alone.
     async fn fingerprint(&self) -> Vec<(String, Vec<u8>)> {
         let mut found = Vec::new();
-        for name in ["kept", "changed", ".git/index", ".git/config", ".git/HEAD", ".git/logs/HEAD", ".git/logs/refs/heads/main"] {
+        for name in [
+            "kept",
+            "changed",
+            ".git/index",
+            ".git/config",
+            ".git/HEAD",
+            ".git/logs/HEAD",
+            ".git/logs/refs/heads/main",
+        ] {
             found.push((name.to_owned(), fs::read(self.host.dir().join(name)).unwrap()));
         }
         found.push(("status".into(), run(&self.host, &["status", "--porcelain"]).await.into_bytes()));
@@ -142,7 +159,10 @@ async fn what_was_sent_and_what_was_made_become_two_commits() {
         assert_eq!(bench.fingerprint().await, before, "{format}");
         bench.check_host().await;
         let log = run(&bench.host, &["log", "--format=%an <%ae> %cn %s %G?", "main..vm/work"]).await;
-        assert_eq!(log, "J\u{f6}rg Host <host@home> J\u{f6}rg Host work N\nJ\u{f6}rg Host <host@home> J\u{f6}rg Host sent N");
+        assert_eq!(
+            log,
+            "J\u{f6}rg Host <host@home> J\u{f6}rg Host work N\nJ\u{f6}rg Host <host@home> J\u{f6}rg Host sent N"
+        );
         assert_eq!(run(&bench.host, &["rev-parse", "vm/work~1^{tree}"]).await, base.to_string());
         assert_eq!(run(&bench.host, &["rev-parse", "vm/work^{tree}"]).await, bench.tree().await.to_string());
         assert_eq!(run(&bench.host, &["rev-parse", "vm/work~2"]).await, bench.start().await.to_string());
@@ -156,7 +176,17 @@ async fn the_guests_commits_come_one_by_one() {
     let base = bench.tree().await;
     bench.write("a", "a\n");
     run(&bench.guest, &["add", "-A"]).await;
-    run(&bench.guest, &["commit", "-qm", "first \u{1b}[31mred", "--author=Agent \u{1b}X <agent@vm>", "--date=@1700000000 +0200"]).await;
+    run(
+        &bench.guest,
+        &[
+            "commit",
+            "-qm",
+            "first \u{1b}[31mred",
+            "--author=Agent \u{1b}X <agent@vm>",
+            "--date=@1700000000 +0200",
+        ],
+    )
+    .await;
     bench.write("b", "b\n");
     run(&bench.guest, &["add", "-A"]).await;
     run(&bench.guest, &["commit", "-qm", "second"]).await;
@@ -164,10 +194,14 @@ async fn the_guests_commits_come_one_by_one() {
     let all = || Wanted { commits: true, ..wanted("work") };
     assert_eq!(bench.export(base, all()).await.unwrap(), 4);
     bench.check_host().await;
-    let log = run(&bench.host, &["log", "--reverse", "--format=%an|%ad|%cn|%s", "--date=raw", "main..work"]).await;
+    let log =
+        run(&bench.host, &["log", "--reverse", "--format=%an|%ad|%cn|%s", "--date=raw", "main..work"]).await;
     let lines: Vec<Vec<&str>> = log.lines().map(|line| line.split('|').collect()).collect();
     assert_eq!(lines[1], ["Agent \u{241b}X", "1700000000 +0200", "J\u{f6}rg Host", "first \u{241b}[31mred"]);
-    assert_eq!(lines.iter().map(|line| line[3]).collect::<Vec<_>>(), ["sent", "first \u{241b}[31mred", "second", "work"]);
+    assert_eq!(
+        lines.iter().map(|line| line[3]).collect::<Vec<_>>(),
+        ["sent", "first \u{241b}[31mred", "second", "work"]
+    );
     // Once more, with a history that does not contain what was prepared.
     run(&bench.guest, &["checkout", "-q", "--orphan", "other"]).await;
     run(&bench.guest, &["commit", "-qm", "orphan"]).await;
@@ -196,7 +230,8 @@ async fn a_branch_that_is_there_is_kept() {
     bench.write("a", "c\n");
     for name in ["work/more", "-x", "a..b", "HEAD", "@{-1}", "a b", ""] {
         let refused = bench.export(base, wanted(name)).await.unwrap_err();
-        let is_told = matches!(refused, WorkspaceError::BranchName { .. } | WorkspaceError::BranchNotMade { .. });
+        let is_told =
+            matches!(refused, WorkspaceError::BranchName { .. } | WorkspaceError::BranchNotMade { .. });
         assert!(is_told, "{name}: {refused}");
         assert_eq!(bench.objects().await, before, "{name}");
     }
@@ -235,9 +270,10 @@ async fn objects_are_not_believed() {
     let line = [b"040000 tree ", tree.trim_ascii_end(), b"\t.git\n"].concat();
     let evil = bench.guest.command(["mktree"]).stdin(line).run().await.unwrap().stdout;
     let now = ObjectId::parse(evil.trim_ascii_end()).unwrap();
-    let objects = GuestObjects { base, now, head: None, trees: Vec::new(), nested: Vec::new() };
+    let objects = GuestObjects { base, whole: base, now, head: None, trees: Vec::new(), nested: Vec::new() };
     let start = bench.start().await;
-    let packed = bench.guest.command(PACK).stdin(objects.revisions(Some(start)).into_bytes()).run().await.unwrap();
+    let packed =
+        bench.guest.command(PACK).stdin(objects.revisions(Some(start)).into_bytes()).run().await.unwrap();
     fs::write(&pack, packed.stdout).unwrap();
     let refused = bench.take_in(objects, &pack, MANY).await.map(drop).unwrap_err();
     assert!(matches!(refused, WorkspaceError::BadObjects { .. }), "{refused}");
@@ -250,19 +286,30 @@ async fn a_branch_can_be_made_from_any_kind_of_checkout() {
     let base = bench.tree().await;
     bench.write("a", "a\n");
     let here = |name: &str| bench.dir.path().join(name).to_str().unwrap().to_owned();
-    run(&bench.host, &["-c", "core.hooksPath=/dev/null", "worktree", "add", "-q", "--detach", &here("linked"), "main"]).await;
+    run(
+        &bench.host,
+        &["-c", "core.hooksPath=/dev/null", "worktree", "add", "-q", "--detach", &here("linked"), "main"],
+    )
+    .await;
     run(&Git::new(bench.dir.path()), &["clone", "-q", "--bare", &here("host"), "bare"]).await;
     let bare = Git::new(here("bare"));
     run(&bare, &["worktree", "add", "-q", "--detach", &here("of-bare"), "main"]).await;
     run(&bare, &["config", "user.name", "x"]).await;
     run(&bare, &["config", "user.email", "x@x"]).await;
-    for name in ["linked", "of-bare"] {
+    let from = format!("file://{}", here("host"));
+    run(&Git::new(bench.dir.path()), &["clone", "-q", "--depth=1", "--no-tags", &from, "shallow"]).await;
+    let shallow = Git::new(here("shallow"));
+    run(&shallow, &["config", "user.name", "x"]).await;
+    run(&shallow, &["config", "user.email", "x@x"]).await;
+    run(&bench.guest, &["add", "-A"]).await;
+    run(&bench.guest, &["commit", "-qm", "made"]).await;
+    for name in ["linked", "of-bare", "shallow"] {
         let host = Git::new(here(name));
-        let free = Free::look(&host, wanted("work")).await.unwrap();
-        let (objects, pack) = bench.send(base, false).await;
+        let free = Free::look(&host, Wanted { commits: true, ..wanted("work") }).await.unwrap();
+        let (objects, pack) = bench.send(base, true).await;
         let scratch = bench.dir.path().join("scratch");
         let start = Some(bench.start().await);
-        let work = Work::take_in(&host, &scratch, &pack, objects, start, MANY, LONG).await.unwrap();
+        let work = Work::take_in(&host, &scratch, &pack, objects, start, MANY).await.unwrap();
         let (tip, _) = work.commit(&free.wanted).await.unwrap();
         work.put(&free, tip).await.unwrap();
         run(&host, &["fsck", "--strict", "--no-dangling"]).await;
@@ -282,10 +329,101 @@ async fn the_patch_that_is_looked_at_is_what_the_branch_brings() {
     let work = bench.take_in(objects, &pack, MANY).await.unwrap();
     let patch = bench.dir.path().join("patch");
     work.patch(work.steps()[0], &patch, MANY).await.unwrap();
-    let reviewed = review(&patch, Some(&bench.host), &[]).await.unwrap();
-    let paths: Vec<String> = reviewed.changes.iter().map(|change| change.path.as_os_str().display().to_string()).collect();
+    let reviewer = Reviewer::new(Some(&bench.host)).await.unwrap();
+    let reviewed = reviewer.review_own(&patch).await.unwrap();
+    let paths: Vec<String> =
+        reviewed.changes.iter().map(|change| change.path.as_os_str().display().to_string()).collect();
     assert_eq!(paths, [".envrc", ".git-blame", "dir/file"]);
     assert!(reviewed.is_risky());
     let refused = work.patch(work.steps()[0], &patch, 10).await.unwrap_err();
     assert!(matches!(refused, WorkspaceError::PatchTooLarge { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn what_a_filter_driver_keeps_stays_as_committed() {
+    let bench = Bench::new("sha1").await;
+    // As git-lfs does: the commit has a pointer, the working tree the content.
+    run(&bench.host, &["config", "filter.big.clean", "echo pointer"]).await;
+    bench.write_host(".gitattributes", "*.big filter=big\n");
+    bench.write_host("a.big", "content\n");
+    run(&bench.host, &["-c", "core.hooksPath=/dev/null", "commit", "-q", "--no-gpg-sign", "-am", "x"]).await;
+    run(&bench.host, &["-c", "core.hooksPath=/dev/null", "add", "-A"]).await;
+    run(&bench.host, &["-c", "core.hooksPath=/dev/null", "commit", "-q", "--no-gpg-sign", "-m", "big"]).await;
+    run(&bench.guest, &["pull", "-q"]).await;
+    bench.write("a.big", "content\n");
+    let base = bench.tree().await;
+    bench.write("a", "a\n");
+    assert_eq!(bench.export(base, wanted("work")).await.unwrap(), 1);
+    assert_eq!(run(&bench.host, &["diff", "--name-status", "main", "work"]).await, "A\ta");
+    assert_eq!(run(&bench.host, &["show", "work:a.big"]).await, "pointer");
+    for name in ["a.big", "new.big"] {
+        bench.write(name, "changed\n");
+        let refused = bench.export(base, wanted("other")).await.unwrap_err();
+        assert!(matches!(&refused, WorkspaceError::Filtered { paths } if paths == &[name]), "{refused}");
+        run(&bench.guest, &["rm", "-qf", "--cached", name]).await;
+        fs::remove_file(bench.guest.dir().join(name)).unwrap();
+        bench.write("a.big", "content\n");
+    }
+    bench.check_host().await;
+}
+
+#[tokio::test]
+async fn what_a_sparse_checkout_leaves_out_stays() {
+    let bench = Bench::new("sha1").await;
+    let whole = bench.tree().await;
+    run(&bench.guest, &["rm", "-q", "--cached", "kept"]).await;
+    fs::remove_file(bench.guest.dir().join("kept")).unwrap();
+    let base = bench.tree().await;
+    bench.write("a", "a\n");
+    let (objects, pack) = bench.send(base, false).await;
+    let objects = GuestObjects { whole, ..objects };
+    let free = Free::look(&bench.host, wanted("work")).await.unwrap();
+    let work = bench.take_in(objects, &pack, MANY).await.unwrap();
+    let (tip, made) = work.commit(&free.wanted).await.unwrap();
+    work.put(&free, tip).await.unwrap();
+    assert_eq!(made, 1);
+    assert_eq!(run(&bench.host, &["diff", "--name-status", "main", "work"]).await, "A\ta");
+}
+
+#[tokio::test]
+async fn a_submodule_is_not_slipped_in() {
+    let bench = Bench::new("sha1").await;
+    let base = bench.tree().await;
+    let inner = Git::new(bench.guest.dir().join("sub"));
+    fs::create_dir(inner.dir()).unwrap();
+    run(&inner, &["init", "-q"]).await;
+    run(&inner, &["commit", "-q", "--allow-empty", "-m", "x"]).await;
+    bench.write("a", "a\n");
+    bench.export(base, wanted("work")).await.unwrap();
+    assert_eq!(run(&bench.host, &["diff", "--name-status", "main", "work"]).await, "A\ta");
+    // In a commit it is there, and found.
+    run(&bench.guest, &["add", "-A"]).await;
+    run(&bench.guest, &["commit", "-qm", "with a submodule"]).await;
+    let (objects, pack) = bench.send(base, true).await;
+    let work = bench.take_in(objects, &pack, MANY).await.unwrap();
+    let reviewer = Reviewer::new(Some(&bench.host)).await.unwrap();
+    let patch = bench.dir.path().join("patch");
+    let mut is_risky = false;
+    for step in work.steps() {
+        work.patch(step, &patch, MANY).await.unwrap();
+        is_risky |= reviewer.review_own(&patch).await.unwrap().is_risky();
+    }
+    assert!(is_risky);
+}
+
+#[tokio::test]
+async fn nobody_is_worked_under() {
+    let bench = Bench::new("sha1").await;
+    let unborn = Git::new(bench.dir.path().join("unborn"));
+    run(&Git::new(bench.dir.path()), &["init", "-q", "-b", "main", "unborn"]).await;
+    let rebased = bench.host.dir().join(".git/rebase-merge");
+    run(&bench.host, &["-c", "core.hooksPath=/dev/null", "branch", "other"]).await;
+    run(&bench.host, &["-c", "core.hooksPath=/dev/null", "checkout", "-q", "--detach"]).await;
+    fs::create_dir(&rebased).unwrap();
+    fs::write(rebased.join("head-name"), "refs/heads/other\n").unwrap();
+    for (host, name) in [(&unborn, "main"), (&bench.host, "other")] {
+        let refused = Free::look(host, Wanted { force: true, ..wanted(name) }).await.unwrap_err();
+        assert!(matches!(refused, WorkspaceError::BranchCheckedOut { .. }), "{name}: {refused}");
+    }
+    Free::look(&bench.host, Wanted { force: true, ..wanted("main") }).await.unwrap();
 }

@@ -22,9 +22,11 @@ pub(super) async fn excludes(git: &Git) -> Result<ByteString, WorkspaceError> {
     let files = [of_user(git).await?, own.map(|path| git.dir().join(path))];
     let mut patterns = Vec::new();
     for file in files.into_iter().flatten() {
-        patterns.extend(read(&file)?);
-        if !patterns.is_empty() && !patterns.ends_with(b"\n") {
-            patterns.push(b'\n');
+        // Comments are the user's own, and stay.
+        let content = read(&file)?;
+        let lines = content.split(|byte| *byte == b'\n');
+        for pattern in lines.filter(|line| !line.trim_ascii().is_empty() && !line.starts_with(b"#")) {
+            patterns.extend([pattern, b"\n"].concat());
         }
     }
     Ok(patterns.into())
@@ -36,7 +38,8 @@ async fn of_user(git: &Git) -> Result<Option<PathBuf>, WorkspaceError> {
         return Ok(Some(git.dir().join(path)));
     }
     let config = std::env::var_os("XDG_CONFIG_HOME").filter(|dir| dir.as_bytes().starts_with(b"/"));
-    let config = config.map(PathBuf::from).or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".config")));
+    let config =
+        config.map(PathBuf::from).or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".config")));
     Ok(config.map(|config| config.join("git/ignore")))
 }
 
@@ -75,7 +78,7 @@ mod tests {
         std::fs::create_dir_all(dir.path().join(".git/info")).unwrap();
         std::fs::write(dir.path().join("mine"), "*.log").unwrap();
         git.output(&["config", "core.excludesFile", "mine"]).await.unwrap();
-        std::fs::write(dir.path().join(".git/info/exclude"), "!keep.log\nout/\n").unwrap();
+        std::fs::write(dir.path().join(".git/info/exclude"), "# mine\n\n!keep.log\nout/\n").unwrap();
         assert_eq!(excludes(&git).await.unwrap().as_bytes(), b"*.log\n!keep.log\nout/\n");
         git.output(&["config", "core.excludesFile", "/dev/zero"]).await.unwrap();
         assert_eq!(excludes(&git).await.unwrap().as_bytes(), b"!keep.log\nout/\n");

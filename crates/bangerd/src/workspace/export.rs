@@ -41,8 +41,10 @@ pub(super) const DIFF: &[&str] = &[
     "--no-ext-diff",
     "--no-textconv",
     "--no-color",
-    "--ignore-submodules=all",
 ];
+
+/// The guest's repositories inside are no part of its patch.
+const WITHOUT_SUBMODULES: &str = "--ignore-submodules=all";
 
 /// Pieces between git and the file.
 const QUEUED_PIECES: usize = 8;
@@ -76,7 +78,8 @@ pub async fn fetch(
     limit_bytes: u64,
 ) -> Result<Fetched, WorkspaceError> {
     let failed = |source| WorkspaceError::Patch { source };
-    let mut patch = Limited { out: BufWriter::new(File::create(file).map_err(failed)?), bytes: 0, limit_bytes };
+    let mut patch =
+        Limited { out: BufWriter::new(File::create(file).map_err(failed)?), bytes: 0, limit_bytes };
     let mut fetched = Fetched { base: None, now: Vec::new(), nested: Vec::new(), bytes: 0 };
     let outermost = GuestGit::new(guest, workspace.clone());
     for (number, part) in parts.iter().enumerate() {
@@ -181,7 +184,8 @@ async fn compare(
     let Trees { base, now, .. } = &trees;
     let no_renames = symlink_becomes_directory(&scratch.git, base, now).await?;
     let renames = if no_renames { "--no-renames" } else { "--find-renames" };
-    let mut args: Vec<ByteString> = DIFF.iter().chain([&renames]).map(|word| (*word).into()).collect();
+    let mut args: Vec<ByteString> =
+        DIFF.iter().chain([&WITHOUT_SUBMODULES, &renames]).map(|word| (*word).into()).collect();
     for (option, side) in [("--src-prefix=", b"a"), ("--dst-prefix=", b"b")] {
         let prefix = join(&ByteString::from(side.to_vec()), inside.as_bytes());
         args.push([option.as_bytes(), prefix.as_bytes(), b"/"].concat().into());

@@ -41,7 +41,12 @@ impl GuestCommit {
                 b"tree" if tree.is_none() => tree = Some(ObjectId::parse(value)?),
                 b"parent" => parents.push(ObjectId::parse(value)?),
                 b"author" if author.is_none() => author = Some(value),
-                b"encoding" => is_latin1 = matches!(value.to_ascii_lowercase().as_slice(), b"iso-8859-1" | b"latin1" | b"latin-1"),
+                b"encoding" => {
+                    is_latin1 = matches!(
+                        value.to_ascii_lowercase().as_slice(),
+                        b"iso-8859-1" | b"latin1" | b"latin-1"
+                    )
+                }
                 _ => {}
             }
         }
@@ -81,6 +86,8 @@ impl Author {
 fn is_date(seconds: &str, zone: &str) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let is_zone = zone.len() == 5 && zone.starts_with(['+', '-']) && is_number(&zone[1..]);
+    // git itself carries a larger one over into five digits, and then refuses it.
+    let is_zone = is_zone && zone[1..] <= *"1400" && zone[3..] < *"60";
     is_number(seconds) && seconds.len() <= MAX_SECONDS_DIGITS && is_zone
 }
 
@@ -123,7 +130,8 @@ mod tests {
 
     #[test]
     fn what_a_terminal_would_obey_is_shown() {
-        let commit = commit("J\u{f6}rg \x1b[31m<j@x\x07> 1700000000 +0100", "a\tb\r\n\x1b]0;x\x07\u{202e}end\x7f\n");
+        let commit =
+            commit("J\u{f6}rg \x1b[31m<j@x\x07> 1700000000 +0100", "a\tb\r\n\x1b]0;x\x07\u{202e}end\x7f\n");
         let environment = commit.author.environment();
         assert_eq!(
             environment,
@@ -144,11 +152,17 @@ mod tests {
             ("... <a> 99999999999999 +0000", "unknown", "a", None),
             ("A <a> -1 +0000", "A", "a", None),
             ("A <a> 1 +00000", "A", "a", None),
+            ("A <a> 1 +9999", "A", "a", None),
+            ("A <a> 1 +0099", "A", "a", None),
             ("A", "A", "", None),
             ("A <b <c> 1 -0000", "A", "b  c", Some("@1 -0000")),
         ] {
             let author = Author::parse(line);
-            assert_eq!((&*author.name, &*author.email, author.date.as_deref()), (name, email, date), "{line}");
+            assert_eq!(
+                (&*author.name, &*author.email, author.date.as_deref()),
+                (name, email, date),
+                "{line}"
+            );
         }
     }
 

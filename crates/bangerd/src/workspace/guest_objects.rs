@@ -20,11 +20,13 @@ use crate::guest::Guest;
 pub struct GuestObjects {
     /// The tree as it was prepared.
     pub base: ObjectId,
+    /// The same, with what a sparse checkout leaves out.
+    pub whole: ObjectId,
     /// The tree of the working tree.
     pub now: ObjectId,
     /// What the guest's HEAD is at, if that was made there.
     pub head: Option<ObjectId>,
-    /// The trees of all repositories of the workspace, without submodules that were not sent.
+    /// The trees of all repositories of the workspace.
     pub trees: Vec<String>,
     /// Repositories inside the workspace: they are not part of it.
     pub nested: Vec<ByteString>,
@@ -66,7 +68,9 @@ pub async fn fetch_objects(
             let trees = scratch.trees(&Start::Tree(part.base), &below(parts, &part.inside)).await?;
             all.push(trees.now.clone());
             if part.inside.as_bytes().is_empty() {
-                return pack(&git, &scratch, part, trees, (sent, with_commits), file, limit_bytes).await.map(Some);
+                return pack(&git, &scratch, part, trees, (sent, with_commits), file, limit_bytes)
+                    .await
+                    .map(Some);
             }
             // A branch names a commit of the submodule, and there is none.
             match trees.base == trees.now {
@@ -91,10 +95,17 @@ async fn pack(
     file: &Path,
     limit_bytes: u64,
 ) -> Result<GuestObjects, WorkspaceError> {
-    let now = scratch.with_submodules(&trees).await?;
+    let now = ObjectId::parse(trees.now.as_bytes()).ok_or(WorkspaceError::BaseGone)?;
     let head = if with_commits { named(git, "HEAD^{commit}").await? } else { None };
     let head = head.filter(|head| Some(*head) != sent);
-    let objects = GuestObjects { base: part.base, now, head, trees: Vec::new(), nested: trees.nested };
+    let objects = GuestObjects {
+        base: part.base,
+        whole: part.whole,
+        now,
+        head,
+        trees: Vec::new(),
+        nested: trees.nested,
+    };
     let failed = |source| WorkspaceError::Patch { source };
     let out = BufWriter::new(File::create(file).map_err(failed)?);
     let mut out = Limited { out, bytes: 0, limit_bytes };
@@ -106,7 +117,8 @@ async fn pack(
 impl GuestObjects {
     /// What the pack has, for git: all of it, but for what the commit `known` brings.
     pub(super) fn revisions(&self, known: Option<ObjectId>) -> String {
-        let wanted = [self.now, self.base].into_iter().chain(self.head).map(|id| format!("{id}\n"));
+        let wanted =
+            [self.now, self.base, self.whole].into_iter().chain(self.head).map(|id| format!("{id}\n"));
         // A tree by itself: a commit does not keep its tree from being packed when trees are asked for.
         let known = known.iter().map(|known| format!("^{known}\n^{known}^{{tree}}\n"));
         wanted.chain(known).collect()

@@ -88,7 +88,7 @@ impl Landing {
         host: &Git,
         file: &Path,
         changes: &[FileChange],
-        filters: Filters,
+        (filters, check_out): (Filters, Filters),
         umask: u32,
         (scratch, journals): (&Path, &Path),
     ) -> Result<Self, WorkspaceError> {
@@ -97,7 +97,7 @@ impl Landing {
         let stage = Stage::new(host, journals).await?;
         let checked_out = stage.dir.join("checked-out");
         let converted: Vec<(&ByteString, New)> = converted(changes, &patched);
-        space.check_out(&converted, &checked_out, filters, umask).await?;
+        space.check_out(&converted, &checked_out, check_out, umask).await?;
         let maker = Maker {
             root: host.dir().to_owned(),
             stage: stage.dir.clone(),
@@ -109,7 +109,10 @@ impl Landing {
         let reader = space.reader()?;
         let making = tokio::task::spawn_blocking(move || maker.make(reader));
         let exchange = making.await.map_err(|_| WorkspaceError::Cut)??;
-        exchange.check().map_err(|error| WorkspaceError::DoesNotApply { said: on_one_line(&error) })?;
+        let checking = tokio::task::spawn_blocking(move || exchange.check().map(|()| exchange));
+        let exchange = checking.await.map_err(|_| WorkspaceError::Cut)?;
+        let exchange =
+            exchange.map_err(|error| WorkspaceError::DoesNotApply { said: on_one_line(&error) })?;
         Ok(Self { stage, exchange })
     }
 
@@ -124,12 +127,17 @@ impl Landing {
             note(&stage.journal, &Journal { exchange: exchange.clone(), done: false })?;
             let carried = exchange.carry_out().map_err(not_put);
             let carried = carried.and_then(|()| note(&stage.journal, &Journal { exchange, done: true }));
-            if carried.is_err() {
-                finish(&stage.journal);
-                // It may hold what could not be undone; the next daemon tries again.
-                std::mem::forget(stage);
+            let Err(error) = carried else { return Ok(()) };
+            let is_undone = finish(&stage.journal);
+            let place = stage.dir.clone();
+            // It may hold what could not be undone; the next daemon tries again.
+            std::mem::forget(stage);
+            match error {
+                WorkspaceError::NotPutInPlace { source } if !is_undone => {
+                    Err(WorkspaceError::NotUndone { stage: place, source })
+                }
+                error => Err(error),
             }
-            carried
         });
         carrying.await.map_err(|_| WorkspaceError::Cut)?
     }
@@ -152,35 +160,44 @@ pub fn recover(journals: &Path) -> io::Result<()> {
     for entry in found {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "json") {
-            finish(&path);
+            let is_undone = finish(&path);
+            tracing::info!(is_undone, journal = %path.display(), "an apply was cut off");
         }
     }
     Ok(())
 }
 
-/// Brings an exchange to its end: undone, unless all of it was done.
-fn finish(journal: &Path) {
+/// Brings an exchange to its end: undone, unless all of it was done. Says whether that worked.
+fn finish(journal: &Path) -> bool {
     let read = fs::read(journal).map_err(io::Error::other);
     let Journal { exchange, done } =
         match read.and_then(|bytes| serde_json::from_slice(&bytes).map_err(io::Error::other)) {
             Ok(read) => read,
             Err(error) => {
                 tracing::warn!(%error, journal = %journal.display(), "a journal cannot be read");
-                return;
+                return false;
             }
         };
     if done {
-        return clear(journal, exchange.stage());
+        clear(journal, exchange.stage());
+        return true;
     }
+    let stage = exchange.stage();
     match exchange.undo() {
-        Ok(written) if written.is_empty() => clear(journal, exchange.stage()),
+        Ok(written) if written.is_empty() => {
+            clear(journal, stage);
+            true
+        }
         Ok(written) => {
-            tracing::warn!(?written, "undone; files that were written to meanwhile are kept there");
+            let stage = stage.display();
+            tracing::warn!(?written, %stage, "undone, but for files that were written to meanwhile; what was there before is kept");
             remove(journal);
+            false
         }
         // The disk may be away, and come back.
         Err(error) => {
-            tracing::warn!(error = on_one_line(&error), stage = %exchange.stage().display(), "not undone")
+            tracing::warn!(error = on_one_line(&error), stage = %stage.display(), "not undone");
+            false
         }
     }
 }
@@ -247,8 +264,12 @@ impl Maker {
             self.permit(change, &staged).map_err(read)?;
             put.push(PathBuf::from(path.as_os_str()));
         }
-        let old = self.changes.iter().filter_map(FileChange::old_path);
-        let taken = old.map(|path| PathBuf::from(path.as_os_str())).collect();
+        let stamped = |path: &ByteString| {
+            let stamp = self.patched.stamps.get(path).ok_or(WorkspaceError::Disagreement)?;
+            Ok((PathBuf::from(path.as_os_str()), *stamp))
+        };
+        let taken = self.changes.iter().filter_map(FileChange::old_path).map(stamped);
+        let taken = taken.collect::<Result<_, WorkspaceError>>()?;
         let planned = Exchange::plan(&self.root, &self.stage, taken, put, 0o777 & !self.umask);
         planned.map_err(not_put)
     }

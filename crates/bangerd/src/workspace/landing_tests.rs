@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::workspace::review;
+use crate::workspace::Reviewer;
 
 /// A host's repository, and what a guest has made of it.
 struct Bench {
@@ -72,9 +72,11 @@ impl Bench {
     }
 
     async fn land(&self, patch: &Path) -> Result<Landing, WorkspaceError> {
-        let reviewed = review(patch, Some(&self.git), &[]).await.unwrap();
+        let reviewer = Reviewer::new(Some(&self.git)).await.unwrap();
+        let reviewed = reviewer.review(patch, &[]).await.unwrap();
         let places = (&*self.dir.path().join("scratch"), &*self.journals());
-        Landing::prepare(&self.git, patch, &reviewed.changes, Filters::Off, 0o022, places).await
+        Landing::prepare(&self.git, patch, &reviewed.changes, (Filters::Off, Filters::Off), 0o022, places)
+            .await
     }
 
     fn journals(&self) -> PathBuf {
@@ -278,7 +280,12 @@ async fn no_filter_of_the_hosts_runs() {
         })
         .await;
     let mark = bench.dir.path().join("filter-ran");
-    for (key, value) in [("clean", "touch MARK; cat"), ("smudge", "touch MARK; cat"), ("process", "touch MARK"), ("required", "true")] {
+    for (key, value) in [
+        ("clean", "touch MARK; cat"),
+        ("smudge", "touch MARK; cat"),
+        ("process", "touch MARK"),
+        ("required", "true"),
+    ] {
         let value = value.replace("MARK", mark.to_str().unwrap());
         bench.run(&["config", &format!("filter.x.{key}"), &value]).await;
     }

@@ -7,6 +7,7 @@
 mod apply;
 mod base;
 mod branch;
+mod branch_trees;
 mod checkout;
 mod excludes;
 mod export;
@@ -33,7 +34,7 @@ mod sink;
 mod skeleton;
 mod work;
 
-pub use apply::{Filters, Reviewed, dirty_overlap, review};
+pub use apply::{Filters, Reviewed, Reviewer, dirty_overlap};
 pub use branch::{Free, Wanted};
 pub use checkout::Checkout;
 pub use export::{Base, Fetched, fetch};
@@ -129,10 +130,14 @@ pub enum WorkspaceError {
     BranchNotMade { said: String },
     #[error("the submodule {} was changed, and a branch cannot hold that", path.display())]
     SubmoduleChanged { path: PathBuf },
+    #[error("the host's git keeps these files otherwise than they lie in the working tree: {}", paths.join(", "))]
+    Filtered { paths: Vec<String> },
     #[error("the guest's commits cannot be taken one by one: {why}")]
     Commits { why: String },
     #[error("the guest sent objects that git refuses: {said}")]
     BadObjects { said: String },
+    #[error("the patch was not applied, and not all of it could be undone: what was there before is in {}", stage.display())]
+    NotUndone { stage: PathBuf, source: ExchangeError },
     #[error("the guest stopped taking what was sent")]
     Cut,
     #[error(transparent)]

@@ -59,7 +59,13 @@ impl<'h> ObjectSpace<'h> {
         let place = place.canonicalize().map_err(kept)?;
         let info = self.objects().join("info");
         std::fs::create_dir(&info).map_err(kept)?;
-        std::fs::write(info.join("alternates"), quoted(place.as_os_str().as_bytes())).map_err(kept)
+        std::fs::write(info.join("alternates"), quoted(place.as_os_str().as_bytes())).map_err(kept)?;
+        // Where the history of a shallow clone ends.
+        let shallow = self.host.line(&["rev-parse", "--git-path", "shallow"]).await?.unwrap_or_default();
+        match std::fs::copy(self.host.dir().join(shallow), self.dir.path().join("shallow")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(kept(error)),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn dir(&self) -> &Path {
@@ -88,11 +94,13 @@ impl<'h> ObjectSpace<'h> {
 
 /// A path on a line of its own, as git reads it.
 pub(super) fn quoted(path: &[u8]) -> Vec<u8> {
-    if !path.contains(&b'\n') && !path.starts_with(b"\"") && !path.starts_with(b"#") {
+    let is_plain = !path.contains(&b'\n') && !path.ends_with(b"\r");
+    if is_plain && !path.starts_with(b"\"") && !path.starts_with(b"#") {
         return [path, b"\n"].concat();
     }
     let escaped = path.iter().flat_map(|byte| match byte {
         b'\n' => b"\\n".to_vec(),
+        b'\r' => b"\\r".to_vec(),
         b'"' | b'\\' => vec![b'\\', *byte],
         byte => vec![*byte],
     });

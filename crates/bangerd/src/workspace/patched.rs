@@ -6,6 +6,7 @@ use std::path::Path;
 
 use banger_guest_protocol::ByteString;
 use banger_host::command::{Command, CommandError};
+use banger_host::exchange::Stamp;
 use banger_host::git::{Git, records};
 use banger_host::worktree::{Entry, Worktree};
 
@@ -36,6 +37,8 @@ pub(super) struct Patched {
     pub(super) files: HashMap<ByteString, New>,
     /// Files of the host's that lie there byte for byte as git has them.
     pub(super) raw: Vec<ByteString>,
+    /// What the files of the host's were when they were read.
+    pub(super) stamps: HashMap<ByteString, Stamp>,
 }
 
 impl ObjectSpace<'_> {
@@ -50,6 +53,7 @@ impl ObjectSpace<'_> {
         changes: &[FileChange],
         filters: Filters,
     ) -> Result<Patched, WorkspaceError> {
+        let stamps = self.stamps(changes)?;
         let old = self.take_in(changes, filters).await?;
         let index: Vec<u8> = old
             .iter()
@@ -70,7 +74,16 @@ impl ObjectSpace<'_> {
         let files = self.files().await?;
         agree(changes, &files)?;
         let raw = old.into_iter().filter(|(_, old)| old.is_raw).map(|(path, _)| path).collect();
-        Ok(Patched { files, raw })
+        Ok(Patched { files, raw, stamps })
+    }
+
+    /// Before they are read: whoever writes to one from here on is found out.
+    fn stamps(&self, changes: &[FileChange]) -> Result<HashMap<ByteString, Stamp>, WorkspaceError> {
+        let stamp = |path: &ByteString| match Stamp::of(&self.host.dir().join(path.as_os_str())) {
+            Ok(stamp) => Ok((path.clone(), stamp)),
+            Err(_) => Err(not_the_same(path)),
+        };
+        changes.iter().filter_map(FileChange::old_path).map(stamp).collect()
     }
 
     /// Makes objects of the host's files that the patch starts from.

@@ -1,5 +1,6 @@
 //! A repository goes into the guest.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Component, Path};
 
@@ -13,7 +14,7 @@ use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 
 use super::WorkspaceError;
-use super::base::{keep, record_base};
+use super::base::{Base, keep, record_base};
 use super::checkout::{Checkout, Part, join};
 use super::guest_git::GuestGit;
 use super::history::{received, send_history};
@@ -87,8 +88,9 @@ impl Preparation {
         let tracked = listing.tracked.iter().filter(|tracked| tracked.mode == GITLINK);
         let of_head = head.filter(|(_, entry)| entry.mode == GITLINK && !self.sends_working_tree());
         let submodules = tracked.map(|tracked| &tracked.path).chain(of_head.map(|(path, _)| path));
-        let paths: Vec<String> =
-            submodules.take(NAMED_SUBMODULES).map(|path| path.as_os_str().display().to_string()).collect();
+        let submodules: BTreeSet<String> =
+            submodules.map(|path| path.as_os_str().display().to_string()).collect();
+        let paths: Vec<String> = submodules.into_iter().take(NAMED_SUBMODULES).collect();
         if !paths.is_empty() && self.mode != WorkspaceMode::Full {
             return Err(WorkspaceError::Submodules { paths });
         }
@@ -242,7 +244,7 @@ async fn arrive(
         }
         let base = match &repository.head {
             _ if begun.git => record_base(&git, &kept, &repository, &overlay).await?,
-            Some(head) if overlay.is_empty() => head.tree,
+            Some(head) if overlay.is_empty() => Base { tree: head.tree, whole: head.tree },
             _ => {
                 reporter.notice(
                     "the guest has no git: its changes cannot be exported until it has one and is prepared again",
@@ -250,12 +252,13 @@ async fn arrive(
                 return Ok(prepared);
             }
         };
-        keep(&git, &base, repository.commit()).await?;
+        keep(&git, &base.tree, repository.commit()).await?;
         if begun.git {
             kept.keep_objects(&git).await?;
         }
         let (conversions, excludes) = (repository.conversions(), repository.excludes);
-        prepared.parts.push(PreparedPart { inside, base, conversions, excludes });
+        let Base { tree: base, whole } = base;
+        prepared.parts.push(PreparedPart { inside, base, whole, conversions, excludes });
     }
     if begun.mise {
         let git = GuestGit::new(guest, wanted.guest_path.clone());

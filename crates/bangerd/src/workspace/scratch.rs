@@ -45,6 +45,8 @@ pub struct PreparedPart {
     pub inside: ByteString,
     /// Its tree.
     pub base: ObjectId,
+    /// The same, with what a sparse checkout leaves out.
+    pub whole: ObjectId,
     /// The host's settings that decide what a file is as an object.
     pub conversions: Vec<(String, String)>,
     /// What is ignored, beyond what the repository itself says.
@@ -101,7 +103,8 @@ impl<'a> Scratch<'a> {
         plain.program(&[b"sh", b"-c", script.as_bytes(), b"sh", dir.as_bytes()]).await?;
         let file = |path: &str, content: &[u8]| (path.as_bytes().to_vec(), Some(content.to_vec()));
         // Those that were kept, and those that were made since.
-        let alternates = [b"../../objects\n".to_vec(), quoted(plain.path(".git/objects").as_bytes())].concat();
+        let alternates =
+            [b"../../objects\n".to_vec(), quoted(plain.path(".git/objects").as_bytes())].concat();
         let files = [
             file("HEAD", b"ref: refs/heads/none\n"),
             file("config", config(format, conversions).as_bytes()),
@@ -116,10 +119,12 @@ impl<'a> Scratch<'a> {
         Ok(Self { plain, kept, dir, git, base_only })
     }
 
-    /// A git that sees no working tree: the attributes in it have no say in how two trees differ. One could show all text as binary,
+    /// A git that sees no working tree: attributes in it have no say in how two trees differ. One could show all text as binary,
     /// for nobody to read.
     pub(super) fn trees_only(&self) -> GuestGit<'a> {
-        self.git.at(self.dir.clone()).with("GIT_WORK_TREE", "refs".into())
+        let git = self.git.at(self.dir.clone()).with("GIT_WORK_TREE", "refs".into());
+        // Nor in the index.
+        git.with("GIT_INDEX_FILE", self.kept.path("scratch/none"))
     }
 
     pub(super) async fn remove(self) -> Result<(), WorkspaceError> {
@@ -194,29 +199,6 @@ impl<'a> Scratch<'a> {
         }
         let now = self.git.object(&["write-tree"]).await?.to_string();
         Ok(Trees { base, now, nested })
-    }
-
-    /// The tree of the working tree with the submodules of the base that were not sent, unless something else is in their place.
-    ///
-    /// # Errors
-    ///
-    /// When the guest's git fails.
-    pub(super) async fn with_submodules(&self, trees: &Trees) -> Result<ObjectId, WorkspaceError> {
-        let args = ["diff-index", "--cached", "--raw", "-z", "--no-renames", "--diff-filter=D", &trees.base];
-        let missing = self.git.output(&args, Bytes::new()).await?;
-        let tracked = self.tracked(&self.git).await?;
-        let is_free = |path: &[u8]| {
-            let taken = |entry: &Tracked| {
-                let other = entry.path.as_bytes();
-                other == path || is_in(other, path) || is_in(path, other)
-            };
-            !tracked.iter().any(taken)
-        };
-        let info = index_info(&missing, |mode, path| mode == b"160000" && is_free(path));
-        if !info.is_empty() {
-            self.git.output(&["update-index", "-z", "--index-info"], info).await?;
-        }
-        self.git.object(&["write-tree"]).await
     }
 
     async fn base(&self, start: &Start) -> Result<String, WorkspaceError> {
@@ -334,8 +316,7 @@ impl<'a> Scratch<'a> {
         }
         // An index of them alone, where none is in another's way.
         let add = ["update-index", "-z", "--index-info"];
-        // A submodule is no file.
-        self.base_only.output(&add, index_info(&missing, |mode, _| mode != b"160000")).await?;
+        self.base_only.output(&add, index_info(&missing)).await?;
         self.base_only.output(&["diff-files", "-z", "--name-only", "--diff-filter=d"], Bytes::new()).await
     }
 }
@@ -350,14 +331,15 @@ fn config(format: ObjectFormat, conversions: &[(String, String)]) -> String {
     format!("[core]\n\trepositoryformatversion = {version}\n\t{core}{extensions}{}", lines(conversions))
 }
 
-/// `:100644 000000 <id> 000000 D<NUL>path<NUL>` as `100644 <id><TAB>path<NUL>`, of those that `wanted` says, by mode and path.
-fn index_info(raw: &[u8], wanted: impl Fn(&[u8], &[u8]) -> bool) -> Vec<u8> {
+/// `:100644 000000 <id> 000000 D<NUL>path<NUL>` as `100644 <id><TAB>path<NUL>`.
+fn index_info(raw: &[u8]) -> Vec<u8> {
     let mut info = Vec::with_capacity(raw.len());
     let mut fields = raw.split(|byte| *byte == 0);
     while let (Some(head), Some(path)) = (fields.next(), fields.next()) {
         let mut words = head.strip_prefix(b":").unwrap_or(head).split(|byte| *byte == b' ');
+        // A submodule is no file.
         if let (Some(mode), Some(id)) = (words.next(), words.nth(1))
-            && wanted(mode, path)
+            && mode != b"160000"
         {
             info.extend([mode, b" ", id, b"\t", path, b"\0"].concat());
         }

@@ -75,13 +75,15 @@ impl Sent {
 pub(super) struct Overlay {
     /// HEAD has them, the working tree has not.
     pub(super) gone: Vec<ByteString>,
+    /// The same, by a sparse checkout.
+    pub(super) left_out: Vec<ByteString>,
     /// They were sent.
     pub(super) there: Vec<ByteString>,
 }
 
 impl Overlay {
     pub(super) fn is_empty(&self) -> bool {
-        self.gone.is_empty() && self.there.is_empty()
+        self.gone.is_empty() && self.left_out.is_empty() && self.there.is_empty()
     }
 }
 
@@ -323,7 +325,11 @@ impl<'a, 'b> Sender<'a, 'b> {
         for (path, entry) in self.head.iter().flat_map(|head| &head.entries) {
             let (clean, skip_worktree) = (self.clean.contains(path), skipped.contains(path));
             if !clean && entry.mode != GITLINK {
-                let paths = if self.present.contains(path) { &mut overlay.there } else { &mut overlay.gone };
+                let paths = match self.present.contains(path) {
+                    true => &mut overlay.there,
+                    false if skip_worktree => &mut overlay.left_out,
+                    false => &mut overlay.gone,
+                };
                 paths.push(path.clone());
             }
             let id = entry.id.as_bytes().to_vec();

@@ -1,14 +1,17 @@
 //! The guest's work as objects, taken in and checked by the host's git, beside the host's repository.
+//!
+//! What the guest has packed may be meant to hurt: every git that reads it is bounded in memory and in what it prints, and its
+//! caller bounds the time.
 
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::Path;
-use std::time::Duration;
 
 use banger_host::command::{Command, CommandError};
 use banger_host::git::Git;
+use tokio::sync::mpsc;
 
 use super::WorkspaceError;
+use super::branch_trees::BranchTrees;
 use super::export::{DIFF, symlink_to_directory, write_limited};
 use super::guest_commits::{GuestCommit, MAX_COMMIT_LEN, MAX_COMMITS};
 use super::guest_objects::GuestObjects;
@@ -16,10 +19,16 @@ use super::object::ObjectId;
 use super::object_space::ObjectSpace;
 
 /// How much memory a git may take that reads what the guest has packed.
-pub(super) const MEMORY_BYTES: u64 = 1 << 30;
+const MEMORY_BYTES: u64 = 2 << 30;
 
 /// Larger files are not held in memory where that can be avoided.
-pub(super) const BIG_FILE: &str = "core.bigFileThreshold=16m";
+const BIG_FILE: &str = "core.bigFileThreshold=16m";
+
+/// More than this the names of all that has changed never are, in bytes.
+const ANSWER_MAX_LEN: usize = 256 << 20;
+
+/// Pieces between git and us.
+const QUEUED_PIECES: usize = 8;
 
 /// What the guest has made, in an object space beside the host's repository.
 pub struct Work<'h> {
@@ -30,8 +39,7 @@ pub struct Work<'h> {
     pub(super) objects: GuestObjects,
     /// The guest's own commits, oldest first.
     pub(super) commits: Vec<(ObjectId, GuestCommit)>,
-    /// All new objects together, unpacked.
-    pub bytes: u64,
+    pub(super) trees: BranchTrees,
 }
 
 impl<'h> Work<'h> {
@@ -47,7 +55,6 @@ impl<'h> Work<'h> {
         objects: GuestObjects,
         start: Option<ObjectId>,
         limit_bytes: u64,
-        within: Duration,
     ) -> Result<Self, WorkspaceError> {
         let kept = |source| WorkspaceError::Patch { source };
         let space = ObjectSpace::new(host, scratch).await?;
@@ -56,58 +63,71 @@ impl<'h> Work<'h> {
         fs::create_dir(&dir).map_err(kept)?;
         let packed = dir.join("pack-guest.pack");
         fs::rename(pack, &packed).map_err(kept)?;
-        let mut work = Self { space, host, start, objects, commits: Vec::new(), bytes: 0 };
-        let taking = async {
-            work.index(&packed).await?;
-            work.bytes = work.measure(&dir.join("pack-guest.idx")).await?;
-            if work.bytes > limit_bytes {
-                return Err(WorkspaceError::PatchTooLarge { limit_bytes });
-            }
-            work.commits = work.read_commits().await?;
-            work.check_connected().await
-        };
-        tokio::time::timeout(within, taking).await.map_err(|_| WorkspaceError::Timeout { limit: within })??;
+        let trees = BranchTrees::default();
+        let mut work = Self { space, host, start, objects, commits: Vec::new(), trees };
+        work.index(&packed).await?;
+        if work.measure(&dir.join("pack-guest.idx")).await? > limit_bytes {
+            return Err(WorkspaceError::PatchTooLarge { limit_bytes });
+        }
+        work.check_connected().await?;
+        work.commits = work.read_commits().await?;
+        work.trees = work.branch_trees().await?;
         Ok(work)
     }
 
+    /// A git in the object space.
     pub(super) fn command(&self, args: &[&str]) -> Command {
         let words: Vec<&str> = ["-c", BIG_FILE].iter().chain(args).copied().collect();
-        self.space.command(&self.space.git(), &words)
+        self.space.command(&self.space.git(), &words).memory_limit(MEMORY_BYTES)
     }
 
-    /// git reads every object, and checks its form and what it names.
-    async fn index(&self, packed: &Path) -> Result<(), WorkspaceError> {
-        let command = self.command(&["index-pack", "--strict", "--threads=1"]).memory_limit(MEMORY_BYTES);
-        match command.arg(packed).run().await {
-            Ok(_) => Ok(()),
+    /// What a command prints, which is not to be too much.
+    pub(super) async fn ask(&self, command: Command) -> Result<Vec<u8>, WorkspaceError> {
+        let (sink, mut pieces) = mpsc::channel::<bytes::Bytes>(QUEUED_PIECES);
+        let gathering = async move {
+            let mut output = Vec::new();
+            while let Some(piece) = pieces.recv().await {
+                if output.len() + piece.len() > ANSWER_MAX_LEN {
+                    return Err(WorkspaceError::AnswerTooLarge { limit_bytes: ANSWER_MAX_LEN });
+                }
+                output.extend_from_slice(&piece);
+            }
+            Ok(output)
+        };
+        let (ran, gathered) = tokio::join!(command.run_piped(sink), gathering);
+        let output = gathered?;
+        match ran {
+            Ok(()) => Ok(output),
             Err(CommandError::Failed { stderr, .. }) => Err(WorkspaceError::BadObjects { said: stderr }),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// What all objects of the pack come to.
+    /// git reads every object, and checks its form and what it names.
+    async fn index(&self, packed: &Path) -> Result<(), WorkspaceError> {
+        // A partial clone lacks files that nobody has changed; what must be there is looked at below.
+        let partial = self.host.line(&["config", "--get", "extensions.partialClone"]).await?;
+        let check = if partial.is_some() { "--fsck-objects" } else { "--strict" };
+        self.ask(self.command(&["index-pack", check, "--threads=1"]).arg(packed)).await.map(drop)
+    }
+
+    /// What all objects of the pack come to, unpacked.
     async fn measure(&self, index: &Path) -> Result<u64, WorkspaceError> {
-        let failed = |source| WorkspaceError::Patch { source };
-        let file = File::open(index).map_err(failed)?;
-        let listed = self.command(&["show-index"]).stdin_file(file).run().await?.stdout;
-        let ids = listed.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b' ').nth(1));
+        let file = File::open(index).map_err(|source| WorkspaceError::Patch { source })?;
+        let listed = self.ask(self.command(&["show-index"]).stdin_file(file)).await?;
+        let ids = lines(&listed).filter_map(|line| line.split(|byte| *byte == b' ').nth(1));
         let ids: Vec<u8> = ids.flat_map(|id| id.iter().copied().chain([b'\n'])).collect();
-        let sizes = self.command(&["cat-file", "--batch-check=%(objectsize)"]).stdin(ids).run().await?.stdout;
-        let sizes = sizes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        let sizes = sizes.map(|line| std::str::from_utf8(line).ok().and_then(|size| size.parse::<u64>().ok()));
-        let total = sizes.sum::<Option<u64>>();
+        let sizes = self.ask(self.command(&["cat-file", "--batch-check=%(objectsize)"]).stdin(ids)).await?;
+        let number = |line: &[u8]| std::str::from_utf8(line).ok().and_then(|size| size.parse::<u64>().ok());
+        let total = lines(&sizes).map(number).sum::<Option<u64>>();
         total.ok_or_else(|| WorkspaceError::BadObjects { said: "an object has no size".into() })
     }
 
     /// All that the branch will reach must be there.
     async fn check_connected(&self) -> Result<(), WorkspaceError> {
-        let revisions = self.objects.revisions(self.start);
-        let args = ["rev-list", "--objects", "--quiet", "--stdin"];
-        match self.command(&args).stdin(revisions.into_bytes()).run().await {
-            Ok(_) => Ok(()),
-            Err(CommandError::Failed { stderr, .. }) => Err(WorkspaceError::BadObjects { said: stderr }),
-            Err(error) => Err(error.into()),
-        }
+        let revisions = self.objects.revisions(self.start).into_bytes();
+        let command = self.command(&["rev-list", "--objects", "--quiet", "--stdin"]);
+        self.ask(command.stdin(revisions)).await.map(drop)
     }
 
     async fn read_commits(&self) -> Result<Vec<(ObjectId, GuestCommit)>, WorkspaceError> {
@@ -116,21 +136,20 @@ impl<'h> Work<'h> {
         if let Some(start) = self.start.map(|start| start.to_string()) {
             let is_above = self.command(&["merge-base", "--is-ancestor", &start, &head]).ok_codes(&[0, 1]);
             if is_above.run().await?.code != 0 {
-                return Err(refused("the guest's branch does not contain the commit that was prepared".into()));
+                return Err(refused(
+                    "the guest's branch does not contain the commit that was prepared".into(),
+                ));
             }
         }
-        let mut list = vec!["rev-list".into(), "--topo-order".into(), "--reverse".into(), head];
+        let max = format!("--max-count={}", MAX_COMMITS + 1);
+        let mut list = vec!["rev-list".into(), "--topo-order".into(), "--reverse".into(), max, head];
         list.extend(self.start.map(|start| format!("^{start}")));
         let list: Vec<&str> = list.iter().map(String::as_str).collect();
-        let listed = self.command(&list).run().await?.stdout;
-        let ids: Option<Vec<ObjectId>> = listed
-            .split(|byte| *byte == b'\n')
-            .filter(|line| !line.is_empty())
-            .map(ObjectId::parse)
-            .collect();
+        let listed = self.ask(self.command(&list)).await?;
+        let ids: Option<Vec<ObjectId>> = lines(&listed).map(ObjectId::parse).collect();
         let ids = ids.ok_or_else(|| refused("git does not list them".into()))?;
         if ids.len() > MAX_COMMITS {
-            return Err(refused(format!("there are {}, and {MAX_COMMITS} are the limit", ids.len())));
+            return Err(refused(format!("there are more than {MAX_COMMITS}")));
         }
         let mut reader = self.space.reader()?;
         let reading = tokio::task::spawn_blocking(move || {
@@ -162,16 +181,9 @@ impl<'h> Work<'h> {
         &self.objects
     }
 
-    /// The trees between which there is something to be looked at: the guest's work as a whole, and each of its commits.
-    pub fn steps(&self) -> Vec<(ObjectId, ObjectId)> {
-        let mut steps = vec![(self.objects.base, self.objects.now)];
-        let trees: HashMap<ObjectId, ObjectId> =
-            self.commits.iter().map(|(id, commit)| (*id, commit.tree)).collect();
-        for (_, commit) in &self.commits {
-            let before = commit.parents.first().and_then(|parent| trees.get(parent));
-            steps.push((before.copied().unwrap_or(self.objects.base), commit.tree));
-        }
-        steps
+    /// Files of the host's that its git does not keep as they lie there, and that are as in the commit on the branch.
+    pub fn left_as_committed(&self) -> &[banger_guest_protocol::ByteString] {
+        &self.trees.left_as_committed
     }
 
     /// Writes what is between two trees to `file`, as a patch.
@@ -185,11 +197,14 @@ impl<'h> Work<'h> {
         file: &Path,
         limit_bytes: u64,
     ) -> Result<u64, WorkspaceError> {
-        let (before, after) = (before.to_string(), after.to_string());
-        let raw = ["diff-tree", "-r", "-z", "--raw", "--no-renames", "--diff-filter=AD", &before, &after];
-        let raw = self.command(&raw).run().await?.stdout;
+        let raw = self.differences(before, after).await?;
         let renames = if symlink_to_directory(&raw) { "--no-renames" } else { "--find-renames" };
+        let (before, after) = (before.to_string(), after.to_string());
         let args: Vec<&str> = DIFF.iter().copied().chain([renames, &before, &after]).collect();
         write_limited(self.command(&args), file, limit_bytes).await
     }
+}
+
+pub(super) fn lines(output: &[u8]) -> impl Iterator<Item = &[u8]> {
+    output.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
 }

@@ -140,11 +140,23 @@ async fn say_how_to_go_on(client: &Client, vm: &Vm) {
     let name = &vm.spec.name;
     let Ok(vm) = client.vm(&vm.id).await else { return };
     if vm.vmm_pid.is_some() {
+        let changes = match &vm.workspace {
+            Some(_) => Some(summary(client, &vm.id).await),
+            None => None,
+        };
+        if let Some(Ok(changes)) = &changes {
+            ui::note(changes.as_deref().unwrap_or("no changes in the workspace"));
+        }
         ui::note(format_args!("{name} is still running"));
         ui::hint("shell", format_args!("banger exec -it {name}"));
         ui::hint("command", format_args!("banger exec {name} -- CMD"));
-        if vm.workspace.is_some() {
-            say_what_was_changed(client, &vm).await;
+        match changes {
+            None | Some(Ok(None)) => {}
+            Some(Ok(Some(_))) => {
+                ui::hint("branch", format_args!("banger vm workspace export {name} --branch NAME"));
+            }
+            // What is wrong is said by the export.
+            Some(Err(_)) => ui::hint("export", format_args!("banger vm workspace export {name}")),
         }
         ui::hint("stop", format_args!("banger vm stop {name}"));
     } else {
@@ -152,17 +164,4 @@ async fn say_how_to_go_on(client: &Client, vm: &Vm) {
         ui::hint("start", format_args!("banger vm start {name}"));
     }
     ui::hint("delete", format_args!("banger vm delete {name}"));
-}
-
-async fn say_what_was_changed(client: &Client, vm: &Vm) {
-    let name = &vm.spec.name;
-    match summary(client, &vm.id).await {
-        Ok(None) => ui::note("no changes in the workspace"),
-        Ok(Some(changes)) => {
-            ui::note(changes);
-            ui::hint("branch", format_args!("banger vm workspace export {name} --branch NAME"));
-        }
-        // What is wrong is said by the export.
-        Err(_) => ui::hint("export", format_args!("banger vm workspace export {name}")),
-    }
 }

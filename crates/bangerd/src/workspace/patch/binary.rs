@@ -8,9 +8,9 @@ use std::io::BufRead;
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::binary_text::{BinaryText, Form};
-use super::{PatchError, PatchEvents};
 use super::header::decimal;
 use super::lines::LineReader;
+use super::{PatchError, PatchEvents};
 
 pub(super) const FIRST_LINE: &[u8] = b"GIT binary patch";
 
@@ -85,7 +85,9 @@ impl Unpacking {
             let written = self.state.total_out() - written_before;
             let (Ok(status), Some(left)) = (result, self.left.checked_sub(written)) else { return false };
             self.left = left;
-            text.take(usize::try_from(written).ok().and_then(|len| self.unpacked.get(..len)).unwrap_or_default());
+            text.take(
+                usize::try_from(written).ok().and_then(|len| self.unpacked.get(..len)).unwrap_or_default(),
+            );
             rest = usize::try_from(read).ok().and_then(|read| rest.get(read..)).unwrap_or_default();
             if status == Status::StreamEnd {
                 // Twice, if more bytes come after the end: then there is something left of them.

@@ -47,9 +47,9 @@ pub(super) fn print(export: &Export) -> Result<(), CommandError> {
 /// A branch that was made, and how to look at it.
 pub(super) fn branch(branch: &Branch) {
     let Branch { name, commit, commits } = branch;
-    let commits = if *commits == 1 { "1 commit".into() } else { format!("{commits} commits") };
+    let commits = if *commits == 1 { "1 new commit".into() } else { format!("{commits} new commits") };
     let short = &commit[..commit.len().min(12)];
-    ui::note(format_args!("the branch {} is made, at {short} ({commits} new)", ui::clean(name)));
+    ui::note(format_args!("the branch {} is made, at {short}, with {commits}", ui::clean(name)));
     ui::hint("look", format_args!("git log -p HEAD..{}", ui::clean(name)));
     ui::hint("take", format_args!("git merge {}", ui::clean(name)));
 }

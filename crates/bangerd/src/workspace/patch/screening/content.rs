@@ -38,7 +38,10 @@ enum Role {
     Plain,
     GitConfig(Likeness, Shape),
     GitAttributes,
-    PackageJson,
+    /// Whether the line before ends with a key, so that its value is to come.
+    PackageJson {
+        awaits_value: bool,
+    },
     LockFile(Hosts),
     Symlink(Target),
 }
@@ -71,8 +74,10 @@ impl Content {
             _ if is_symlink && change.new_id.is_some() => Role::Symlink(Target::default()),
             Some(likeness) => Role::GitConfig(likeness, Shape::default()),
             None if is_attributes => Role::GitAttributes,
-            None if file_name(&folded) == b"package.json" => Role::PackageJson,
-            None if is_lock_file(&folded) && change.kind != ChangeKind::Added => Role::LockFile(Hosts::default()),
+            None if file_name(&folded) == b"package.json" => Role::PackageJson { awaits_value: false },
+            None if is_lock_file(&folded) && change.kind != ChangeKind::Added => {
+                Role::LockFile(Hosts::default())
+            }
             None => Role::Plain,
         };
         let mut content = Self { path: path.to_vec(), role, rules: Vec::new(), target: None };
@@ -116,9 +121,12 @@ impl Content {
             Role::GitAttributes => {
                 found = (is_added && attributes::is_risky(text)).then_some(Rule::GitAttributes);
             }
-            Role::PackageJson => {
-                let is_script = has_lifecycle_script(text) || is_cut || hides_a_key(text);
-                found = (is_added && is_script).then_some(Rule::LifecycleScript);
+            Role::PackageJson { awaits_value } => {
+                let ends_with_key = ends_with_key(text);
+                let is_script = has_lifecycle_script(text) || ends_with_key || *awaits_value;
+                let is_hidden = is_cut || text.windows(2).any(|pair| pair == b"\\u");
+                found = (is_added && (is_script || is_hidden)).then_some(Rule::LifecycleScript);
+                *awaits_value = ends_with_key;
             }
             Role::Symlink(target) => {
                 target.is_odd |= !is_added || is_cut || target.is_complete || !target.text.is_empty();
@@ -146,7 +154,13 @@ impl Content {
         match std::mem::replace(&mut self.role, Role::Plain) {
             Role::GitConfig(likeness, shape) if shape.runs_programs(likeness) => self.find(Rule::GitConfig),
             Role::Symlink(target) => self.judge(target),
-            Role::LockFile(hosts) if hosts.has_new() => self.find(Rule::LockedElsewhere),
+            Role::LockFile(hosts) => {
+                let new = hosts.added();
+                if !new.is_empty() {
+                    self.find(Rule::LockedElsewhere);
+                    self.target = Some(new.join(&b' '));
+                }
+            }
             _ => {}
         }
         (self.rules, self.target)
@@ -193,12 +207,15 @@ fn mentions_setting(before: &[u8], after: &[u8]) -> bool {
             .any(|key| after.get(..key.len()).is_some_and(|word| word.eq_ignore_ascii_case(key)))
 }
 
-/// JSON can write a key in other letters, or put the colon on the next line: nobody does who has nothing to hide.
-fn hides_a_key(line: &[u8]) -> bool {
-    let line = line.trim_ascii();
-    let is_alone = line.len() > 1 && line.starts_with(b"\"") && line.ends_with(b"\"");
-    let is_key = |script: &&str| &line[1..line.len() - 1] == script.as_bytes();
-    line.windows(2).any(|pair| pair == b"\\u") || (is_alone && LIFECYCLE_SCRIPTS.iter().any(is_key))
+/// Whether the line ends with one of the keys, with or without its colon: JSON can put the value on the next line.
+fn ends_with_key(line: &[u8]) -> bool {
+    let line = line.trim_ascii_end();
+    let line = line.strip_suffix(b":").unwrap_or(line).trim_ascii_end();
+    let Some(rest) = line.strip_suffix(b"\"") else { return false };
+    let Some(start) = rest.iter().rposition(|byte| *byte == b'"') else { return false };
+    // After a colon it is a value.
+    let is_key = matches!(rest[..start].trim_ascii_end().last(), None | Some(b'{' | b','));
+    is_key && LIFECYCLE_SCRIPTS.iter().any(|script| &rest[start + 1..] == script.as_bytes())
 }
 
 /// Whether the line gives one of the keys a text. `dependencies` is the name of an object, too.

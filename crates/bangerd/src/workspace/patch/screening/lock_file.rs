@@ -53,14 +53,23 @@ impl Hosts {
         }
     }
 
-    pub(super) fn has_new(&self) -> bool {
-        self.added.iter().any(|host| !self.before.contains(host))
+    /// Those that came, in their order.
+    pub(super) fn added(&self) -> Vec<&[u8]> {
+        let mut new: Vec<&[u8]> = self.added.difference(&self.before).map(Vec::as_slice).collect();
+        new.sort_unstable();
+        new
     }
+}
+
+/// All hosts that a lock file names.
+pub fn locked_hosts(content: &[u8]) -> HashSet<Vec<u8>> {
+    content.split(|byte| *byte == b'\n').flat_map(hosts).map(<[u8]>::to_ascii_lowercase).collect()
 }
 
 /// What comes after `://` and before the next `/`, without who signs in there.
 fn hosts(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let starts = line.windows(3).enumerate().filter(|(_, window)| *window == b"://").map(|(place, _)| place + 3);
+    let starts =
+        line.windows(3).enumerate().filter(|(_, window)| *window == b"://").map(|(place, _)| place + 3);
     starts.map(|start| {
         let rest = &line[start..];
         let is_end = |byte: &u8| byte.is_ascii_whitespace() || b"/?#\"'\\),]}".contains(byte);
@@ -78,9 +87,9 @@ mod tests {
         let mut seen = Hosts::default();
         seen.see(b"  \"resolved\": \"https://one.example/a.tgz\",", false);
         seen.see(b"  \"resolved\": \"https://ONE.example/b.tgz\",", true);
-        assert!(!seen.has_new());
+        assert!(seen.added().is_empty());
         seen.see(b"source = \"git+ssh://git@two.example:22/x?rev=1\"", true);
-        assert!(seen.has_new());
+        assert_eq!(seen.added(), [b"two.example:22"]);
         assert_eq!(hosts(b"a://b c://u:p@d:1/x").collect::<Vec<_>>(), [&b"b"[..], b"d:1"]);
     }
 }

@@ -31,5 +31,6 @@ mod tree_tests;
 
 pub use finding::{Finding, Rule, Severity};
 pub use git_config::is_obeyed;
+pub use lock_file::locked_hosts;
 pub use obeyed::Obeyed;
 pub use screen::{Screening, TreeEntry};

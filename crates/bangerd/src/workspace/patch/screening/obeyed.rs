@@ -9,6 +9,9 @@ use super::names::fold;
 use super::{Finding, Rule};
 use crate::workspace::patch::FileChange;
 
+/// More names of one file than this are not looked at.
+const MAX_ALIASES: usize = 64;
+
 /// What was found out about the host's repository. Paths are relative to its working tree.
 #[derive(Clone, Debug, Default)]
 pub struct Obeyed {
@@ -21,24 +24,37 @@ pub struct Obeyed {
 }
 
 impl Obeyed {
+    /// The places that its git runs or reads, as forgiving file systems see them.
+    pub(super) fn places(&self) -> Vec<(Vec<u8>, &str)> {
+        self.configured.iter().map(|(place, why)| (fold(place.as_bytes()), why.as_str())).collect()
+    }
+
     /// What follows from a file's place.
-    pub(super) fn judge(&self, change: &FileChange, findings: &mut Vec<Finding>) {
+    pub(super) fn judge(&self, change: &FileChange, places: &[(Vec<u8>, &str)], findings: &mut Vec<Finding>) {
         let Some(path) = change.new_path() else { return };
         let folded = fold(path.as_bytes());
-        if let Some((_, why)) = self.configured.iter().find(|(place, _)| is_at_or_below(&folded, &fold(place.as_bytes()))) {
-            findings.push(Finding {
-                rule: Rule::HostConfigured,
-                path: path.clone(),
-                detail: Some(why.as_str().into()),
-            });
+        if let Some((_, why)) = places.iter().find(|(place, _)| is_at_or_below(&folded, place)) {
+            let detail = Some((*why).into());
+            findings.push(Finding { rule: Rule::HostConfigured, path: path.clone(), detail });
         }
         if self.ignored.contains(path) {
             findings.push(Finding { rule: Rule::Ignored, path: path.clone(), detail: None });
         }
     }
 
-    /// The other names that a path has by way of symlinks.
-    pub(super) fn aliases(&self, path: &ByteString) -> impl Iterator<Item = ByteString> {
+    /// The other names that a path has by way of symlinks, and of symlinks to those.
+    pub(super) fn aliases(&self, path: &ByteString) -> Vec<ByteString> {
+        let mut found = vec![path.clone()];
+        for at in 0..MAX_ALIASES {
+            let Some(next) = found.get(at) else { break };
+            let new: Vec<ByteString> = self.names(next).filter(|name| !found.contains(name)).collect();
+            found.extend(new);
+        }
+        found.truncate(MAX_ALIASES);
+        found.split_off(1)
+    }
+
+    fn names<'a>(&'a self, path: &'a ByteString) -> impl Iterator<Item = ByteString> + 'a {
         let below = |(link, target): &(ByteString, ByteString)| {
             let rest = match target.as_bytes() {
                 b"" => [b"/", path.as_bytes()].concat(),
@@ -61,11 +77,23 @@ mod tests {
     #[test]
     fn a_path_has_the_names_that_lead_to_it() {
         let obeyed = Obeyed {
-            links: vec![(".vscode".into(), "cfg".into()), ("all".into(), "".into()), ("file".into(), "cfg/a".into())],
+            links: vec![
+                (".vscode".into(), "cfg".into()),
+                ("all".into(), "".into()),
+                ("file".into(), "cfg/a".into()),
+            ],
             ..Obeyed::default()
         };
-        let names = |path: &str| obeyed.aliases(&path.into()).collect::<Vec<ByteString>>();
-        assert_eq!(names("cfg/a"), [".vscode/a".into(), "all/cfg/a".into(), "file".into()]);
-        assert_eq!(names("cfgs/a"), ["all/cfgs/a".into()]);
+        let names = |path: &str| {
+            let names = obeyed.aliases(&path.into());
+            names.into_iter().map(|name| name.as_os_str().display().to_string()).collect::<Vec<_>>()
+        };
+        let found = names("cfg/a");
+        for name in [".vscode/a", "all/cfg/a", "file", "all/.vscode/a"] {
+            assert!(found.iter().any(|found| found == name), "{name}: {found:?}");
+        }
+        // A link to what is around it leads everywhere.
+        assert_eq!(found.len(), MAX_ALIASES - 1);
+        assert_eq!(names("cfgs/a")[0], "all/cfgs/a");
     }
 }

@@ -8,10 +8,7 @@ use super::Rule;
 
 /// What git obeys, and what shells and interpreters read when they start.
 pub(super) const OF_GIT_AND_SHELLS: &[(Rule, &str)] = &[
-    (
-        Rule::GitDirectory,
-        ".hg/** .jj/** .sl/** .svn/** .bzr/**",
-    ),
+    (Rule::GitDirectory, ".hg/** .jj/** .sl/** .svn/** .bzr/**"),
     (
         Rule::GitHook,
         ".githooks/** githooks/** .git-hooks/** git-hooks/** .husky/** git_hooks/** .git_hooks/** \
@@ -25,14 +22,8 @@ pub(super) const OF_GIT_AND_SHELLS: &[(Rule, &str)] = &[
          .commitlintrc* commitlint.config.* captainhook.json grumphp.y*ml .hooks.y*ml hk.pkl hk.toml \
          ghooks.json .vite-hooks/** .captainhook* .pre-commit-hooks.y*ml .husky.y*ml prek.y*ml",
     ),
-    (
-        Rule::GitModules,
-        ".gitmodules gitmod~* gi7eba~*",
-    ),
-    (
-        Rule::LfsConfig,
-        ".lfsconfig",
-    ),
+    (Rule::GitModules, ".gitmodules gitmod~* gi7eba~*"),
+    (Rule::LfsConfig, ".lfsconfig"),
     (
         Rule::ShellEnvironment,
         ".envrc .envrc.* .direnv/** .autoenv* mise*.toml .mise*.toml .mise/** mise/** .rtx*.toml .rtx/** \
@@ -105,10 +96,7 @@ pub(super) const OF_EDITORS_AND_AGENTS: &[(Rule, &str)] = &[
          gemini-extension.json .serena/** .taskmaster/** .mentat/** .sweep/** sweep.y*ml .cubic/** \
          cubic.y*ml .coderabbit.y*ml .qodo/** .pr_agent.toml",
     ),
-    (
-        Rule::CargoConfig,
-        ".cargo/config.toml .cargo/config",
-    ),
+    (Rule::CargoConfig, ".cargo/config.toml .cargo/config"),
     (
         Rule::AgentInstructions,
         "agents*.md claude*.md gemini.md .cursorrules .windsurfrules .clinerules .clinerules/** \

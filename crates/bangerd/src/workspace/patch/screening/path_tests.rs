@@ -207,9 +207,11 @@ fn every_rule_of_the_table_has_an_example() {
 fn the_docs_show_the_whole_table() {
     let mut text = String::from(RISKS);
     for rule in Rule::ALL {
-        let severity = if rule.severity() == Severity::Risky { "refused unless `--allow-risky`" } else { "a notice" };
+        let severity =
+            if rule.severity() == Severity::Risky { "refused unless `--allow-risky`" } else { "a notice" };
         let (word, actor) = (rule.word(), rule.actor().words());
-        text += &format!("\n## `{word}`: {severity}\n\nA file that {}. Acts on it: {actor}.\n", rule.reason());
+        text +=
+            &format!("\n## `{word}`: {severity}\n\nA file that {}. Acts on it: {actor}.\n", rule.reason());
         let names: Vec<String> =
             table().filter(|(of, _)| of == rule).map(|(_, pattern)| format!("`{pattern}`")).collect();
         if !names.is_empty() {

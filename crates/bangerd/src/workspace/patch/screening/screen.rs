@@ -62,7 +62,8 @@ impl Screening {
         for change in changes.iter().filter(|change| change.new_mode.is_some()) {
             judge_path(change, change.new_mode, obeyed, &mut findings);
         }
-        changes.iter().for_each(|change| obeyed.judge(change, &mut findings));
+        let places = obeyed.places();
+        changes.iter().for_each(|change| obeyed.judge(change, &places, &mut findings));
         findings.extend(names.findings());
         findings.extend(repositories.findings());
         findings.sort_by(|a, b| (a.severity(), a).cmp(&(b.severity(), b)));
@@ -103,7 +104,7 @@ impl PatchEvents for Screening {
     fn end(&mut self, change: &FileChange) {
         let Some((rules, target)) = self.current.take().map(Content::finish) else { return };
         for rule in rules {
-            let points = matches!(rule, Rule::SymlinkEscapes | Rule::SymlinkIntoGit);
+            let points = matches!(rule, Rule::SymlinkEscapes | Rule::SymlinkIntoGit | Rule::LockedElsewhere);
             let detail = target.clone().filter(|_| points).map(Into::into);
             self.findings.push(Finding { rule, path: change.path.clone(), detail });
         }
@@ -120,12 +121,7 @@ fn removed_path(change: &FileChange) -> Option<&ByteString> {
 }
 
 /// What follows from a file's name and mode.
-fn judge_path(
-    change: &FileChange,
-    mode: Option<FileMode>,
-    obeyed: &Obeyed,
-    findings: &mut Vec<Finding>,
-) {
+fn judge_path(change: &FileChange, mode: Option<FileMode>, obeyed: &Obeyed, findings: &mut Vec<Finding>) {
     let Some(path) = change.new_path() else { return };
     let stands_for_directory = matches!(mode, Some(FileMode::Symlink | FileMode::Gitlink));
     let mut rules = path_rules::matching(&fold(path.as_bytes()), stands_for_directory);
