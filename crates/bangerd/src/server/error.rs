@@ -128,6 +128,7 @@ fn workspace_code(error: &WorkspaceError) -> ErrorCode {
         | E::DoesNotApply { .. }
         | E::NotPutInPlace { .. }
         | E::NotUndone { .. }
+        | E::Converted { .. }
         | E::Object(ObjectError::Missing { .. })
         | E::Guest(GuestError::Refused { kind: GuestErrorKind::Refused, .. }) => ErrorCode::Refused,
         E::Git(CommandError::NotFound { .. }) => ErrorCode::HostNotReady,

@@ -146,6 +146,9 @@ pub(super) async fn kill(
     let (vms, view) = (app.vms.clone(), app.vms.find(&vm)?);
     let operation = app.operations().spawn(format!("kill vm {}", view.row.name), |reporter| async move {
         if signal == Signal::KILL {
+            if view.row.spec.lifetime == Lifetime::UntilStopped {
+                vms.tell_unasked(&view, &reporter);
+            }
             answer(vms.kill(&view.row.id, &reporter).await.map(|view| view.to_api()))
         } else {
             answer(vms.signal(&view, signal).map(|()| view.to_api()).map_err(Arc::new))

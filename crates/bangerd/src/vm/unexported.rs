@@ -11,6 +11,9 @@ use crate::workspace::{self, Losses, WorkspaceError};
 /// How long the guest may take to say what it holds: nobody deletes a VM to wait for it.
 const LIMIT: Duration = Duration::from_secs(10);
 
+/// What is said of a workspace that nobody has looked at.
+const UNASKED: &str = "gone with it: its workspace, in which nobody looked for work that was not exported";
+
 impl Vms {
     /// Says in one line what work in a running VM's workspace has not been exported. Nobody is kept from deleting it.
     pub async fn tell_unexported(&self, view: &VmView, reporter: &Reporter) {
@@ -36,14 +39,24 @@ impl Vms {
                 }
                 reporter.notice(format!("not exported, and gone with it: {}", told(&losses)));
             }
-            // A VM that does not run, or is called off, is not asked.
-            Err(VmError::NotRunning { .. } | VmError::Cancelled) => {}
-            // Nor one without git.
-            Err(VmError::Workspace(WorkspaceError::GuestCommand { code: 127, .. })) => {}
+            Err(VmError::Cancelled) => {}
+            Err(VmError::NotRunning { .. }) => self.tell_unasked(view, reporter),
+            // It has no git.
+            Err(VmError::Workspace(WorkspaceError::GuestCommand { code: 127, .. })) => {
+                self.tell_unasked(view, reporter);
+            }
             Err(error) => {
                 tracing::info!(%error, vm = %view.row.name, "it does not say what it holds");
                 reporter.notice("the VM does not say whether there is work that was not exported");
             }
+        }
+    }
+
+    /// Says that a VM's workspace goes without a look at it: a VM that does not run cannot be asked, and one that is killed is not.
+    pub fn tell_unasked(&self, view: &VmView, reporter: &Reporter) {
+        let Ok(handle) = self.handle(&view.row.id) else { return };
+        if handle.workspace.current().is_some_and(|current| current.complete) {
+            reporter.notice(UNASKED);
         }
     }
 }

@@ -14,12 +14,11 @@ use banger_host::git::{Git, records};
 use banger_host::worktree::{Entry, Worktree};
 
 use super::WorkspaceError;
+use super::host_files::{is_known_host, judge_scripts};
 use super::host_obeys::{ignored, obeyed};
 use super::inspect::parse_tracked;
 use super::object::{Hasher, ObjectId, blob_id};
-use super::patch::{
-    self, BlobId, FileChange, FileMode, Finding, Obeyed, Rule, Screening, Severity, TreeEntry,
-};
+use super::patch::{self, BlobId, FileChange, FileMode, Finding, Obeyed, Screening, Severity, TreeEntry};
 
 /// A patch that was read, and what is to be said of it.
 pub struct Reviewed {
@@ -95,7 +94,7 @@ impl Reviewer {
     async fn finish(
         &self,
         changes: Vec<FileChange>,
-        screening: Screening,
+        mut screening: Screening,
     ) -> Result<Reviewed, WorkspaceError> {
         let (tree, obeyed) = match &self.host {
             Some(host) => {
@@ -107,29 +106,14 @@ impl Reviewer {
         };
         let root = self.host.as_ref().map(|host| host.git.dir().to_owned());
         let finishing = tokio::task::spawn_blocking(move || {
+            let shown = screening.take_package_json();
             let mut findings = screening.finish(&changes, tree, &obeyed);
+            shown.iter().for_each(|shown| judge_scripts(root.as_deref(), shown, &mut findings));
             findings.retain(|finding| !root.as_ref().is_some_and(|root| is_known_host(root, finding)));
             Reviewed { changes, findings }
         });
         finishing.await.map_err(|_| WorkspaceError::Cut)
     }
-}
-
-/// A larger lock file is not looked at, in bytes.
-const LOCK_FILE_BYTES: u64 = 64 << 20;
-
-/// A patch shows a part of a lock file; the host has the whole of it.
-fn is_known_host(root: &Path, finding: &Finding) -> bool {
-    let hosts = match &finding.detail {
-        Some(hosts) if finding.rule == Rule::LockedElsewhere => hosts,
-        _ => return false,
-    };
-    let file = root.join(finding.path.as_os_str());
-    let is_file = file.symlink_metadata().is_ok_and(|found| found.is_file() && found.len() < LOCK_FILE_BYTES);
-    // One that cannot be read names none.
-    let content = if is_file { std::fs::read(file).unwrap_or_default() } else { Vec::new() };
-    let known = patch::locked_hosts(&content);
-    hosts.as_bytes().split(|byte| *byte == b' ').all(|host| known.contains(host))
 }
 
 async fn read(file: &Path) -> Result<(Vec<FileChange>, Screening), WorkspaceError> {

@@ -34,8 +34,9 @@ pub(super) async fn excludes(git: &Git) -> Result<ByteString, WorkspaceError> {
 
 async fn of_user(git: &Git) -> Result<Option<PathBuf>, WorkspaceError> {
     let configured = git.line(&["config", "--type=path", "--get", "core.excludesFile"]).await?;
-    if let Some(path) = configured.filter(|path| !path.is_empty()) {
-        return Ok(Some(git.dir().join(path)));
+    if let Some(path) = configured {
+        // An empty one says that there is none, not that it is the usual one.
+        return Ok((!path.is_empty()).then(|| git.dir().join(path)));
     }
     let config = std::env::var_os("XDG_CONFIG_HOME").filter(|dir| dir.as_bytes().starts_with(b"/"));
     let config =
@@ -69,6 +70,16 @@ fn read(file: &Path) -> Result<Vec<u8>, WorkspaceError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn an_empty_name_is_no_list() {
+        let dir = tempfile::tempdir().unwrap();
+        let git = Git::new(dir.path());
+        git.output(&["init", "-q"]).await.unwrap();
+        assert!(of_user(&git).await.unwrap().is_some());
+        git.output(&["config", "core.excludesFile", ""]).await.unwrap();
+        assert_eq!(of_user(&git).await.unwrap(), None);
+    }
 
     #[tokio::test]
     async fn both_lists_are_read() {

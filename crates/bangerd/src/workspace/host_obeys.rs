@@ -239,3 +239,7 @@ fn names(path: &Path) -> VecDeque<std::ffi::OsString> {
 #[cfg(test)]
 #[path = "host_obeys_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "alias_property_tests.rs"]
+mod alias_property_tests;

@@ -17,10 +17,11 @@ use banger_host::git::{Git, ObjectReader};
 use serde::{Deserialize, Serialize};
 
 use super::WorkspaceError;
-use super::apply::Filters;
+use super::apply::{Filters, with_filters};
+use super::object::ObjectId;
 use super::object_space::ObjectSpace;
 use super::patch::{FileChange, FileMode};
-use super::patched::{New, Patched};
+use super::patched::{New, Patched, hash};
 use crate::causes::on_one_line;
 
 /// What a stage is called.
@@ -28,8 +29,12 @@ const STAGE: &str = ".banger-apply-";
 
 /// A patch as files, beside the working tree.
 pub struct Landing {
+    host: Git,
     stage: Stage,
     exchange: Exchange,
+    /// Files that git has converted for the working tree, with what they were made of.
+    converted: Vec<(ByteString, ObjectId)>,
+    filters: Filters,
 }
 
 /// What is under way.
@@ -40,10 +45,12 @@ struct Journal {
     done: bool,
 }
 
-/// The directory where the files wait, and the journal that knows of it. Both go when this is dropped.
+/// The directory where the files wait, and the journal that knows of it. Both go when this is dropped, unless the only copy of
+/// a file of the user's may be there.
 struct Stage {
     dir: PathBuf,
     journal: PathBuf,
+    is_needed: bool,
 }
 
 impl Stage {
@@ -64,7 +71,7 @@ impl Stage {
         let journal = journals.join(name);
         let nothing = Exchange::plan(root, made.path(), Vec::new(), Vec::new(), 0).map_err(not_put)?;
         note(&journal, &Journal { exchange: nothing, done: true })?;
-        let stage = Self { dir: made.keep(), journal };
+        let stage = Self { dir: made.keep(), journal, is_needed: false };
         for dir in ["new", "old"] {
             fs::create_dir(stage.dir.join(dir)).map_err(kept)?;
         }
@@ -74,7 +81,9 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        clear(&self.journal, &self.dir);
+        if !self.is_needed {
+            clear(&self.journal, &self.dir);
+        }
     }
 }
 
@@ -98,6 +107,7 @@ impl Landing {
         let checked_out = stage.dir.join("checked-out");
         let converted: Vec<(&ByteString, New)> = converted(changes, &patched);
         space.check_out(&converted, &checked_out, check_out, umask).await?;
+        let of = converted.iter().map(|(path, new)| ((*path).clone(), new.id)).collect();
         let maker = Maker {
             root: host.dir().to_owned(),
             stage: stage.dir.clone(),
@@ -113,33 +123,49 @@ impl Landing {
         let exchange = checking.await.map_err(|_| WorkspaceError::Cut)?;
         let exchange =
             exchange.map_err(|error| WorkspaceError::DoesNotApply { said: on_one_line(&error) })?;
-        Ok(Self { stage, exchange })
+        Ok(Self { host: host.clone(), stage, exchange, converted: of, filters: check_out })
     }
 
     /// Puts the files in place, and notes in the journal that it goes on.
     ///
     /// # Errors
     ///
-    /// When one cannot be put in place. All others are then as they were.
+    /// When one cannot be put in place, or is not there what the patch says. All others are then as they were.
     pub async fn carry_out(self) -> Result<(), WorkspaceError> {
-        let Self { stage, exchange } = self;
-        let carrying = tokio::task::spawn_blocking(move || {
-            note(&stage.journal, &Journal { exchange: exchange.clone(), done: false })?;
-            let carried = exchange.carry_out().map_err(not_put);
-            let carried = carried.and_then(|()| note(&stage.journal, &Journal { exchange, done: true }));
-            let Err(error) = carried else { return Ok(()) };
-            let is_undone = finish(&stage.journal);
-            let place = stage.dir.clone();
-            // It may hold what could not be undone; the next daemon tries again.
-            std::mem::forget(stage);
-            match error {
-                WorkspaceError::NotPutInPlace { source } if !is_undone => {
-                    Err(WorkspaceError::NotUndone { stage: place, source })
-                }
-                error => Err(error),
-            }
-        });
+        let runtime = tokio::runtime::Handle::current();
+        // In a thread of its own, which nobody calls off.
+        let carrying = tokio::task::spawn_blocking(move || self.put_in_place(&runtime));
         carrying.await.map_err(|_| WorkspaceError::Cut)?
+    }
+
+    fn put_in_place(mut self, runtime: &tokio::runtime::Handle) -> Result<(), WorkspaceError> {
+        let journal = |done| note(&self.stage.journal, &Journal { exchange: self.exchange.clone(), done });
+        journal(false)?;
+        self.stage.is_needed = true;
+        let carried = self.exchange.carry_out().map_err(not_put);
+        let carried = carried.and_then(|()| runtime.block_on(self.check_converted()));
+        let carried = carried.and_then(|()| journal(true));
+        let Err(error) = carried else {
+            self.stage.is_needed = false;
+            return Ok(());
+        };
+        match finish(&self.stage.journal) {
+            true => Err(error),
+            false => {
+                Err(WorkspaceError::NotUndone { stage: self.stage.dir.clone(), source: Box::new(error) })
+            }
+        }
+    }
+
+    /// Conversions may make anything of a file. Read back, it must be what was looked at.
+    async fn check_converted(&self) -> Result<(), WorkspaceError> {
+        let command = self.host.command(["hash-object", "--stdin-paths"]);
+        let command = with_filters(&self.host, command, self.filters).await?;
+        let ids = hash(command, self.converted.iter().map(|(path, _)| path)).await?;
+        match self.converted.iter().zip(ids).find(|((_, id), read)| id != read) {
+            Some(((path, _), _)) => Err(WorkspaceError::Converted { path: PathBuf::from(path.as_os_str()) }),
+            None => Ok(()),
+        }
     }
 }
 

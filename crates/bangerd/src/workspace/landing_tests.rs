@@ -207,11 +207,11 @@ async fn what_a_dead_daemon_left_is_undone_unless_it_was_done() {
     let (bench, patch) = bench_of_all_kinds().await;
     let before = bench.files();
     for done in [false, true] {
-        let Landing { stage, exchange } = bench.land(&patch).await.unwrap();
+        let Landing { mut stage, exchange, .. } = bench.land(&patch).await.unwrap();
         exchange.carry_out().unwrap();
         let after = bench.files();
         note(&stage.journal, &Journal { exchange, done }).unwrap();
-        std::mem::forget(stage);
+        stage.is_needed = true;
         recover(&bench.journals()).unwrap();
         assert_eq!(fs::read_dir(bench.journals()).unwrap().count(), 0);
         if done {
@@ -294,3 +294,27 @@ async fn no_filter_of_the_hosts_runs() {
     assert!(!mark.exists());
     assert_eq!(fs::read_to_string(bench.path("new")).unwrap(), "new\n");
 }
+
+#[tokio::test]
+async fn what_a_conversion_makes_another_file_of_is_undone() {
+    let bench = Bench::new().await;
+    bench.write("a", "one\n");
+    bench.write("gone", "x\n");
+    let patch = bench
+        .patch(|bench| {
+            bench.write("a", "two\n");
+            // With conversion of line ends, git reads another file than it has written.
+            bench.write("new.txt", "one\r\ntwo\n");
+            fs::remove_file(bench.path("gone")).unwrap();
+        })
+        .await;
+    fs::write(bench.path(".git/info/attributes"), "*.txt text\n").unwrap();
+    let before = bench.files();
+    let error = bench.land(&patch).await.unwrap().carry_out().await.unwrap_err();
+    assert!(matches!(&error, WorkspaceError::Converted { path } if path.ends_with("new.txt")), "{error}");
+    assert_eq!(bench.files(), before);
+    assert_eq!(fs::read_dir(bench.journals()).unwrap().count(), 0);
+}
+
+#[path = "landing_property_tests.rs"]
+mod property;

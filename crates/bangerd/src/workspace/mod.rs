@@ -16,6 +16,7 @@ mod guest_commits;
 mod guest_git;
 mod guest_objects;
 mod history;
+mod host_files;
 mod host_obeys;
 mod inspect;
 mod kept;
@@ -137,7 +138,9 @@ pub enum WorkspaceError {
     #[error("the guest sent objects that git refuses: {said}")]
     BadObjects { said: String },
     #[error("the patch was not applied, and not all of it could be undone: what was there before is in {}", stage.display())]
-    NotUndone { stage: PathBuf, source: ExchangeError },
+    NotUndone { stage: PathBuf, source: Box<Self> },
+    #[error("the patch was not applied: read back, {} is not what the guest made", path.display())]
+    Converted { path: PathBuf },
     #[error("the guest stopped taking what was sent")]
     Cut,
     #[error(transparent)]

@@ -1,6 +1,6 @@
 //! A patch becomes objects: git applies it to an index, where no file, setting or attribute has a say.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -113,11 +113,15 @@ impl ObjectSpace<'_> {
         let raw = Git::new(self.host.dir()).with_git_dir(self.dir());
         let raw = self.command(&raw, &["hash-object", "-w", "--no-filters", "--stdin-paths"]);
         let ids = hash(raw, files.iter().map(|(path, ..)| *path)).await?;
+        let encoded = self.encoded(files.iter().map(|(path, ..)| *path)).await?;
         let mut converted = Vec::new();
         for ((path, wanted, mode), id) in files.into_iter().zip(ids) {
-            match wanted {
-                Some(wanted) if !is_same(wanted, id) => converted.push((path, wanted, mode)),
-                _ => drop(old.insert(path.clone(), Old { id, is_raw: true, mode })),
+            let is_raw = wanted.is_none_or(|wanted| is_same(wanted, id));
+            if is_raw {
+                old.insert(path.clone(), Old { id, is_raw, mode });
+            }
+            if let Some(wanted) = wanted.filter(|_| !is_raw || encoded.contains(path)) {
+                converted.push((path, wanted, mode));
             }
         }
         // Line ends and filters may make another blob of the same file.
@@ -126,12 +130,31 @@ impl ObjectSpace<'_> {
         let command = with_filters(self.host, command, filters).await?;
         let ids = hash(command, converted.iter().map(|(path, ..)| *path)).await?;
         for ((path, wanted, mode), id) in converted.into_iter().zip(ids) {
-            if !is_same(wanted, id) {
+            if is_same(wanted, id) {
+                old.insert(path.clone(), Old { id, is_raw: false, mode });
+            } else if !old.contains_key(path) {
                 return Err(not_the_same(path));
             }
-            old.insert(path.clone(), Old { id, is_raw: false, mode });
         }
         Ok(old)
+    }
+
+    /// The files that the host has in another encoding than git. As long as they are ASCII, that cannot be told from the files.
+    async fn encoded(
+        &self,
+        paths: impl Iterator<Item = &ByteString>,
+    ) -> Result<HashSet<ByteString>, WorkspaceError> {
+        let list: Vec<u8> = paths.flat_map(|path| [path.as_bytes(), b"\0"].concat()).collect();
+        let asked = self.host.command(["check-attr", "-z", "--stdin", "working-tree-encoding"]).stdin(list);
+        let answers = asked.run().await?.stdout;
+        let mut fields = answers.split(|byte| *byte == 0);
+        let mut found = HashSet::new();
+        while let (Some(path), Some(_), Some(value)) = (fields.next(), fields.next(), fields.next()) {
+            if !matches!(value, b"unspecified" | b"unset") {
+                found.insert(path.to_vec().into());
+            }
+        }
+        Ok(found)
     }
 
     /// What the index has.
@@ -179,7 +202,7 @@ impl ObjectSpace<'_> {
 }
 
 /// Ids of files, in their order.
-async fn hash(
+pub(super) async fn hash(
     command: Command,
     paths: impl Iterator<Item = &ByteString>,
 ) -> Result<Vec<ObjectId>, WorkspaceError> {

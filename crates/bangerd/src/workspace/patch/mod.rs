@@ -39,5 +39,7 @@ pub use change::{BlobId, ChangeKind, FileChange, FileMode};
 pub use error::PatchError;
 pub use events::{LineKind, PatchEvents};
 pub use reader::read;
-pub use screening::{Finding, Obeyed, Rule, Screening, Severity, TreeEntry, is_obeyed, locked_hosts};
+pub use screening::{
+    Finding, Obeyed, PackageJson, Rule, Screening, Severity, TreeEntry, is_obeyed, locked_hosts,
+};
 pub use tree_path::PathProblem;

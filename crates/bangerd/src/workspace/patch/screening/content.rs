@@ -3,6 +3,7 @@
 use super::git_config::{Likeness, Shape, is_unmistakable_setting, likeness};
 use super::lock_file::{Hosts, is_lock_file};
 use super::names::{file_name, fold};
+use super::package_json::PackageJson;
 use super::{Rule, attributes, symlink};
 use crate::workspace::patch::{ChangeKind, FileChange, FileMode, LineKind};
 
@@ -12,36 +13,12 @@ const MAX_TARGET_BYTES: usize = 4095;
 /// Settings that a script or a README may set with `git config`.
 const MENTIONS: &[&[u8]] = &[b"hookspath", b"fsmonitor", b"sshcommand"];
 
-/// Keys of `scripts` in `package.json` that npm, pnpm or yarn run on their own.
-const LIFECYCLE_SCRIPTS: &[&str] = &[
-    "preinstall",
-    "install",
-    "postinstall",
-    "preprepare",
-    "prepare",
-    "postprepare",
-    "prepublish",
-    "prepublishOnly",
-    "publish",
-    "postpublish",
-    "prepack",
-    "postpack",
-    "preuninstall",
-    "uninstall",
-    "postuninstall",
-    "dependencies",
-    "pnpm:devPreinstall",
-];
-
 /// What a file is to those who read it.
 enum Role {
     Plain,
     GitConfig(Likeness, Shape),
     GitAttributes,
-    /// Whether the line before ends with a key, so that its value is to come.
-    PackageJson {
-        awaits_value: bool,
-    },
+    PackageJson(PackageJson),
     LockFile(Hosts),
     Symlink(Target),
 }
@@ -63,6 +40,13 @@ pub(super) struct Content {
     target: Option<Vec<u8>>,
 }
 
+/// What was found in it.
+pub(super) struct Found {
+    pub(super) rules: Vec<Rule>,
+    pub(super) detail: Option<Vec<u8>>,
+    pub(super) package_json: Option<PackageJson>,
+}
+
 impl Content {
     pub(super) fn new(change: &FileChange) -> Self {
         let path = change.path.as_bytes();
@@ -74,7 +58,7 @@ impl Content {
             _ if is_symlink && change.new_id.is_some() => Role::Symlink(Target::default()),
             Some(likeness) => Role::GitConfig(likeness, Shape::default()),
             None if is_attributes => Role::GitAttributes,
-            None if file_name(&folded) == b"package.json" => Role::PackageJson { awaits_value: false },
+            None if file_name(&folded) == b"package.json" => Role::PackageJson(PackageJson::new(change)),
             None if is_lock_file(&folded) && change.kind != ChangeKind::Added => {
                 Role::LockFile(Hosts::default())
             }
@@ -97,8 +81,10 @@ impl Content {
     }
 
     pub(super) fn hunk(&mut self, new_start: u64) {
-        if let Role::Symlink(target) = &mut self.role {
-            target.is_odd |= new_start != 1;
+        match &mut self.role {
+            Role::Symlink(target) => target.is_odd |= new_start != 1,
+            Role::PackageJson(shown) => shown.hunk(new_start),
+            _ => {}
         }
     }
 
@@ -106,13 +92,18 @@ impl Content {
         if let Role::LockFile(hosts) = &mut self.role {
             hosts.see(text, kind == LineKind::Added);
         }
+        if let Role::PackageJson(shown) = &mut self.role
+            && shown.see(kind, text, is_cut)
+        {
+            self.find(Rule::LifecycleScript);
+        }
         if kind == LineKind::Removed {
             return;
         }
         let is_added = kind == LineKind::Added;
         let mut found = None;
         match &mut self.role {
-            Role::Plain | Role::LockFile(_) => {}
+            Role::Plain | Role::LockFile(_) | Role::PackageJson(_) => {}
             Role::GitConfig(_, shape) => {
                 shape.see(text, is_added);
                 found = (is_added && is_cut).then_some(Rule::UnseenContent);
@@ -120,13 +111,6 @@ impl Content {
             Role::GitAttributes if is_added && is_cut => found = Some(Rule::UnseenContent),
             Role::GitAttributes => {
                 found = (is_added && attributes::is_risky(text)).then_some(Rule::GitAttributes);
-            }
-            Role::PackageJson { awaits_value } => {
-                let ends_with_key = ends_with_key(text);
-                let is_script = has_lifecycle_script(text) || ends_with_key || *awaits_value;
-                let is_hidden = is_cut || text.windows(2).any(|pair| pair == b"\\u");
-                found = (is_added && (is_script || is_hidden)).then_some(Rule::LifecycleScript);
-                *awaits_value = ends_with_key;
             }
             Role::Symlink(target) => {
                 target.is_odd |= !is_added || is_cut || target.is_complete || !target.text.is_empty();
@@ -149,8 +133,8 @@ impl Content {
         }
     }
 
-    /// What was found, and with a rule on symlinks the target.
-    pub(super) fn finish(mut self) -> (Vec<Rule>, Option<Vec<u8>>) {
+    pub(super) fn finish(mut self) -> Found {
+        let mut package_json = None;
         match std::mem::replace(&mut self.role, Role::Plain) {
             Role::GitConfig(likeness, shape) if shape.runs_programs(likeness) => self.find(Rule::GitConfig),
             Role::Symlink(target) => self.judge(target),
@@ -161,9 +145,10 @@ impl Content {
                     self.target = Some(new.join(&b' '));
                 }
             }
+            Role::PackageJson(shown) => package_json = Some(shown),
             _ => {}
         }
-        (self.rules, self.target)
+        Found { rules: self.rules, detail: self.target, package_json }
     }
 
     fn judge(&mut self, target: Target) {
@@ -205,27 +190,4 @@ fn mentions_setting(before: &[u8], after: &[u8]) -> bool {
         && MENTIONS
             .iter()
             .any(|key| after.get(..key.len()).is_some_and(|word| word.eq_ignore_ascii_case(key)))
-}
-
-/// Whether the line ends with one of the keys, with or without its colon: JSON can put the value on the next line.
-fn ends_with_key(line: &[u8]) -> bool {
-    let line = line.trim_ascii_end();
-    let line = line.strip_suffix(b":").unwrap_or(line).trim_ascii_end();
-    let Some(rest) = line.strip_suffix(b"\"") else { return false };
-    let Some(start) = rest.iter().rposition(|byte| *byte == b'"') else { return false };
-    // After a colon it is a value.
-    let is_key = matches!(rest[..start].trim_ascii_end().last(), None | Some(b'{' | b','));
-    is_key && LIFECYCLE_SCRIPTS.iter().any(|script| &rest[start + 1..] == script.as_bytes())
-}
-
-/// Whether the line gives one of the keys a text. `dependencies` is the name of an object, too.
-fn has_lifecycle_script(line: &[u8]) -> bool {
-    let mut quotes = line.iter().enumerate().filter(|(_, byte)| **byte == b'"').map(|(place, _)| place + 1);
-    quotes.any(|start| {
-        let rest = &line[start..];
-        let Some(end) = rest.iter().position(|byte| *byte == b'"') else { return false };
-        let is_key = LIFECYCLE_SCRIPTS.iter().any(|script| &rest[..end] == script.as_bytes());
-        let value = rest[end + 1..].trim_ascii_start().strip_prefix(b":").map(<[u8]>::trim_ascii_start);
-        is_key && value.is_some_and(|value| value.is_empty() || value.starts_with(b"\""))
-    })
 }

@@ -1,7 +1,7 @@
 //! What in a patch could run on the host, or make a program there run something.
 //!
 //! `path_table` lists the names that something acts on, and `path_rules` finds them. `content` looks at the lines as they go by, with
-//! `git_config` and `attributes` for the files that git itself obeys. `symlink`, `collision` and `nested_repository`
+//! `git_config` and `attributes` for the files that git itself obeys, and `package_json` and `lock_file`. `symlink`, `collision` and `nested_repository`
 //! look at what files do to each other, `obeyed` at what the host's repository is set to. `names` folds a name as forgiving file systems do, so that no rule is got
 //! around with other letters for the same file.
 //!
@@ -17,6 +17,7 @@ mod lock_file;
 mod names;
 mod nested_repository;
 mod obeyed;
+mod package_json;
 mod path_rules;
 mod path_table;
 mod screen;
@@ -33,4 +34,5 @@ pub use finding::{Finding, Rule, Severity};
 pub use git_config::is_obeyed;
 pub use lock_file::locked_hosts;
 pub use obeyed::Obeyed;
+pub use package_json::PackageJson;
 pub use screen::{Screening, TreeEntry};

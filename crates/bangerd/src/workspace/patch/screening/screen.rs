@@ -3,9 +3,10 @@ use std::collections::{HashMap, HashSet};
 use banger_guest_protocol::ByteString;
 
 use super::collision::NewNames;
-use super::content::Content;
+use super::content::{Content, Found};
 use super::names::{fold, hides_itself};
 use super::nested_repository::Candidates;
+use super::package_json::PackageJson;
 use super::{Finding, Obeyed, Rule, names, path_rules};
 use crate::workspace::patch::{ChangeKind, FileChange, FileMode, LineKind, PatchEvents};
 
@@ -21,11 +22,17 @@ pub struct TreeEntry {
 pub struct Screening {
     findings: Vec<Finding>,
     current: Option<Content>,
+    package_json: Vec<PackageJson>,
 }
 
 impl Screening {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// What was seen of each `package.json`. With the host's, it can be told what it becomes.
+    pub fn take_package_json(&mut self) -> Vec<PackageJson> {
+        std::mem::take(&mut self.package_json)
     }
 
     /// Completes the screening when the patch was read to its end: `changes` is what came of that, `tree` all files
@@ -102,7 +109,9 @@ impl PatchEvents for Screening {
     }
 
     fn end(&mut self, change: &FileChange) {
-        let Some((rules, target)) = self.current.take().map(Content::finish) else { return };
+        let Some(found) = self.current.take().map(Content::finish) else { return };
+        let Found { rules, detail: target, package_json } = found;
+        self.package_json.extend(package_json);
         for rule in rules {
             let points = matches!(rule, Rule::SymlinkEscapes | Rule::SymlinkIntoGit | Rule::LockedElsewhere);
             let detail = target.clone().filter(|_| points).map(Into::into);
