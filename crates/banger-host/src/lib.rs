@@ -39,7 +39,7 @@ mod module_index;
 mod module_signature;
 pub mod modules;
 pub mod output_file;
-mod path_bytes;
+pub mod path_bytes;
 pub mod process;
 mod programs;
 pub mod sandbox;

@@ -127,4 +127,8 @@ fn workspace_branch_keeps_submodules_that_were_not_sent() {
     home.banger("vm workspace export x --branch without").ok();
     assert_eq!(repo.git("diff --name-status main without"), "M\ta");
     repo.git("fsck --strict --no-dangling");
+
+    // A VM that does not run cannot be asked what it holds.
+    home.banger("vm stop x").ok();
+    home.banger("vm delete x").ok().says("nobody looked");
 }

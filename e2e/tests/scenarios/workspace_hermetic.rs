@@ -1,5 +1,7 @@
 //! What the guest's work is does not depend on what the guest's git is set to.
 
+use std::hash::BuildHasher as _;
+
 use e2e::{Home, Repo};
 
 /// Settings, flags and other things of the guest's git that decide what git says, and must not decide what the work is. Those
@@ -55,6 +57,13 @@ const SETTINGS: [&[(&str, &str)]; 7] = [
     ],
 ];
 
+/// Some of them all, others each time; one that keeps git from being asked comes last.
+fn drawn() -> Vec<(&'static str, &'static str)> {
+    let all: Vec<_> = SETTINGS.iter().flat_map(|group| group.iter().copied()).collect();
+    let is_drawn = |_: &_| std::hash::RandomState::new().hash_one(()).is_multiple_of(3);
+    all.into_iter().filter(is_drawn).collect()
+}
+
 #[test]
 fn workspace_settings_of_the_guests_git_decide_nothing() {
     let home = Home::golden();
@@ -64,9 +73,10 @@ fn workspace_settings_of_the_guests_git_decide_nothing() {
     // The host's own work must come to no harm.
     repo.write("f", "one\ntwo\nmine\n").write("added", "staged\n").git("add added");
     let mut expected = None;
-    for group in SETTINGS {
-        let (what, settings): (Vec<&str>, Vec<&str>) = group.iter().copied().unzip();
-        let (what, settings) = (what.join(", "), settings.join("\n"));
+    let groups = SETTINGS.iter().map(|group| group.to_vec()).chain([drawn(), drawn()]);
+    for group in groups {
+        let (what, settings): (Vec<&str>, Vec<&str>) = group.into_iter().unzip();
+        let (what, settings) = (what.join(", "), settings.join("\n") + "\ntrue");
         home.sh("x", "rm -f /root/.gitconfig /root/attributes /root/excludes");
         home.banger("vm workspace prepare --discard x repo").ok();
         home.banger("exec x").sh(&settings).ok();

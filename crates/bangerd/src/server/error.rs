@@ -131,7 +131,7 @@ fn workspace_code(error: &WorkspaceError) -> ErrorCode {
         | E::Converted { .. }
         | E::Object(ObjectError::Missing { .. })
         | E::Guest(GuestError::Refused { kind: GuestErrorKind::Refused, .. }) => ErrorCode::Refused,
-        E::Git(CommandError::NotFound { .. }) => ErrorCode::HostNotReady,
+        E::Git(CommandError::NotFound { .. }) | E::NoSpace { .. } => ErrorCode::HostNotReady,
         _ => ErrorCode::Failed,
     }
 }
@@ -187,6 +187,10 @@ fn workspace_hint(error: &WorkspaceError) -> Option<&'static str> {
             "a partial clone is completed by `git fetch --refetch --no-filter`; `git fsck` tells what else may be missing"
         }
         E::Git(CommandError::NotFound { .. }) => "install git",
+        E::NoSpace { .. } => "nothing was changed: make room there, then try again",
+        E::Converted { .. } => {
+            "git on this host is set to write such a file otherwise; --branch makes a branch of it, where nothing is converted"
+        }
         _ => return None,
     })
 }
@@ -242,7 +246,7 @@ fn vm_hint(error: &VmError) -> Option<String> {
             format!("prepare it again: `banger vm workspace prepare {name} PATH`")
         }
         VmError::WouldLoseChanges { .. } | VmError::UnknownChanges { .. } => {
-            "export them first (`banger vm workspace export`), or throw them away with --discard".into()
+            "export changed files (`banger vm workspace export`), copy other things out (`banger vm cp`), or throw all away with --discard".into()
         }
         VmError::Denied { name, state: State::Deleting, .. } => {
             format!("`banger vm delete {name}` goes on with it; `banger daemon logs` tells why it did not end")

@@ -127,6 +127,8 @@ async fn assemble(
     untidy("images", images.recover().await.err());
     untidy("kernels", kernels.recover().await.err());
     untidy("patches that were being applied", workspace::recover(&paths.applying()).err());
+    let branches = workspace::recover_branches(&paths.applying()).await;
+    untidy("branches that were being made", branches.err());
     untidy("patches", remove_patches(&paths.patches()).err());
     let program = std::env::current_exe().map_err(ServeError::Program)?;
     let services = Arc::new(Services {

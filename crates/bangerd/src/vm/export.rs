@@ -187,7 +187,7 @@ impl Vms {
             return Err(VmError::Cancelled);
         }
         let Some((commit, commits)) = made else { return Ok(exported) };
-        work.put(&free, commit).await?;
+        work.put(&free, commit, &self.services.paths.applying()).await?;
         for path in work.left_as_committed() {
             let path = path.as_os_str().display();
             reporter.notice(format!("{path} is on the branch as it was committed: a filter driver keeps it"));

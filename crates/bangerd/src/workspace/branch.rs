@@ -5,15 +5,14 @@
 //! pack; the ref is made last.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use banger_host::command::CommandError;
 use banger_host::git::{Git, path_of, records};
 
 use super::WorkspaceError;
+use super::branch_pack::BranchPack;
 use super::branch_trees::BranchTrees;
 use super::guest_commits::GuestCommit;
 use super::inspect::check_branch_name;
@@ -164,17 +163,17 @@ impl Work<'_> {
         ObjectId::parse(output.trim_ascii_end()).ok_or(WorkspaceError::Disagreement)
     }
 
-    /// Puts the branch into the host's repository.
+    /// Puts the branch into the host's repository. What is under way is written down in `journals`.
     ///
     /// # Errors
     ///
     /// When that fails. Then nothing has been left there.
-    pub async fn put(&self, free: &Free, tip: ObjectId) -> Result<(), WorkspaceError> {
+    pub async fn put(&self, free: &Free, tip: ObjectId, journals: &Path) -> Result<(), WorkspaceError> {
         let Free { wanted, before } = free;
         let pack = self.pack(tip).await?;
         // Two of the same would be one pack, and the one that fails would take it from the other.
         let _turn = TURN.lock().await;
-        let put = Pack::put(self.host, &pack).await?;
+        let put = BranchPack::put(self.host, &pack, tip, journals).await?;
         let before = match before {
             Some(before) => before.to_string(),
             None => NO_REF.repeat(2)[..tip.to_string().len()].to_owned(),
@@ -183,7 +182,10 @@ impl Work<'_> {
         let reason = "banger: the work of a VM";
         let update = ["-c", NO_HOOKS, "update-ref", "--no-deref", "-m", reason, "--", &reference];
         match self.host.command(update).arg(tip.to_string()).arg(before).run().await {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                put.keep();
+                Ok(())
+            }
             Err(error) => {
                 put.undo();
                 Err(not_made(error))
@@ -213,65 +215,6 @@ fn not_made(error: CommandError) -> WorkspaceError {
         CommandError::Failed { stderr, .. } => WorkspaceError::BranchNotMade { said: stderr },
         error => error.into(),
     }
-}
-
-/// A pack in the host's repository, put there by us.
-#[derive(Default)]
-struct Pack {
-    /// Its files, as far as they were not there before.
-    files: Vec<PathBuf>,
-}
-
-impl Pack {
-    /// The index comes last: without it git does not see the pack.
-    async fn put(host: &Git, pack: &Path) -> Result<Self, WorkspaceError> {
-        let place = host.line(&["rev-parse", "--git-path", "objects/pack"]).await?;
-        let place = host.dir().join(place.ok_or(WorkspaceError::HostGone)?);
-        let pack = pack.to_owned();
-        let putting = tokio::task::spawn_blocking(move || {
-            let mut put = Self::default();
-            let name = pack.file_stem().unwrap_or_default().to_string_lossy().replacen("branch-", "pack-", 1);
-            for suffix in ["pack", "rev", "idx"] {
-                let (from, to) = (pack.with_extension(suffix), place.join(format!("{name}.{suffix}")));
-                // Not every git makes each of them.
-                if !from.exists() || to.exists() {
-                    continue;
-                }
-                put.files.push(to.clone());
-                if let Err(error) = copy_pack(&from, &to) {
-                    put.undo();
-                    let said = format!("could not write {}: {error}", to.display());
-                    return Err(WorkspaceError::BranchNotMade { said });
-                }
-            }
-            Ok(put)
-        });
-        putting.await.map_err(|_| WorkspaceError::Cut)?
-    }
-
-    fn undo(&self) {
-        // The index first, as git does.
-        for file in self.files.iter().rev() {
-            match fs::remove_file(file) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::warn!(%error, file = %file.display(), "a pack of no use was not removed");
-                }
-                _ => {}
-            }
-        }
-    }
-}
-
-/// Under a name that git's own clean-up knows until it is whole.
-fn copy_pack(from: &Path, to: &Path) -> io::Result<()> {
-    let dir = to.parent().unwrap_or(Path::new("."));
-    let read_only = fs::Permissions::from_mode(0o444);
-    let mut temporary =
-        tempfile::Builder::new().prefix("tmp_pack_").permissions(read_only).tempfile_in(dir)?;
-    io::copy(&mut File::open(from)?, temporary.as_file_mut())?;
-    temporary.as_file().sync_all()?;
-    temporary.persist_noclobber(to)?;
-    Ok(())
 }
 
 #[cfg(test)]

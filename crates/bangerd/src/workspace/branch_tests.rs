@@ -1,6 +1,7 @@
 use super::super::guest_objects::{GuestObjects, PACK};
 use super::*;
 use crate::workspace::Reviewer;
+use crate::workspace::branch_pack::recover_branches;
 
 /// A host's repository, and a guest's copy of it.
 struct Bench {
@@ -104,7 +105,7 @@ impl Bench {
         let (objects, pack) = self.send(base, free.wanted.commits).await;
         let work = self.take_in(objects, &pack, MANY).await?;
         let (tip, made) = work.commit(&free.wanted).await?;
-        work.put(&free, tip).await?;
+        work.put(&free, tip, &self.journals()).await?;
         Ok(made)
     }
 
@@ -126,6 +127,10 @@ impl Bench {
         found
     }
 
+    fn journals(&self) -> PathBuf {
+        self.dir.path().join("journals")
+    }
+
     async fn objects(&self) -> String {
         run(&self.host, &["count-objects", "-v"]).await
     }
@@ -133,6 +138,7 @@ impl Bench {
     async fn check_host(&self) {
         run(&self.host, &["fsck", "--strict", "--no-dangling"]).await;
         assert!(!self.dir.path().join("hook-ran").exists(), "a hook has run");
+        assert_eq!(fs::read_dir(self.journals()).unwrap().count(), 0);
     }
 }
 
@@ -311,7 +317,7 @@ async fn a_branch_can_be_made_from_any_kind_of_checkout() {
         let start = Some(bench.start().await);
         let work = Work::take_in(&host, &scratch, &pack, objects, start, MANY).await.unwrap();
         let (tip, _) = work.commit(&free.wanted).await.unwrap();
-        work.put(&free, tip).await.unwrap();
+        work.put(&free, tip, &bench.journals()).await.unwrap();
         run(&host, &["fsck", "--strict", "--no-dangling"]).await;
         assert_eq!(run(&host, &["show", "work:a"]).await, "a", "{name}");
     }
@@ -380,7 +386,7 @@ async fn what_a_sparse_checkout_leaves_out_stays() {
     let free = Free::look(&bench.host, wanted("work")).await.unwrap();
     let work = bench.take_in(objects, &pack, MANY).await.unwrap();
     let (tip, made) = work.commit(&free.wanted).await.unwrap();
-    work.put(&free, tip).await.unwrap();
+    work.put(&free, tip, &bench.journals()).await.unwrap();
     assert_eq!(made, 1);
     assert_eq!(run(&bench.host, &["diff", "--name-status", "main", "work"]).await, "A\ta");
 }
@@ -426,4 +432,74 @@ async fn nobody_is_worked_under() {
         assert!(matches!(refused, WorkspaceError::BranchCheckedOut { .. }), "{name}: {refused}");
     }
     Free::look(&bench.host, Wanted { force: true, ..wanted("main") }).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_partial_clone_needs_not_be_completed() {
+    let mut bench = Bench::new("sha1").await;
+    run(&bench.guest, &["checkout", "-q", "--", "."]).await;
+    for (name, content) in [("old", "only in the history\n"), ("apart/file", "apart\n")] {
+        fs::create_dir_all(bench.host.dir().join("apart")).unwrap();
+        bench.write_host(name, content);
+    }
+    let alone = ["-c", "core.hooksPath=/dev/null", "commit", "-q", "--no-gpg-sign", "-m", "next"];
+    run(&bench.host, &["add", "-A"]).await;
+    run(&bench.host, &alone).await;
+    run(&bench.host, &["rm", "-q", "old"]).await;
+    run(&bench.host, &alone).await;
+    run(&bench.host, &["config", "uploadpack.allowFilter", "true"]).await;
+    let from = format!("file://{}", bench.host.dir().display());
+    let clone = ["-c", "protocol.file.allow=always", "clone", "-q", "--filter=blob:none", "--sparse", &from];
+    let cloning = Git::new(bench.dir.path()).command(clone).arg("partial").env("GIT_NO_LAZY_FETCH", "0");
+    cloning.run().await.unwrap();
+    bench.host = Git::new(bench.dir.path().join("partial"));
+    for (name, value) in [("user.name", "x"), ("user.email", "x@x"), ("remote.origin.url", "/nowhere")] {
+        run(&bench.host, &["config", name, value]).await;
+    }
+    assert!(!bench.host.dir().join("apart").exists());
+    run(&bench.guest, &["pull", "-q", "--ff-only"]).await;
+    let whole = bench.tree().await;
+    run(&bench.guest, &["rm", "-rq", "--cached", "apart"]).await;
+    fs::remove_dir_all(bench.guest.dir().join("apart")).unwrap();
+    let base = bench.tree().await;
+    bench.write("a", "a\n");
+    let (objects, pack) = bench.send(base, false).await;
+    let objects = GuestObjects { whole, ..objects };
+    let free = Free::look(&bench.host, wanted("work")).await.unwrap();
+    let work = bench.take_in(objects, &pack, MANY).await.unwrap();
+    let (tip, _) = work.commit(&free.wanted).await.unwrap();
+    work.put(&free, tip, &bench.journals()).await.unwrap();
+    assert_eq!(run(&bench.host, &["diff", "--name-status", "main", "work"]).await, "A\ta");
+    run(&bench.host, &["fsck", "--strict", "--no-dangling"]).await;
+}
+
+#[tokio::test]
+async fn what_a_dead_daemon_left_of_a_branch_goes_unless_it_is_needed() {
+    let bench = Bench::new("sha1").await;
+    let base = bench.tree().await;
+    let before = bench.objects().await;
+    for (name, is_needed) in [("none", false), ("relied-on", true), ("made", true)] {
+        bench.write("a", name);
+        let free = Free::look(&bench.host, wanted(name)).await.unwrap();
+        let (objects, pack) = bench.send(base, false).await;
+        let work = bench.take_in(objects, &pack, MANY).await.unwrap();
+        let (tip, _) = work.commit(&free.wanted).await.unwrap();
+        let packed = work.pack(tip).await.unwrap();
+        BranchPack::put(&bench.host, &packed, tip, &bench.journals()).await.unwrap();
+        match name {
+            "made" => drop(
+                run(&bench.host, &["-c", "core.hooksPath=/dev/null", "branch", name, &tip.to_string()]).await,
+            ),
+            // It has the blob already, and marks the pack that has it.
+            "relied-on" => drop(
+                run(&bench.host, &["hash-object", "-w", &bench.guest.dir().join("a").display().to_string()])
+                    .await,
+            ),
+            _ => {}
+        }
+        recover_branches(&bench.journals()).await.unwrap();
+        assert_eq!(bench.objects().await != before, is_needed, "{name}");
+        run(&bench.host, &["fsck", "--strict", "--no-dangling"]).await;
+        assert_eq!(fs::read_dir(bench.journals()).unwrap().count(), 0, "{name}");
+    }
 }

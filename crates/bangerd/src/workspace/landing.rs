@@ -14,6 +14,7 @@ use banger_guest_protocol::ByteString;
 use banger_host::exchange::{Exchange, ExchangeError};
 use banger_host::files::{private_dir, write_atomic};
 use banger_host::git::{Git, ObjectReader};
+use banger_host::system::free_disk_bytes;
 use serde::{Deserialize, Serialize};
 
 use super::WorkspaceError;
@@ -104,6 +105,8 @@ impl Landing {
         let space = ObjectSpace::new(host, scratch).await?;
         let patched = space.apply(file, changes, filters).await?;
         let stage = Stage::new(host, journals).await?;
+        let ids = changes.iter().filter_map(FileChange::new_path).filter_map(|path| patched.files.get(path));
+        has_room(&stage.dir, space.size(ids.map(|new| new.id)).await?)?;
         let checked_out = stage.dir.join("checked-out");
         let converted: Vec<(&ByteString, New)> = converted(changes, &patched);
         space.check_out(&converted, &checked_out, check_out, umask).await?;
@@ -167,6 +170,19 @@ impl Landing {
             None => Ok(()),
         }
     }
+}
+
+/// Files that do not fit are not begun.
+fn has_room(stage: &Path, needed: u64) -> Result<(), WorkspaceError> {
+    match free_disk_bytes(stage) {
+        Ok(free) if free < needed => Err(WorkspaceError::NoSpace { place: stage.to_owned(), needed, free }),
+        Ok(_) => Ok(()),
+        Err(error) => Err(WorkspaceError::Patch { source: io::Error::other(error) }),
+    }
+}
+
+fn not_made(path: &ByteString, error: &io::Error) -> WorkspaceError {
+    WorkspaceError::NotMade { said: format!("{}: {error}", path.as_os_str().display()) }
 }
 
 fn not_put(source: ExchangeError) -> WorkspaceError {
@@ -285,9 +301,8 @@ impl Maker {
         for change in &self.changes {
             let Some(path) = change.new_path() else { continue };
             let staged = self.stage.join("new").join(put.len().to_string());
-            let read = |source| WorkspaceError::Read { path: path.as_os_str().display().to_string(), source };
             self.file(change, path, &staged, &mut reader)?;
-            self.permit(change, &staged).map_err(read)?;
+            self.permit(change, &staged).map_err(|error| not_made(path, &error))?;
             put.push(PathBuf::from(path.as_os_str()));
         }
         let stamped = |path: &ByteString| {
@@ -307,7 +322,7 @@ impl Maker {
         staged: &Path,
         reader: &mut ObjectReader,
     ) -> Result<(), WorkspaceError> {
-        let failed = |source| WorkspaceError::Read { path: path.as_os_str().display().to_string(), source };
+        let failed = |source| not_made(path, &source);
         if self.converted.contains(path) {
             return fs::rename(self.stage.join("checked-out").join(path.as_os_str()), staged).map_err(failed);
         }

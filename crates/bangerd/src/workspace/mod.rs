@@ -7,6 +7,7 @@
 mod apply;
 mod base;
 mod branch;
+mod branch_pack;
 mod branch_trees;
 mod checkout;
 mod excludes;
@@ -37,6 +38,7 @@ mod work;
 
 pub use apply::{Filters, Reviewed, Reviewer, dirty_overlap};
 pub use branch::{Free, Wanted};
+pub use branch_pack::recover_branches;
 pub use checkout::Checkout;
 pub use export::{Base, Fetched, fetch};
 pub use git_identity::{identity, introduce};
@@ -141,6 +143,10 @@ pub enum WorkspaceError {
     NotUndone { stage: PathBuf, source: Box<Self> },
     #[error("the patch was not applied: read back, {} is not what the guest made", path.display())]
     Converted { path: PathBuf },
+    #[error("no room for the patch at {}: it takes {} KiB, and {} KiB are free", place.display(), needed >> 10, free >> 10)]
+    NoSpace { place: PathBuf, needed: u64, free: u64 },
+    #[error("the files of the patch could not be made, and nothing was changed: {said}")]
+    NotMade { said: String },
     #[error("the guest stopped taking what was sent")]
     Cut,
     #[error(transparent)]

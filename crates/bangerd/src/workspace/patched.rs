@@ -16,6 +16,9 @@ use super::object::ObjectId;
 use super::object_space::{ObjectSpace, quoted};
 use super::patch::{BlobId, FileChange, FileMode};
 
+/// What a file system gives out at once.
+const BLOCK_BYTES: u64 = 4096;
+
 /// A file of the host's that the patch starts from.
 #[derive(Clone, Copy, Debug)]
 struct Old {
@@ -196,8 +199,24 @@ impl ObjectSpace<'_> {
         prefix.push(dest);
         prefix.push("/");
         let command = with(self.host.command(["checkout-index", "--all", "--force"]).arg(prefix));
-        with_filters(self.host, command, filters).await?.run().await?;
-        Ok(())
+        match with_filters(self.host, command, filters).await?.run().await {
+            Ok(_) => Ok(()),
+            Err(CommandError::Failed { stderr, .. }) => Err(WorkspaceError::NotMade { said: stderr }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The room that files of these objects take, in bytes.
+    pub(super) async fn size(&self, ids: impl Iterator<Item = ObjectId>) -> Result<u64, WorkspaceError> {
+        let list: Vec<u8> = ids.flat_map(|id| format!("{id}\n").into_bytes()).collect();
+        let asked = self.command(&self.git(), &["cat-file", "--batch-check=%(objectsize)"]);
+        let answers = asked.stdin(list).run().await?.stdout;
+        let sizes = answers.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let room = |line: &[u8]| {
+            let size: u64 = std::str::from_utf8(line).ok()?.parse().ok()?;
+            Some(size.next_multiple_of(BLOCK_BYTES))
+        };
+        sizes.map(room).sum::<Option<u64>>().ok_or(WorkspaceError::Disagreement)
     }
 }
 
