@@ -133,8 +133,7 @@ impl Exchange {
     ///
     /// When there is such a thing.
     pub fn check(&self) -> Result<(), ExchangeError> {
-        let device = |path: &Path| path.symlink_metadata().map(|found| found.dev());
-        let here = device(&self.stage).map_err(cannot("read", &self.stage))?;
+        let here = mount_of(&self.stage).map_err(cannot("read", &self.stage))?;
         let made: BTreeSet<&Path> = self.made.iter().map(PathBuf::as_path).collect();
         let files = self.taken.iter().chain(&self.put).map(|file| file.path.as_path());
         let dirs = self.emptied.iter().map(|dir| dir.path.as_path()).chain(made.iter().copied());
@@ -142,7 +141,7 @@ impl Exchange {
         for dir in above.into_iter().filter(|dir| !made.contains(dir)) {
             let dir = self.root.join(dir);
             movable(&dir).map_err(cannot("change files in", &dir))?;
-            if device(&dir).map_err(cannot("read", &dir))? != here {
+            if mount_of(&dir).map_err(cannot("read", &dir))? != here {
                 return Err(cannot("move files to another file system at", &dir)(Errno::XDEV));
             }
             let wanted = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
@@ -258,6 +257,12 @@ impl Exchange {
         outcome.map(|()| written)
     }
 
+    /// Where in the stage a file lies that was taken and is not back.
+    pub fn kept_of(&self, path: &Path) -> Option<PathBuf> {
+        let index = self.taken.iter().position(|taken| taken.path == path)?;
+        Some(Path::new("old").join(index.to_string()))
+    }
+
     fn places(&self) -> Result<Places, ExchangeError> {
         let open = |name: &str| {
             let path = self.stage.join(name);
@@ -287,8 +292,21 @@ enum Step<'e> {
 fn make_dir(above: &OwnedFd, name: &OsStr, mode: u32) -> Result<(), Errno> {
     let mode = Mode::from_raw_mode(mode);
     mkdirat(above, name, mode)?;
+    // In a directory of a group's, the new one is the group's as well.
+    let of_group = Mode::from_raw_mode(rustix::fs::fstat(above)?.st_mode) & Mode::SGID;
     // The umask of this process is nobody's wish.
-    chmodat(above, name, mode, AtFlags::empty())
+    chmodat(above, name, mode | of_group, AtFlags::empty())
+}
+
+/// Two places between which files can be renamed have the same: a file system can be mounted twice.
+///
+/// # Errors
+///
+/// When there is no such place.
+pub fn mount_of(path: &Path) -> io::Result<(u64, u64)> {
+    use rustix::fs::{StatxFlags, statx};
+    let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE | StatxFlags::MNT_ID)?;
+    Ok((rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor), found.stx_mnt_id))
 }
 
 /// The directory of a file, reached without following a symlink, and the file's name in it.

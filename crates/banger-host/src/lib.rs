@@ -11,6 +11,7 @@
 //! | kernels | [`kernel_image`], [`kernel_directory`], [`kernel_version`], [`modules`], [`initramfs`] |
 //! | disks | [`debian`] (archive to tar), [`layer`] (OCI layer to tar), [`tar_source`] (tar to entries), [`ext4`] (entries to image), [`work_disk`], [`image_format`] (what a file of the user's is), [`archive_files`] (archives of container images) |
 
+pub mod acl;
 pub mod archive_files;
 mod archive_marks;
 pub mod bounded_log;

@@ -73,7 +73,7 @@ fn workspace_settings_of_the_guests_git_decide_nothing() {
     // The host's own work must come to no harm.
     repo.write("f", "one\ntwo\nmine\n").write("added", "staged\n").git("add added");
     let mut expected = None;
-    let groups = SETTINGS.iter().map(|group| group.to_vec()).chain([drawn(), drawn()]);
+    let groups = SETTINGS.iter().map(|group| group.to_vec()).chain([drawn()]);
     for group in groups {
         let (what, settings): (Vec<&str>, Vec<&str>) = group.into_iter().unzip();
         let (what, settings) = (what.join(", "), settings.join("\n") + "\ntrue");

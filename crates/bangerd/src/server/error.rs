@@ -187,6 +187,8 @@ fn workspace_hint(error: &WorkspaceError) -> Option<&'static str> {
             "a partial clone is completed by `git fetch --refetch --no-filter`; `git fsck` tells what else may be missing"
         }
         E::Git(CommandError::NotFound { .. }) => "install git",
+        E::NotPutInPlace { .. } => "see what else writes to these files, then try again",
+        E::NotUndone { .. } => "compare with what is kept there, then remove the directory",
         E::NoSpace { .. } => "nothing was changed: make room there, then try again",
         E::Converted { .. } => {
             "git on this host is set to write such a file otherwise; --branch makes a branch of it, where nothing is converted"

@@ -23,6 +23,8 @@ use crate::workspace::{
 /// A patch is text, and has what was before as well: for review it may be so many times as large as the objects.
 const REVIEWED_PATCHES: u64 = 4;
 
+const INDEX_UNREAD: &str = "the index of the VM's repository cannot be read: files that are ignored and were added all the same may be missing";
+
 /// A patch as the guest has made it, read and screened.
 pub struct Exported {
     pub fetched: Fetched,
@@ -82,6 +84,9 @@ impl Vms {
             Ok((fetched, patch, host, parts))
         };
         let (fetched, patch, host, parts) = handle.while_running(reporter, fetching).await?;
+        if fetched.index_unread {
+            reporter.notice(INDEX_UNREAD);
+        }
         // From here on it is between the patch and the host, whatever becomes of the VM: git must not be cut off while it
         // writes into the user's files.
         let reviewed = Reviewer::new(host.as_ref()).await?.review(patch.path(), &parts).await?;
@@ -206,8 +211,11 @@ impl Vms {
         reporter: &Reporter,
     ) -> Result<Exported, VmError> {
         let reviewer = Reviewer::new(Some(host)).await?;
-        let GuestObjects { base, trees, nested, .. } = work.objects().clone();
-        let mut fetched = Fetched { base: Some(base), now: trees, nested, bytes: 0 };
+        let GuestObjects { base, trees, nested, index_unread, .. } = work.objects().clone();
+        let mut fetched = Fetched { base: Some(base), now: trees, nested, index_unread, bytes: 0 };
+        if index_unread {
+            reporter.notice(INDEX_UNREAD);
+        }
         let mut left = wanted.max_bytes.saturating_mul(REVIEWED_PATCHES);
         let mut found: Option<(Reviewed, NamedTempFile)> = None;
         for step in work.steps() {
@@ -215,7 +223,12 @@ impl Vms {
                 return Err(VmError::Cancelled);
             }
             let patch = self.patch_file()?;
-            let bytes = work.patch(step, patch.path(), left).await?;
+            let bytes = work.patch(step, patch.path(), left).await.map_err(|error| match error {
+                WorkspaceError::PatchTooLarge { .. } => {
+                    WorkspaceError::PatchTooLarge { limit_bytes: wanted.max_bytes }
+                }
+                error => error,
+            })?;
             left -= bytes;
             let reviewed = reviewer.review_own(patch.path()).await?;
             match &mut found {

@@ -33,6 +33,8 @@ impl Vms {
             Ok(mut losses) => {
                 if slot.was_exported(&losses.now) {
                     losses.files.clear();
+                    let Losses { others, checked_out, .. } = &mut losses;
+                    others.retain(|other| !checked_out.contains(other));
                 }
                 if losses.is_empty() {
                     return;
@@ -79,6 +81,7 @@ mod tests {
         let losses = |files: usize, others: &[&str]| Losses {
             files: vec!["f".into(); files],
             others: others.iter().map(|&other| other.into()).collect(),
+            checked_out: Vec::new(),
             now: Vec::new(),
         };
         assert_eq!(told(&losses(1, &[])), "1 changed file");

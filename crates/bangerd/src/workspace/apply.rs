@@ -14,8 +14,9 @@ use banger_host::git::{Git, records};
 use banger_host::worktree::{Entry, Worktree};
 
 use super::WorkspaceError;
+use super::hidden::{hidden, ignored};
 use super::host_files::{is_known_host, judge_scripts};
-use super::host_obeys::{ignored, obeyed};
+use super::host_obeys::obeyed;
 use super::inspect::parse_tracked;
 use super::object::{Hasher, ObjectId, blob_id};
 use super::patch::{self, BlobId, FileChange, FileMode, Finding, Obeyed, Screening, Severity, TreeEntry};
@@ -78,7 +79,7 @@ impl Reviewer {
         let (changes, screening) = read(file).await?;
         in_order(&changes, parts)?;
         agree(file, &changes).await?;
-        self.finish(changes, screening).await
+        self.finish(file, changes, screening).await
     }
 
     /// Reviews a patch that the host's git has made, and that nobody will apply.
@@ -88,11 +89,12 @@ impl Reviewer {
     /// As [`Self::review`].
     pub async fn review_own(&self, file: &Path) -> Result<Reviewed, WorkspaceError> {
         let (changes, screening) = read(file).await?;
-        self.finish(changes, screening).await
+        self.finish(file, changes, screening).await
     }
 
     async fn finish(
         &self,
+        file: &Path,
         changes: Vec<FileChange>,
         mut screening: Screening,
     ) -> Result<Reviewed, WorkspaceError> {
@@ -100,6 +102,8 @@ impl Reviewer {
             Some(host) => {
                 let mut obeyed = host.obeyed.clone();
                 obeyed.ignored = ignored(&host.git, &changes, &host.tree).await?;
+                let beside = file.parent().unwrap_or(Path::new("/"));
+                obeyed.ignored.extend(hidden(beside, &changes, screening.take_git_ignore()).await?);
                 (host.tree.clone(), obeyed)
             }
             None => Default::default(),
@@ -172,7 +176,7 @@ async fn agree(file: &Path, changes: &[FileChange]) -> Result<(), WorkspaceError
 }
 
 /// The files that git knows of in the host's repository.
-async fn tree_of(host: &Git) -> Result<Vec<TreeEntry>, WorkspaceError> {
+pub(super) async fn tree_of(host: &Git) -> Result<Vec<TreeEntry>, WorkspaceError> {
     let listed = host.output(&["ls-files", "--recurse-submodules", "-z", "-s", "-t"]).await?;
     let entries = parse_tracked(&listed)?;
     let entry = |path: ByteString, mode: u32| {

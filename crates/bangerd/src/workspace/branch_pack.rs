@@ -16,6 +16,9 @@ use super::object::ObjectId;
 /// What the name of such a journal ends with.
 const EXTENSION: &str = "branch";
 
+/// How git ends when it is asked for a commit that it does not have.
+const NO_SUCH_COMMIT: i32 = 129;
+
 /// A pack, and the journal that knows of it.
 pub(super) struct BranchPack {
     contents: Contents,
@@ -114,8 +117,8 @@ impl Contents {
         let host = Git::new(&self.repository);
         match host.line(&["for-each-ref", "--count=1", "--contains", &self.tip]).await {
             Ok(found) => Ok(found.is_some_and(|name| !name.is_empty())),
-            // There is no such commit.
-            Err(CommandError::Failed { .. }) if self.repository.is_dir() => Ok(false),
+            // There is no such commit. What else goes wrong says nothing of it.
+            Err(CommandError::Failed { status, .. }) if status.code() == Some(NO_SUCH_COMMIT) => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -58,6 +58,8 @@ pub struct Fetched {
     pub now: Vec<String>,
     /// Repositories inside the workspace: they are not part of it.
     pub nested: Vec<ByteString>,
+    /// Files that are ignored and were added all the same may be missing.
+    pub index_unread: bool,
     pub bytes: u64,
 }
 
@@ -80,7 +82,8 @@ pub async fn fetch(
     let failed = |source| WorkspaceError::Patch { source };
     let mut patch =
         Limited { out: BufWriter::new(File::create(file).map_err(failed)?), bytes: 0, limit_bytes };
-    let mut fetched = Fetched { base: None, now: Vec::new(), nested: Vec::new(), bytes: 0 };
+    let mut fetched =
+        Fetched { base: None, now: Vec::new(), nested: Vec::new(), index_unread: false, bytes: 0 };
     let outermost = GuestGit::new(guest, workspace.clone());
     for (number, part) in parts.iter().enumerate() {
         let PreparedPart { inside, base: prepared, .. } = part;
@@ -104,7 +107,8 @@ pub async fn fetch(
         let scratch = Scratch::make(&git, &kept, part.format(), &part.conversions, &part.excludes).await?;
         let outcome = compare(&scratch, &base, inside, &below(parts, inside), &mut patch).await;
         scratch.remove().await?;
-        let Trees { base, now, nested } = outcome?;
+        let Trees { base, now, nested, index_unread, .. } = outcome?;
+        fetched.index_unread |= index_unread;
         fetched.base.get_or_insert(ObjectId::parse(base.as_bytes()).ok_or(WorkspaceError::BaseGone)?);
         fetched.now.push(now);
         fetched.nested.extend(nested.iter().map(|path: &ByteString| join(inside, path.as_bytes())));
@@ -159,7 +163,9 @@ pub(super) async fn write_limited(
         out.out.flush().map_err(failed)
     };
     let (ran, written) = tokio::join!(command.run_piped(sink), writing);
-    written.and(Ok(ran?))?;
+    // Who is not listened to fails as well.
+    written?;
+    ran?;
     Ok(out.bytes)
 }
 
@@ -182,7 +188,7 @@ async fn compare(
 ) -> Result<Trees, WorkspaceError> {
     let trees = scratch.trees(start, parts).await?;
     let Trees { base, now, .. } = &trees;
-    let no_renames = symlink_becomes_directory(&scratch.git, base, now).await?;
+    let no_renames = trees.may_have_symlinks && symlink_becomes_directory(&scratch.git, base, now).await?;
     let renames = if no_renames { "--no-renames" } else { "--find-renames" };
     let mut args: Vec<ByteString> =
         DIFF.iter().chain([&WITHOUT_SUBMODULES, &renames]).map(|word| (*word).into()).collect();

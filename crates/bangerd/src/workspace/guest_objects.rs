@@ -30,6 +30,8 @@ pub struct GuestObjects {
     pub trees: Vec<String>,
     /// Repositories inside the workspace: they are not part of it.
     pub nested: Vec<ByteString>,
+    /// Files that are ignored and were added all the same may be missing.
+    pub index_unread: bool,
 }
 
 /// How the guest's git is asked for a pack. Large files are sent as they are: to look for what two of them share takes as much
@@ -105,6 +107,7 @@ async fn pack(
         head,
         trees: Vec::new(),
         nested: trees.nested,
+        index_unread: trees.index_unread,
     };
     let failed = |source| WorkspaceError::Patch { source };
     let out = BufWriter::new(File::create(file).map_err(failed)?);

@@ -39,9 +39,11 @@ pub(super) fn judge_scripts(root: Option<&Path>, shown: &PackageJson, findings: 
 /// What is there, if it is a file that can be read.
 fn read(root: &Path, path: &ByteString) -> Option<Vec<u8>> {
     let file = root.join(path.as_os_str());
+    // Without it, the lines of the patch alone are judged.
     let found = file.symlink_metadata().ok()?;
     if !found.is_file() || found.len() > MAX_LEN {
         return None;
     }
+    // As above.
     std::fs::read(file).ok()
 }

@@ -2,7 +2,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use super::*;
-use crate::workspace::patch::ChangeKind;
+use crate::workspace::hidden::{hidden, ignored};
+use crate::workspace::patch::{ChangeKind, FileChange};
 
 async fn run(git: &Git, args: &[&str]) {
     git.command(args).run().await.unwrap();
@@ -49,6 +50,108 @@ async fn what_git_is_set_to_run_and_read_is_found() {
     assert_eq!(configured(&git).await, ["tools/clean"]);
 }
 
+fn change(path: &str) -> FileChange {
+    FileChange {
+        kind: ChangeKind::Added,
+        path: path.into(),
+        renamed_from: None,
+        old_mode: None,
+        new_mode: Some(FileMode::Regular),
+        old_id: None,
+        new_id: None,
+        added: 0,
+        removed: 0,
+        binary: false,
+    }
+}
+
+#[tokio::test]
+async fn what_a_patch_hides_itself_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let changes = ["x/.gitignore", "x/tool.py", "y/a.log", "y/b", ".gitignore"].map(change);
+    let patterns =
+        vec![("x/.gitignore".into(), b"*\n".to_vec()), (".gitignore".into(), b"# all\n*.log\n".to_vec())];
+    let found = hidden(dir.path(), &changes, patterns).await.unwrap();
+    assert_eq!(found, HashSet::from(["x/.gitignore".into(), "x/tool.py".into(), "y/a.log".into()]));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    let many = vec![(".gitignore".into(), b"no\n".repeat(1 << 20))];
+    assert_eq!(hidden(dir.path(), &changes, many).await.unwrap().len(), changes.len());
+}
+
+/// What is found of a patch that makes `path`, a symlink or a file.
+async fn judged(git: &Git, path: &str, mode: FileMode) -> Vec<String> {
+    let tracked = super::super::apply::tree_of(git).await.unwrap();
+    let obeyed = obeyed(git, &tracked).await.unwrap();
+    let changes = [FileChange { new_mode: Some(mode), ..change(path) }];
+    let found = crate::workspace::patch::Screening::new().finish(&changes, tracked, &obeyed);
+    found.iter().map(|finding| format!("{:?}", finding.rule)).collect()
+}
+
+#[tokio::test]
+async fn a_symlink_on_the_way_decides_what_is_obeyed() {
+    let dir = tempfile::tempdir().unwrap();
+    let git = Git::new(dir.path());
+    run(&git, &["init", "-q"]).await;
+    for path in ["dev/ci/pre-commit", "scripts/check.sh", "a/cfg/tasks.json", "plain/f"] {
+        fs::create_dir_all(dir.path().join(path).parent().unwrap()).unwrap();
+        fs::write(dir.path().join(path), "").unwrap();
+    }
+    for (link, target) in
+        [("tools", "scripts"), ("pc", "tools/check.sh"), (".vscode", "mid"), ("mid", "a/cfg")]
+    {
+        symlink(target, dir.path().join(link)).unwrap();
+    }
+    run(&git, &["add", "-A"]).await;
+    symlink("../../pc", dir.path().join(".git/hooks/pre-commit")).unwrap();
+    for (path, mode, expected) in [
+        ("tools", FileMode::Symlink, "HostConfigured"),
+        ("pc", FileMode::Symlink, "HostConfigured"),
+        ("scripts", FileMode::Symlink, "HostConfigured"),
+        ("scripts", FileMode::Gitlink, "HostConfigured"),
+        ("scripts/check.sh", FileMode::Regular, "HostConfigured"),
+        ("mid", FileMode::Symlink, "EditorTask"),
+        ("a", FileMode::Symlink, "EditorTask"),
+    ] {
+        let found = judged(&git, path, mode).await;
+        assert!(found.iter().any(|rule| rule == expected), "{path}: {found:?}");
+    }
+    run(&git, &["config", "core.hooksPath", "dev/ci"]).await;
+    assert!(judged(&git, "dev", FileMode::Symlink).await.contains(&"HostConfigured".to_owned()));
+    for (path, mode) in [("plain", FileMode::Symlink), ("dev/other", FileMode::Regular)] {
+        let found = judged(&git, path, mode).await;
+        assert!(
+            !found.iter().any(|rule| rule == "HostConfigured" || rule == "EditorTask"),
+            "{path}: {found:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn scripts_are_followed_to_what_they_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let git = Git::new(dir.path());
+    run(&git, &["init", "-q"]).await;
+    for (path, content) in [
+        ("scripts/check.sh", ". \"$(dirname \"$0\")/lib.sh\"\npython3 tools/lint.py src/main.c\n"),
+        ("scripts/lib.sh", "cd tools && ./more.sh\nscripts/check.sh\n"),
+        ("tools/lint.py", ""),
+        ("tools/more.sh", ""),
+        ("tools/none.sh", ""),
+        ("src/main.c", ""),
+    ] {
+        fs::create_dir_all(dir.path().join(path).parent().unwrap()).unwrap();
+        fs::write(dir.path().join(path), content).unwrap();
+    }
+    fs::write(dir.path().join(".git/hooks/pre-commit"), "#!/bin/sh\nexec scripts/check.sh\n").unwrap();
+    let found = configured(&git).await;
+    for path in ["scripts/check.sh", "scripts/lib.sh", "tools/lint.py", "tools/more.sh"] {
+        assert!(found.iter().any(|found| found == path), "{path}: {found:?}");
+    }
+    // What is data, or is named by nobody. What is not there yet may be meant.
+    let there = found.iter().filter(|path| dir.path().join(path).exists());
+    assert_eq!(there.count(), 4, "{found:?}");
+}
+
 #[tokio::test]
 async fn symlinks_are_followed_and_ignored_paths_found() {
     let dir = tempfile::tempdir().unwrap();
@@ -62,18 +165,6 @@ async fn symlinks_are_followed_and_ignored_paths_found() {
     let found = obeyed(&git, &[link(".vscode"), link("out"), link("gone")]).await.unwrap();
     assert_eq!(found.links, [(".vscode".into(), "cfg".into())]);
     let patch = ".venv/bin/python src/main.rs x.log :(top)a .vscode/x.log out/x.log tracked.log";
-    let change = |path: &str| FileChange {
-        kind: ChangeKind::Added,
-        path: path.into(),
-        renamed_from: None,
-        old_mode: None,
-        new_mode: Some(FileMode::Regular),
-        old_id: None,
-        new_id: None,
-        added: 0,
-        removed: 0,
-        binary: false,
-    };
     let changes: Vec<FileChange> = patch.split(' ').map(change).collect();
     let tracked = TreeEntry { path: "tracked.log".into(), mode: FileMode::Regular };
     let ignored = ignored(&git, &changes, &[tracked]).await.unwrap();

@@ -16,6 +16,7 @@ use super::object::ObjectId;
 
 /// How git writes the mode of a submodule's commit.
 pub(super) const GITLINK: u32 = 0o160_000;
+pub(super) const SYMLINK: u32 = 0o120_000;
 
 /// Settings that decide what a file of the working tree looks like as an object: the guest needs the same.
 const CARRIED: &str = r"^core\.(autocrlf|eol|filemode|symlinks)$";

@@ -11,7 +11,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use banger_guest_protocol::ByteString;
-use banger_host::exchange::{Exchange, ExchangeError};
+use banger_host::exchange::{Exchange, ExchangeError, mount_of};
 use banger_host::files::{private_dir, write_atomic};
 use banger_host::git::{Git, ObjectReader};
 use banger_host::system::free_disk_bytes;
@@ -61,10 +61,10 @@ impl Stage {
         let git_dir =
             host.line(&["rev-parse", "--absolute-git-dir"]).await?.ok_or(WorkspaceError::HostGone)?;
         // One that cannot be looked at is not near.
-        let device = |path: &Path| path.metadata().map(|found| found.dev()).ok();
+        let mount = |path: &Path| mount_of(path).ok();
         let (git_dir, root) = (PathBuf::from(git_dir), host.dir());
         let near =
-            [journals, &git_dir].into_iter().find(|dir| device(dir).is_some() && device(dir) == device(root));
+            [journals, &git_dir].into_iter().find(|dir| mount(dir).is_some() && mount(dir) == mount(root));
         let kept = |source| WorkspaceError::Patch { source };
         let made = tempfile::Builder::new().prefix(STAGE).tempdir_in(near.unwrap_or(root)).map_err(kept)?;
         let mut name = made.path().file_name().unwrap_or_default().to_owned();
@@ -153,9 +153,10 @@ impl Landing {
             return Ok(());
         };
         match finish(&self.stage.journal) {
-            true => Err(error),
-            false => {
-                Err(WorkspaceError::NotUndone { stage: self.stage.dir.clone(), source: Box::new(error) })
+            Ok(()) => Err(error),
+            Err(left) => {
+                let (stage, source) = (self.stage.dir.clone(), Box::new(error));
+                Err(WorkspaceError::NotUndone { stage, left, source })
             }
         }
     }
@@ -202,44 +203,50 @@ pub fn recover(journals: &Path) -> io::Result<()> {
     for entry in found {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "json") {
-            let is_undone = finish(&path);
+            let is_undone = finish(&path).is_ok();
             tracing::info!(is_undone, journal = %path.display(), "an apply was cut off");
         }
     }
     Ok(())
 }
 
-/// Brings an exchange to its end: undone, unless all of it was done. Says whether that worked.
-fn finish(journal: &Path) -> bool {
+/// Brings an exchange to its end: undone, unless all of it was done. Answers what could not be, in words.
+fn finish(journal: &Path) -> Result<(), String> {
     let read = fs::read(journal).map_err(io::Error::other);
     let Journal { exchange, done } =
         match read.and_then(|bytes| serde_json::from_slice(&bytes).map_err(io::Error::other)) {
             Ok(read) => read,
             Err(error) => {
                 tracing::warn!(%error, journal = %journal.display(), "a journal cannot be read");
-                return false;
+                return Err(format!("{} cannot be read: {error}", journal.display()));
             }
         };
     if done {
         clear(journal, exchange.stage());
-        return true;
+        return Ok(());
     }
     let stage = exchange.stage();
     match exchange.undo() {
         Ok(written) if written.is_empty() => {
             clear(journal, stage);
-            true
+            Ok(())
         }
         Ok(written) => {
+            let kept = written.iter().map(|path| match exchange.kept_of(path) {
+                Some(old) => format!("{} (before: {})", path.display(), old.display()),
+                None => format!("{} (new)", path.display()),
+            });
+            let kept = kept.collect::<Vec<_>>().join(", ");
             let stage = stage.display();
-            tracing::warn!(?written, %stage, "undone, but for files that were written to meanwhile; what was there before is kept");
+            tracing::warn!(kept, %stage, "undone, but for files that were written to meanwhile; what was there before is kept");
             remove(journal);
-            false
+            Err(format!("written to meanwhile: {kept}"))
         }
         // The disk may be away, and come back.
         Err(error) => {
-            tracing::warn!(error = on_one_line(&error), stage = %stage.display(), "not undone");
-            false
+            let error = on_one_line(&error);
+            tracing::warn!(error, stage = %stage.display(), "not undone");
+            Err(format!("{error}; the next start of the daemon tries again"))
         }
     }
 }
@@ -302,7 +309,7 @@ impl Maker {
             let Some(path) = change.new_path() else { continue };
             let staged = self.stage.join("new").join(put.len().to_string());
             self.file(change, path, &staged, &mut reader)?;
-            self.permit(change, &staged).map_err(|error| not_made(path, &error))?;
+            self.permit(change, path, &staged).map_err(|error| not_made(path, &error))?;
             put.push(PathBuf::from(path.as_os_str()));
         }
         let stamped = |path: &ByteString| {
@@ -346,23 +353,43 @@ impl Maker {
         Ok(())
     }
 
-    /// A file keeps the permissions that it had, but for what the patch says of its execution.
-    fn permit(&self, change: &FileChange, staged: &Path) -> io::Result<()> {
+    /// A file keeps the permissions that it had, but for what the patch says of its execution; and its group.
+    fn permit(&self, change: &FileChange, path: &ByteString, staged: &Path) -> io::Result<()> {
         if staged.symlink_metadata()?.is_symlink() {
             return Ok(());
         }
-        let before = change.old_path().map(|path| self.root.join(path.as_os_str()).symlink_metadata());
-        let before = before.transpose()?.filter(fs::Metadata::is_file).map(|found| found.mode() & 0o777);
+        let before = change.old_path().map(|path| self.root.join(path.as_os_str()));
+        let before = before.map(|path| Ok::<_, io::Error>((path.symlink_metadata()?, path))).transpose()?;
+        let before = before.filter(|(found, _)| found.is_file());
+        let group = match &before {
+            Some((found, _)) => Some(found.gid()),
+            None => group_of_directory(&self.root.join(path.as_os_str())),
+        };
+        if let Some(group) = group.filter(|group| staged.metadata().is_ok_and(|made| made.gid() != *group)) {
+            // Who does not belong to the group cannot give a file to it, and git would not have either.
+            let _ = std::os::unix::fs::chown(staged, None, Some(group));
+        }
         let is_program = change.new_mode == Some(FileMode::Executable);
-        let mode = match before {
+        let mode = match before.as_ref().map(|(found, _)| found.mode() & 0o777) {
             None if is_program => 0o777 & !self.umask,
             None => 0o666 & !self.umask,
             Some(mode) if change.new_mode.is_none() || change.new_mode == change.old_mode => mode,
             Some(mode) if is_program => mode | ((mode & 0o444) >> 2),
             Some(mode) => mode & !0o111,
         };
-        fs::set_permissions(staged, Permissions::from_mode(mode))
+        fs::set_permissions(staged, Permissions::from_mode(mode))?;
+        match before {
+            Some((_, path)) => banger_host::acl::copy(&path, staged),
+            None => Ok(()),
+        }
     }
+}
+
+/// The group of new files in the nearest directory above that is there, if it says so.
+fn group_of_directory(path: &Path) -> Option<u32> {
+    // One that is not there is made in the next.
+    let above = path.ancestors().skip(1).find_map(|dir| dir.metadata().ok())?;
+    (above.mode() & 0o2000 != 0).then(|| above.gid())
 }
 
 #[cfg(test)]

@@ -16,9 +16,11 @@ mod git_identity;
 mod guest_commits;
 mod guest_git;
 mod guest_objects;
+mod hidden;
 mod history;
 mod host_files;
 mod host_obeys;
+mod host_scripts;
 mod inspect;
 mod kept;
 mod landing;
@@ -139,8 +141,8 @@ pub enum WorkspaceError {
     Commits { why: String },
     #[error("the guest sent objects that git refuses: {said}")]
     BadObjects { said: String },
-    #[error("the patch was not applied, and not all of it could be undone: what was there before is in {}", stage.display())]
-    NotUndone { stage: PathBuf, source: Box<Self> },
+    #[error("the patch was not applied, and not all could be brought back: {left}; what was there before is in {}", stage.display())]
+    NotUndone { stage: PathBuf, left: String, source: Box<Self> },
     #[error("the patch was not applied: read back, {} is not what the guest made", path.display())]
     Converted { path: PathBuf },
     #[error("no room for the patch at {}: it takes {} KiB, and {} KiB are free", place.display(), needed >> 10, free >> 10)]

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::WorkspaceError;
 use super::guest_git::GuestGit;
-use super::inspect::{GITLINK, Tracked, parse_tracked};
+use super::inspect::{GITLINK, SYMLINK, Tracked, parse_tracked};
 use super::kept::Kept;
 use super::object::ObjectId;
 use super::object_space::quoted;
@@ -71,6 +71,10 @@ pub(super) struct Trees {
     pub(super) now: String,
     /// Repositories inside the workspace: they are not part of it.
     pub(super) nested: Vec<ByteString>,
+    /// What the guest's own index names could not be found out.
+    pub(super) index_unread: bool,
+    /// Unless this is so, there is no symlink in the base.
+    pub(super) may_have_symlinks: bool,
 }
 
 /// The git directory; what it is asked leaves the guest's own index, refs and files as they are.
@@ -193,12 +197,18 @@ impl<'a> Scratch<'a> {
             self.git.output(&["read-tree", &base], Bytes::new()).await?;
         }
         let own = self.tracked(&self.git).await?;
-        let nested = self.catch_up(&base, &own, parts).await?;
+        let missing = self.missing(&base).await?;
+        let has_symlinks = own.iter().any(|entry| entry.mode == SYMLINK) || has_symlink(&missing);
+        let theirs = self.named_by_guest().await?;
+        let index_unread = theirs.is_none();
+        let nested = self.catch_up(&missing, &own, &theirs.unwrap_or_default(), parts).await?;
         if own.iter().any(|entry| entry.skip_worktree) && matches!(start, Start::Tree(_)) {
             self.drop_left_out(&base).await?;
         }
         let now = self.git.object(&["write-tree"]).await?.to_string();
-        Ok(Trees { base, now, nested })
+        // The index is that of what was prepared, and says nothing of another commit.
+        let may_have_symlinks = has_symlinks || matches!(start, Start::Commit { .. });
+        Ok(Trees { base, now, nested, index_unread, may_have_symlinks })
     }
 
     async fn base(&self, start: &Start) -> Result<String, WorkspaceError> {
@@ -224,24 +234,29 @@ impl<'a> Scratch<'a> {
         parse_tracked(&git.output(&["ls-files", "-z", "-s", "-t"], Bytes::new()).await?)
     }
 
-    /// What the guest's own index names: files that are ignored, and were added all the same.
-    async fn named_by_guest(&self) -> Result<Vec<Tracked>, WorkspaceError> {
+    /// What the guest's own index names: files that are ignored, and were added all the same. None if it cannot be read.
+    async fn named_by_guest(&self) -> Result<Option<Vec<Tracked>>, WorkspaceError> {
         let theirs = self.git.with("GIT_INDEX_FILE", ".git/index".into());
-        match self.tracked(&theirs).await {
-            // One that is split has its other half in the guest's own git directory.
-            Err(WorkspaceError::GuestCommand { .. }) => self.tracked(self.plain).await,
-            tracked => tracked,
+        // One that is split has its other half in the guest's own git directory.
+        for git in [&theirs, self.plain] {
+            match self.tracked(git).await {
+                Err(WorkspaceError::GuestCommand { said, .. }) => {
+                    tracing::info!(said, "the guest's index cannot be read");
+                }
+                tracked => return tracked.map(Some),
+            }
         }
+        Ok(None)
     }
 
     /// Brings the throw-away index to what is in the working tree. Answers the repositories that lie inside.
     async fn catch_up(
         &self,
-        base: &str,
+        missing: &[u8],
         own: &[Tracked],
+        theirs: &[Tracked],
         parts: &[ByteString],
     ) -> Result<Vec<ByteString>, WorkspaceError> {
-        let theirs = self.named_by_guest().await?;
         let is_stranger = |entry: &&Tracked| entry.mode == GITLINK && !parts.contains(&entry.path);
         let known: HashSet<&[u8]> = own.iter().map(|entry| entry.path.as_bytes()).collect();
         // Submodules that were not sent: git would not look at what is in their directories.
@@ -249,7 +264,7 @@ impl<'a> Scratch<'a> {
             own.iter().filter(is_stranger).map(|entry| entry.path.as_bytes()).collect();
         self.git.update_index(terminated(strangers.iter().copied()), Vec::new()).await?;
         let (gone, mut there) = self.changed().await?;
-        there.extend(self.only_in_base(base).await?);
+        there.extend(self.only_in_base(missing).await?);
         let added =
             theirs.iter().filter(|entry| entry.mode != GITLINK && !known.contains(entry.path.as_bytes()));
         there.extend(terminated(added.map(|entry| entry.path.as_bytes())));
@@ -306,19 +321,28 @@ impl<'a> Scratch<'a> {
         self.git.update_index(terminated(drop), Vec::new()).await
     }
 
-    /// Files that the base has and the index has not, as far as they are in the working tree. git would not name them if they are
-    /// ignored, and they are no less a part of what was sent.
-    async fn only_in_base(&self, base: &str) -> Result<Vec<u8>, WorkspaceError> {
+    /// Files that the base has and the index has not, as git lists them.
+    async fn missing(&self, base: &str) -> Result<Vec<u8>, WorkspaceError> {
         let missing = ["diff-index", "--cached", "--raw", "-z", "--no-renames", "--diff-filter=D", base];
-        let missing = self.git.output(&missing, Bytes::new()).await?;
+        self.git.output(&missing, Bytes::new()).await
+    }
+
+    /// Those of them that are in the working tree. git would not name them if they are ignored, and they are no less a part of
+    /// what was sent.
+    async fn only_in_base(&self, missing: &[u8]) -> Result<Vec<u8>, WorkspaceError> {
         if missing.is_empty() {
             return Ok(Vec::new());
         }
         // An index of them alone, where none is in another's way.
         let add = ["update-index", "-z", "--index-info"];
-        self.base_only.output(&add, index_info(&missing)).await?;
+        self.base_only.output(&add, index_info(missing)).await?;
         self.base_only.output(&["diff-files", "-z", "--name-only", "--diff-filter=d"], Bytes::new()).await
     }
+}
+
+/// Is there one in `:120000 000000 <id> 000000 D<NUL>path<NUL>`?
+fn has_symlink(raw: &[u8]) -> bool {
+    raw.split(|byte| *byte == 0).step_by(2).any(|head| head.starts_with(b":120000"))
 }
 
 fn config(format: ObjectFormat, conversions: &[(String, String)]) -> String {

@@ -20,6 +20,8 @@ enum Role {
     GitAttributes,
     PackageJson(PackageJson),
     LockFile(Hosts),
+    /// What it has, as far as the patch shows it.
+    GitIgnore(Vec<u8>),
     Symlink(Target),
 }
 
@@ -45,6 +47,7 @@ pub(super) struct Found {
     pub(super) rules: Vec<Rule>,
     pub(super) detail: Option<Vec<u8>>,
     pub(super) package_json: Option<PackageJson>,
+    pub(super) git_ignore: Option<Vec<u8>>,
 }
 
 impl Content {
@@ -59,6 +62,7 @@ impl Content {
             Some(likeness) => Role::GitConfig(likeness, Shape::default()),
             None if is_attributes => Role::GitAttributes,
             None if file_name(&folded) == b"package.json" => Role::PackageJson(PackageJson::new(change)),
+            None if file_name(&folded) == b".gitignore" => Role::GitIgnore(Vec::new()),
             None if is_lock_file(&folded) && change.kind != ChangeKind::Added => {
                 Role::LockFile(Hosts::default())
             }
@@ -100,10 +104,13 @@ impl Content {
         if kind == LineKind::Removed {
             return;
         }
+        if let Role::GitIgnore(patterns) = &mut self.role {
+            patterns.extend([text, b"\n"].concat());
+        }
         let is_added = kind == LineKind::Added;
         let mut found = None;
         match &mut self.role {
-            Role::Plain | Role::LockFile(_) | Role::PackageJson(_) => {}
+            Role::Plain | Role::LockFile(_) | Role::PackageJson(_) | Role::GitIgnore(_) => {}
             Role::GitConfig(_, shape) => {
                 shape.see(text, is_added);
                 found = (is_added && is_cut).then_some(Rule::UnseenContent);
@@ -134,7 +141,7 @@ impl Content {
     }
 
     pub(super) fn finish(mut self) -> Found {
-        let mut package_json = None;
+        let (mut package_json, mut git_ignore) = (None, None);
         match std::mem::replace(&mut self.role, Role::Plain) {
             Role::GitConfig(likeness, shape) if shape.runs_programs(likeness) => self.find(Rule::GitConfig),
             Role::Symlink(target) => self.judge(target),
@@ -146,9 +153,10 @@ impl Content {
                 }
             }
             Role::PackageJson(shown) => package_json = Some(shown),
+            Role::GitIgnore(patterns) => git_ignore = Some(patterns),
             _ => {}
         }
-        Found { rules: self.rules, detail: self.target, package_json }
+        Found { rules: self.rules, detail: self.target, package_json, git_ignore }
     }
 
     fn judge(&mut self, target: Target) {

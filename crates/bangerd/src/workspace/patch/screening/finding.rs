@@ -103,7 +103,7 @@ rules! {
     NestedRepository, Risky, Git, "makes a directory look like a repository, whose configuration git obeys inside it";
     GitHook, Risky, Git, "is a git hook, or in a directory of hooks: git runs it";
     HostConfigured, Risky, Git, "is run or obeyed by git on this host";
-    Ignored, Risky, Reader, "is ignored by git on this host: `git status` would not show it";
+    Ignored, Risky, Reader, "is ignored by git: `git status` would not show it on this host";
     HookManager, Risky, Git, "says what a hook manager runs at every commit or push";
     GitConfig, Risky, Git, "sets a git configuration that runs programs";
     HooksPathMention, Risky, Git, "names a git setting through which git runs programs";

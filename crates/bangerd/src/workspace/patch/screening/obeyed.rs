@@ -7,7 +7,7 @@ use banger_guest_protocol::ByteString;
 
 use super::names::fold;
 use super::{Finding, Rule};
-use crate::workspace::patch::FileChange;
+use crate::workspace::patch::{FileChange, FileMode};
 
 /// More names of one file than this are not looked at.
 const MAX_ALIASES: usize = 64;
@@ -17,7 +17,7 @@ const MAX_ALIASES: usize = 64;
 pub struct Obeyed {
     /// Files, and directories with all that is below, that its git runs or reads, each with what says so.
     pub configured: Vec<(ByteString, String)>,
-    /// Symlinks of the tree to directories in it: the link, and where it leads.
+    /// Symlinks of the tree that stay in it: the link, and each place that it leads to or by way of.
     pub links: Vec<(ByteString, ByteString)>,
     /// Of the paths of the patch, those that git ignores there.
     pub ignored: HashSet<ByteString>,
@@ -33,7 +33,10 @@ impl Obeyed {
     pub(super) fn judge(&self, change: &FileChange, places: &[(Vec<u8>, &str)], findings: &mut Vec<Finding>) {
         let Some(path) = change.new_path() else { return };
         let folded = fold(path.as_bytes());
-        if let Some((_, why)) = places.iter().find(|(place, _)| is_at_or_below(&folded, place)) {
+        let decides = |place: &[u8]| {
+            is_at_or_below(&folded, place) || (redirects(change) && is_at_or_below(place, &folded))
+        };
+        if let Some((_, why)) = places.iter().find(|(place, _)| decides(place)) {
             let detail = Some((*why).into());
             findings.push(Finding { rule: Rule::HostConfigured, path: path.clone(), detail });
         }
@@ -54,6 +57,13 @@ impl Obeyed {
         found.split_off(1)
     }
 
+    /// The links of the host's that lead somewhere else when this path becomes a symlink.
+    pub(super) fn redirected<'a>(&'a self, path: &'a ByteString) -> impl Iterator<Item = &'a ByteString> {
+        let is_by_way =
+            |(_, place): &&(ByteString, ByteString)| is_at_or_below(place.as_bytes(), path.as_bytes());
+        self.links.iter().filter(is_by_way).map(|(link, _)| link)
+    }
+
     fn names<'a>(&'a self, path: &'a ByteString) -> impl Iterator<Item = ByteString> + 'a {
         let below = |(link, target): &(ByteString, ByteString)| {
             let rest = match target.as_bytes() {
@@ -64,6 +74,11 @@ impl Obeyed {
         };
         self.links.iter().filter_map(below)
     }
+}
+
+/// Whether what is below this path is found elsewhere afterwards: a symlink, another repository, or what a rename may be.
+pub(super) fn redirects(change: &FileChange) -> bool {
+    matches!(change.new_mode, None | Some(FileMode::Symlink | FileMode::Gitlink))
 }
 
 fn is_at_or_below(path: &[u8], place: &[u8]) -> bool {

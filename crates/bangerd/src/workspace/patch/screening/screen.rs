@@ -23,6 +23,7 @@ pub struct Screening {
     findings: Vec<Finding>,
     current: Option<Content>,
     package_json: Vec<PackageJson>,
+    git_ignore: Vec<(ByteString, Vec<u8>)>,
 }
 
 impl Screening {
@@ -33,6 +34,11 @@ impl Screening {
     /// What was seen of each `package.json`. With the host's, it can be told what it becomes.
     pub fn take_package_json(&mut self) -> Vec<PackageJson> {
         std::mem::take(&mut self.package_json)
+    }
+
+    /// What the patch shows of each `.gitignore`.
+    pub fn take_git_ignore(&mut self) -> Vec<(ByteString, Vec<u8>)> {
+        std::mem::take(&mut self.git_ignore)
     }
 
     /// Completes the screening when the patch was read to its end: `changes` is what came of that, `tree` all files
@@ -110,8 +116,9 @@ impl PatchEvents for Screening {
 
     fn end(&mut self, change: &FileChange) {
         let Some(found) = self.current.take().map(Content::finish) else { return };
-        let Found { rules, detail: target, package_json } = found;
+        let Found { rules, detail: target, package_json, git_ignore } = found;
         self.package_json.extend(package_json);
+        self.git_ignore.extend(git_ignore.map(|patterns| (change.path.clone(), patterns)));
         for rule in rules {
             let points = matches!(rule, Rule::SymlinkEscapes | Rule::SymlinkIntoGit | Rule::LockedElsewhere);
             let detail = target.clone().filter(|_| points).map(Into::into);
@@ -134,7 +141,11 @@ fn judge_path(change: &FileChange, mode: Option<FileMode>, obeyed: &Obeyed, find
     let Some(path) = change.new_path() else { return };
     let stands_for_directory = matches!(mode, Some(FileMode::Symlink | FileMode::Gitlink));
     let mut rules = path_rules::matching(&fold(path.as_bytes()), stands_for_directory);
-    for alias in obeyed.aliases(path) {
+    let mut aliases = obeyed.aliases(path);
+    if stands_for_directory {
+        aliases.extend(obeyed.redirected(path).cloned());
+    }
+    for alias in aliases {
         let by_alias = path_rules::matching(&fold(alias.as_bytes()), stands_for_directory);
         let by_alias = by_alias.into_iter().filter(|rule| !rules.contains(rule));
         let found = |rule| Finding { rule, path: path.clone(), detail: Some(alias.clone()) };
