@@ -151,6 +151,9 @@ impl Exchange {
         for file in &self.taken {
             let file = self.root.join(&file.path);
             movable(&file).map_err(cannot("replace or remove", &file))?;
+            if mount_of(&file).map_err(cannot("read", &file))? != here {
+                return Err(cannot("replace or remove", &file)(Errno::BUSY));
+            }
         }
         Ok(())
     }

@@ -125,6 +125,7 @@ fn workspace_code(error: &WorkspaceError) -> ErrorCode {
         | E::Filtered { .. }
         | E::BadObjects { .. }
         | E::PatchTooLarge { .. }
+        | E::PatchUnpacks { .. }
         | E::DoesNotApply { .. }
         | E::NotPutInPlace { .. }
         | E::NotUndone { .. }
@@ -175,8 +176,15 @@ fn workspace_hint(error: &WorkspaceError) -> Option<&'static str> {
             "git takes no larger patch; --branch has another limit, which --max-size sets"
         }
         E::PatchTooLarge { .. } => "--max-size sets another limit",
+        E::PatchUnpacks { .. } => {
+            "git holds all of it in memory; --branch has another limit, which --max-size sets"
+        }
         E::Timeout { .. } => "--timeout gives it longer; `banger vm exec` shows whether the guest is well",
-        E::Malformed(_) | E::Disagreement | E::AnswerTooLarge { .. } | E::BadObjects { .. } => {
+        E::Malformed(_)
+        | E::Disagreement
+        | E::AnswerTooLarge { .. }
+        | E::TooManyRepositories { .. }
+        | E::BadObjects { .. } => {
             "the guest's git does not do what git does: do not trust this VM; `banger vm cp` copies single files out"
         }
         E::Unsteady { .. } => "stop what writes to it, then try again",

@@ -23,6 +23,9 @@ use crate::workspace::{
 /// A patch is text, and has what was before as well: for review it may be so many times as large as the objects.
 const REVIEWED_PATCHES: u64 = 4;
 
+/// How many files a notice names.
+const NAMED_FILES: usize = 20;
+
 const INDEX_UNREAD: &str = "the index of the VM's repository cannot be read: files that are ignored and were added all the same may be missing";
 
 /// A patch as the guest has made it, read and screened.
@@ -231,6 +234,13 @@ impl Vms {
             })?;
             left -= bytes;
             let reviewed = reviewer.review_own(patch.path()).await?;
+            if Some(step) == work.overlay() {
+                // The guest's word for it: an image that lies from its first second may add to it.
+                reporter.notice(format!(
+                    "not committed when it was sent, and a commit by itself: {}",
+                    some(&reviewed)
+                ));
+            }
             match &mut found {
                 Some((first, _)) => first.add_findings(reviewed.findings),
                 None => {
@@ -258,6 +268,17 @@ impl Vms {
         made?;
         NamedTempFile::new_in(dir).map_err(|source| VmError::Workspace(WorkspaceError::Patch { source }))
     }
+}
+
+/// The files that are changed, as far as a line holds them.
+fn some(reviewed: &Reviewed) -> String {
+    let names = reviewed.changes.iter().map(|change| change.path.as_os_str().display().to_string());
+    let mut names: Vec<String> = names.take(NAMED_FILES).collect();
+    match reviewed.changes.len().saturating_sub(NAMED_FILES) {
+        0 => {}
+        more => names.push(format!("and {more} more")),
+    }
+    names.join(", ")
 }
 
 fn wanted_branch(branch: &WantedBranch, vm: &str) -> Wanted {

@@ -19,6 +19,7 @@ use super::host_files::{is_known_host, judge_scripts};
 use super::host_obeys::obeyed;
 use super::inspect::parse_tracked;
 use super::object::{Hasher, ObjectId, blob_id};
+use super::other_repositories::add_others;
 use super::patch::{self, BlobId, FileChange, FileMode, Finding, Obeyed, Screening, Severity, TreeEntry};
 
 /// A patch that was read, and what is to be said of it.
@@ -35,12 +36,9 @@ impl Reviewed {
 
     /// Adds what was found elsewhere, risky things first.
     pub fn add_findings(&mut self, findings: Vec<Finding>) {
-        for finding in findings {
-            if !self.findings.contains(&finding) {
-                self.findings.push(finding);
-            }
-        }
-        self.findings.sort_by_key(|finding| finding.severity() != Severity::Risky);
+        self.findings.extend(findings);
+        self.findings.sort_by(|a, b| (a.severity(), a).cmp(&(b.severity(), b)));
+        self.findings.dedup();
     }
 }
 
@@ -79,7 +77,7 @@ impl Reviewer {
         let (changes, screening) = read(file).await?;
         in_order(&changes, parts)?;
         agree(file, &changes).await?;
-        self.finish(file, changes, screening).await
+        self.finish(file, changes, parts, screening).await
     }
 
     /// Reviews a patch that the host's git has made, and that nobody will apply.
@@ -89,19 +87,21 @@ impl Reviewer {
     /// As [`Self::review`].
     pub async fn review_own(&self, file: &Path) -> Result<Reviewed, WorkspaceError> {
         let (changes, screening) = read(file).await?;
-        self.finish(file, changes, screening).await
+        self.finish(file, changes, &[], screening).await
     }
 
     async fn finish(
         &self,
         file: &Path,
         changes: Vec<FileChange>,
+        parts: &[ByteString],
         mut screening: Screening,
     ) -> Result<Reviewed, WorkspaceError> {
         let (tree, obeyed) = match &self.host {
             Some(host) => {
                 let mut obeyed = host.obeyed.clone();
                 obeyed.ignored = ignored(&host.git, &changes, &host.tree).await?;
+                add_others(&host.git, &changes, &host.tree, parts, &mut obeyed).await?;
                 let beside = file.parent().unwrap_or(Path::new("/"));
                 obeyed.ignored.extend(hidden(beside, &changes, screening.take_git_ignore()).await?);
                 (host.tree.clone(), obeyed)
@@ -120,12 +120,19 @@ impl Reviewer {
     }
 }
 
+/// How much memory a git may take that reads a patch: git holds all of it, packed and unpacked.
+pub(super) const APPLY_BYTES: u64 = 6 << 30;
+
 async fn read(file: &Path) -> Result<(Vec<FileChange>, Screening), WorkspaceError> {
     let path = file.to_owned();
     let reading = tokio::task::spawn_blocking(move || {
         let file = File::open(&path).map_err(|source| WorkspaceError::Patch { source })?;
         let mut screening = Screening::new();
-        let changes = patch::read(BufReader::with_capacity(256 * 1024, file), &mut screening)?;
+        let changes = patch::read(BufReader::with_capacity(256 * 1024, file), &mut screening);
+        let changes = changes.map_err(|error| match error {
+            patch::PatchError::UnpacksTooFar { limit_bytes } => WorkspaceError::PatchUnpacks { limit_bytes },
+            error => error.into(),
+        })?;
         Ok((changes, screening))
     });
     reading.await.map_err(|_| WorkspaceError::Cut)?
@@ -158,7 +165,7 @@ async fn agree(file: &Path, changes: &[FileChange]) -> Result<(), WorkspaceError
     let command = Git::new(parent).command(["apply", "--numstat", "-z", "--whitespace=nowarn"]).arg(file);
     // Paths would be taken relative to a repository that the cache happens to lie in.
     let ceiling = parent.parent().unwrap_or(parent);
-    let output = command.env("GIT_CEILING_DIRECTORIES", ceiling).run().await?;
+    let output = command.env("GIT_CEILING_DIRECTORIES", ceiling).memory_limit(APPLY_BYTES).run().await?;
     let mut theirs: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     let mut fields = output.stdout.split(|byte| *byte == 0);
     while let Some(field) = fields.next().filter(|field| !field.is_empty()) {
@@ -306,6 +313,10 @@ fn stays_inside(
         let found = found.map_err(failed)?;
         let path = dir.join(found.file_name());
         if found.file_type().map_err(failed)?.is_dir() {
+            let is_empty = std::fs::read_dir(found.path()).map_err(failed)?.next().is_none();
+            if is_empty {
+                return Ok(Some(path));
+            }
             if let Some(inside) = stays_inside(root, &path, leaves)? {
                 return Ok(Some(inside));
             }

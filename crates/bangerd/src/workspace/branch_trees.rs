@@ -71,11 +71,17 @@ impl Work<'_> {
     /// The trees between which there is something to be looked at: the guest's work as a whole, what was sent, and each of the
     /// guest's commits.
     pub fn steps(&self) -> Vec<(ObjectId, ObjectId)> {
-        let BranchTrees { start, sent, now, .. } = &self.trees;
+        let BranchTrees { sent, now, .. } = &self.trees;
         let work = sent.zip(*now);
-        let overlay = start.zip(*sent).filter(|(start, sent)| start != sent);
+        let overlay = self.overlay();
         let commits = sent.map(|sent| self.commit_steps(sent)).unwrap_or_default();
         work.into_iter().chain(overlay).chain(commits).collect()
+    }
+
+    /// What was sent and not committed, if there is such.
+    pub fn overlay(&self) -> Option<(ObjectId, ObjectId)> {
+        let BranchTrees { start, sent, .. } = &self.trees;
+        start.zip(*sent).filter(|(start, sent)| start != sent)
     }
 
     fn commit_steps(&self, sent: ObjectId) -> Vec<(ObjectId, ObjectId)> {

@@ -205,5 +205,7 @@ fn shown(bytes: &[u8]) -> String {
     let start = bytes.len().saturating_sub(400);
     let text = String::from_utf8_lossy(&bytes[start..]);
     let is_fit = |c: &char| (!c.is_control() || *c == '\n') && *c != char::REPLACEMENT_CHARACTER;
-    text.trim().chars().filter(is_fit).collect()
+    // On one line: what a guest says must not pass for what we say.
+    let text: String = text.trim().chars().filter(is_fit).collect();
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
 }

@@ -14,6 +14,9 @@ use super::patch::{FileMode, Obeyed, TreeEntry, is_obeyed};
 /// Symlinks that lead on to others are followed so far.
 const MAX_LINKS: usize = 40;
 
+/// More files than this are not included on a condition.
+const MAX_INCLUDED: usize = 64;
+
 /// Settings whose value is a directory.
 const DIRECTORY_KEYS: [&str; 3] = ["hookspath", "templatedir", ".worktree"];
 
@@ -32,7 +35,7 @@ pub(super) async fn obeyed(host: &Git, tree: &[TreeEntry]) -> Result<Obeyed, Wor
     let links = links
         .flat_map(|link| leads_to(&root, &link).into_iter().map(move |place| (link.clone(), place)))
         .collect();
-    Ok(Obeyed { configured, links, ignored: HashSet::new() })
+    Ok(Obeyed { configured, links, ..Obeyed::default() })
 }
 
 /// Symlinks that git does not know of, in the directories in which it knows of something: `.vscode` is often one.
@@ -51,10 +54,34 @@ fn untracked_links(root: &Path, tree: &[TreeEntry]) -> Vec<ByteString> {
     found
 }
 
-/// Files that the configuration is in, and files that it names.
+/// Files that the configuration is in, and files that it names; also in files that are included on a condition which does not hold
+/// now (`includeIf "onbranch:x"`).
 async fn settings(host: &Git, root: &Path) -> Result<Vec<(ByteString, String)>, WorkspaceError> {
+    let (mut found, mut included) = (Vec::new(), Vec::new());
     let listed = host.output(&["config", "--list", "--includes", "--show-origin", "-z"]).await?;
-    let mut found = Vec::new();
+    settings_of(root, &listed, &mut found, &mut included);
+    let mut at = 0;
+    while at < included.len().min(MAX_INCLUDED) {
+        let file: &PathBuf = &included[at];
+        at += 1;
+        let command = host.command(["config", "--list", "--show-origin", "-z", "--file"]).arg(file);
+        // One that git cannot read is not obeyed either.
+        if let Ok(output) = command.run().await {
+            settings_of(root, &output.stdout, &mut found, &mut included);
+        }
+    }
+    found.sort();
+    found.dedup_by(|later, earlier| later.0 == earlier.0);
+    Ok(found)
+}
+
+/// What a list of settings comes to. Files that they include on a condition are added to `included`.
+fn settings_of(
+    root: &Path,
+    listed: &[u8],
+    found: &mut Vec<(ByteString, String)>,
+    included: &mut Vec<PathBuf>,
+) {
     let mut records = listed.split(|byte| *byte == 0);
     while let (Some(origin), Some(setting)) = (records.next(), records.next()) {
         // What banger itself says.
@@ -63,9 +90,8 @@ async fn settings(host: &Git, root: &Path) -> Result<Vec<(ByteString, String)>, 
         }
         let file = origin.strip_prefix(b"file:").map(|file| root.join(path_of(file)));
         let places_of_file = file.as_deref().map(|file| inside(root, file)).unwrap_or_default();
-        found.extend(
-            places_of_file.into_iter().map(|place| (place, "a file of git's configuration".to_owned())),
-        );
+        let why = || "a file of git's configuration".to_owned();
+        found.extend(places_of_file.into_iter().map(|place| (place, why())));
         let end = setting.iter().position(|byte| *byte == b'\n').unwrap_or(setting.len());
         let (key, value) = (&setting[..end], setting.get(end + 1..).unwrap_or_default());
         let key = String::from_utf8_lossy(key).into_owned();
@@ -75,15 +101,16 @@ async fn settings(host: &Git, root: &Path) -> Result<Vec<(ByteString, String)>, 
         if !is_obeyed(&key) && !is_include {
             continue;
         }
+        let whole = expand(from, value);
+        if key.starts_with("includeif.") && whole.is_file() && !included.contains(&whole) {
+            included.push(whole.clone());
+        }
         let mut named = places(&[from], root, value);
         if is_include || DIRECTORY_KEYS.iter().any(|directory| key.ends_with(directory)) {
-            named.extend(inside(root, &expand(from, value)));
+            named.extend(inside(root, &whole));
         }
         found.extend(named.into_iter().map(|place| (place, format!("git's {key}"))));
     }
-    found.sort();
-    found.dedup_by(|later, earlier| later.0 == earlier.0);
-    Ok(found)
 }
 
 /// The directory of hooks if it is in the working tree, and what the hooks in it lead to.

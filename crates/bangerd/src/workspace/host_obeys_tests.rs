@@ -36,6 +36,8 @@ async fn what_git_is_set_to_run_and_read_is_found() {
         ("alias.go", "!${ROOT}/scripts/check.sh", "scripts/check.sh"),
         ("alias.go", "!exec $(dirname \"$0\")/../../scripts/check.sh", "scripts/check.sh"),
         ("diff.x.textconv", "./not-there-yet", "not-there-yet"),
+        ("gc.recentObjectsHook", "tools/clean", "tools/clean"),
+        ("imap.tunnel", "exec tools/clean", "tools/clean"),
     ] {
         run(&git, &["config", name, value]).await;
         let found = configured(&git).await;
@@ -124,6 +126,43 @@ async fn a_symlink_on_the_way_decides_what_is_obeyed() {
             "{path}: {found:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn what_is_included_on_another_branch_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let git = Git::new(dir.path().join("repo"));
+    fs::create_dir(git.dir()).unwrap();
+    run(&git, &["init", "-q"]).await;
+    let other = dir.path().join("other");
+    fs::write(&other, "[core]\n\thooksPath = tools/h\n").unwrap();
+    run(&git, &["config", "includeIf.onbranch:work.path", other.to_str().unwrap()]).await;
+    assert_eq!(configured(&git).await, ["tools/h"]);
+}
+
+#[tokio::test]
+async fn a_submodule_is_asked_and_a_stranger_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let git = Git::new(dir.path());
+    run(&git, &["init", "-q"]).await;
+    for (name, file) in [("sub", "ci/pre-commit"), ("vendor/lib", "f")] {
+        let inner = Git::new(dir.path().join(name));
+        fs::create_dir_all(inner.dir().join(file).parent().unwrap()).unwrap();
+        fs::write(inner.dir().join(file), "").unwrap();
+        run(&inner, &["init", "-q"]).await;
+        run(&inner, &["config", "core.hooksPath", "ci"]).await;
+        fs::write(inner.dir().join(".gitignore"), ".venv/\n").unwrap();
+    }
+    let changes = ["sub/ci/pre-commit", "sub/.venv/x", "vendor/lib/ci/pre-commit", "own"].map(change);
+    let mut found = Obeyed::default();
+    let parts = ["".into(), "sub".into()];
+    crate::workspace::other_repositories::add_others(&git, &changes, &[], &parts, &mut found).await.unwrap();
+    assert!(found.configured.iter().any(|(place, _)| *place == "sub/ci".into()), "{found:?}");
+    assert_eq!(found.ignored, HashSet::from(["sub/.venv/x".into()]));
+    assert_eq!(found.strangers, ["vendor/lib".into()]);
+    let rules = crate::workspace::patch::Screening::new().finish(&changes, [], &found);
+    let rules: Vec<String> = rules.iter().map(|found| format!("{:?} {:?}", found.rule, found.path)).collect();
+    assert_eq!(rules.len(), 4, "{rules:?}");
 }
 
 #[tokio::test]

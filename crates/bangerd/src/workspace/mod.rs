@@ -27,6 +27,7 @@ mod landing;
 mod losses;
 mod object;
 mod object_space;
+mod other_repositories;
 mod pack;
 pub mod patch;
 mod patched;
@@ -115,6 +116,10 @@ pub enum WorkspaceError {
     NoSuchGuestCommit { name: String, on_host: Option<ObjectId> },
     #[error("the patch is larger than {} MiB", limit_bytes >> 20)]
     PatchTooLarge { limit_bytes: u64 },
+    #[error("the binary files in the patch unpack to more than {} MiB", limit_bytes >> 20)]
+    PatchUnpacks { limit_bytes: u64 },
+    #[error("the workspace has more than {limit} repositories inside")]
+    TooManyRepositories { limit: usize },
     #[error("the guest's git said more than {} MiB where a list of files was asked for", limit_bytes >> 20)]
     AnswerTooLarge { limit_bytes: usize },
     #[error("the patch could not be kept")]

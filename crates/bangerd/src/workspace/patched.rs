@@ -11,7 +11,7 @@ use banger_host::git::{Git, records};
 use banger_host::worktree::{Entry, Worktree};
 
 use super::WorkspaceError;
-use super::apply::{Filters, with_filters};
+use super::apply::{APPLY_BYTES, Filters, with_filters};
 use super::object::ObjectId;
 use super::object_space::{ObjectSpace, quoted};
 use super::patch::{BlobId, FileChange, FileMode};
@@ -67,7 +67,7 @@ impl ObjectSpace<'_> {
         let git = self.git();
         self.command(&git, &["update-index", "-z", "--index-info"]).stdin(index).run().await?;
         let args = ["apply", "--cached", "--binary", "--whitespace=nowarn"];
-        match self.command(&git, &args).arg(file).run().await {
+        match self.command(&git, &args).arg(file).memory_limit(APPLY_BYTES).run().await {
             Ok(_) => {}
             Err(CommandError::Failed { stderr, .. }) => {
                 return Err(WorkspaceError::DoesNotApply { said: stderr });

@@ -4,7 +4,7 @@
 //! configuration, does not count: settings, filters, attributes, hooks, replaced objects, flags of the index, who owns
 //! what. What a file is as an object is decided by the host's settings, as they were when the workspace was prepared.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use banger_guest_protocol::ByteString;
@@ -27,6 +27,9 @@ const SCRATCH: &str = "scratch";
 /// git by SIGBUS.
 const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// More repositories than this nobody has inside another one.
+const MAX_NESTED: usize = 10_000;
 
 /// What no question may depend on.
 const ENVIRONMENT: [(&str, &str); 5] = [
@@ -268,27 +271,28 @@ impl<'a> Scratch<'a> {
         let added =
             theirs.iter().filter(|entry| entry.mode != GITLINK && !known.contains(entry.path.as_bytes()));
         there.extend(terminated(added.map(|entry| entry.path.as_bytes())));
-        let mut nested: Vec<ByteString> = theirs
+        let mut nested: BTreeSet<&[u8]> = theirs
             .iter()
             .filter(is_stranger)
-            .filter(|entry| !known.contains(entry.path.as_bytes()))
-            .map(|entry| entry.path.clone())
+            .map(|entry| entry.path.as_bytes())
+            .filter(|path| !known.contains(path))
             .collect();
         let others =
             self.git.output(&["ls-files", "-z", "--others", "--exclude-standard"], Bytes::new()).await?;
         for path in records(&others) {
             let stranger = strangers.iter().find(|dir| is_in(path, dir));
             match (stranger, path.strip_suffix(b"/")) {
-                (Some(dir), _) => nested.push(dir.to_vec().into()),
-                (None, Some(dir)) => nested.push(dir.to_vec().into()),
+                (Some(dir), _) => drop(nested.insert(dir)),
+                (None, Some(dir)) => drop(nested.insert(dir)),
                 (None, None) => there.extend(terminated([path])),
+            }
+            if nested.len() > MAX_NESTED {
+                return Err(WorkspaceError::TooManyRepositories { limit: MAX_NESTED });
             }
         }
         self.git.update_index(gone, there).await?;
         // They are not what is compared.
-        nested.sort();
-        nested.dedup();
-        Ok(nested)
+        Ok(nested.into_iter().map(|path| path.to_vec().into()).collect())
     }
 
     /// Files of the index that are gone, and that are others now.

@@ -17,31 +17,36 @@ pub(super) const FIRST_LINE: &[u8] = b"GIT binary patch";
 /// Bytes that a full line stands for.
 const FULL_BYTES: usize = 52;
 
-/// Git holds a whole section in memory to apply it, so that no larger one is of use; and unpacking has an end.
-const MAX_SECTION_BYTES: u64 = 4 << 30;
+/// Git holds all of it in memory, unpacked, to apply it.
+pub(super) const MAX_UNPACKED_BYTES: u64 = 2 << 30;
 
 /// Room for what comes out of one line at a time.
 const UNPACKED_BYTES: usize = 32 << 10;
 
-/// Reads `GIT binary patch`, the section that makes the new content of the old, and the one that goes back.
+/// Reads `GIT binary patch`, the section that makes the new content of the old, and the one that goes back. `room` is what all
+/// sections that are to come may unpack to.
 pub(super) fn read<R: BufRead, E: PatchEvents>(
     lines: &mut LineReader<R>,
     events: &mut E,
+    room: &mut u64,
 ) -> Result<(), PatchError> {
     lines.expect(FIRST_LINE, "`GIT binary patch`")?;
-    read_section(lines, events)?;
-    read_section(lines, &mut ())
+    read_section(lines, events, room)?;
+    read_section(lines, &mut (), room)
 }
 
 fn read_section<R: BufRead, E: PatchEvents>(
     lines: &mut LineReader<R>,
     events: &mut E,
+    room: &mut u64,
 ) -> Result<(), PatchError> {
     let form = if lines.after("delta ").is_some() { Form::Delta } else { Form::Literal };
     let size = lines.after("literal ").or_else(|| lines.after("delta ")).and_then(decimal);
-    let Some(size) = size.filter(|size| *size <= MAX_SECTION_BYTES) else {
+    let Some(size) = size else {
         return Err(lines.unexpected("`literal` or `delta` with a size"));
     };
+    let too_much = PatchError::UnpacksTooFar { limit_bytes: MAX_UNPACKED_BYTES };
+    *room = room.checked_sub(size).ok_or(too_much)?;
     lines.advance()?;
     let mut unpacking = Unpacking::new(size);
     let mut text = BinaryText::new(events, form);

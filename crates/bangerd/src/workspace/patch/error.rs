@@ -19,6 +19,8 @@ pub enum PatchError {
     OutOfOrder { path: ByteString },
     #[error("the patch changes more than {limit} files")]
     TooManyFiles { limit: usize },
+    #[error("the binary files in the patch unpack to more than {} MiB", limit_bytes >> 20)]
+    UnpacksTooFar { limit_bytes: u64 },
     #[error("the file names in the patch are longer than {} MiB together", limit_bytes >> 20)]
     NamesTooLong { limit_bytes: usize },
 }

@@ -19,6 +19,7 @@ const MAX_NAMES_BYTES: usize = 64 << 20;
 pub fn read(input: impl BufRead, events: &mut impl PatchEvents) -> Result<Vec<FileChange>, PatchError> {
     let mut lines = LineReader::new(input)?;
     let mut changes: Vec<FileChange> = Vec::new();
+    let mut room = binary::MAX_UNPACKED_BYTES;
     let mut names_bytes = 0;
     let mut is_sha256 = None;
     while !lines.is_at_end() {
@@ -38,7 +39,7 @@ pub fn read(input: impl BufRead, events: &mut impl PatchEvents) -> Result<Vec<Fi
             let found = "ids of another length".to_owned();
             return Err(PatchError::Unexpected { line, expected: "ids of one length in the patch", found });
         }
-        read_content(&mut lines, &mut change, events)?;
+        read_content(&mut lines, &mut change, events, &mut room)?;
         events.end(&change);
         changes.push(change);
     }
@@ -50,6 +51,7 @@ fn read_content<R: BufRead, E: PatchEvents>(
     lines: &mut LineReader<R>,
     change: &mut FileChange,
     events: &mut E,
+    room: &mut u64,
 ) -> Result<(), PatchError> {
     if !change.has_index() || (change.is_of_empty_file() && !change.is_gitlink()) {
         events.file(change);
@@ -61,7 +63,7 @@ fn read_content<R: BufRead, E: PatchEvents>(
     if lines.whole() == Some(binary::FIRST_LINE) {
         change.binary = true;
         events.file(change);
-        return binary::read(lines, events);
+        return binary::read(lines, events, room);
     }
     header::read_names(lines, change)?;
     events.file(change);

@@ -6,6 +6,9 @@ use crate::ui::{self, BAD, DIM, GOOD, WARN, paint};
 /// More files than this are counted, not listed.
 const LISTED_FILES: usize = 200;
 
+/// Nor more of one kind of finding.
+const LISTED_OF_A_KIND: usize = 50;
+
 /// What an export comes to, for people: on stderr, for stdout may be the patch's.
 pub(super) fn tell(export: &Export) {
     for file in export.files.iter().take(LISTED_FILES) {
@@ -21,12 +24,21 @@ pub(super) fn tell(export: &Export) {
 
 /// What is not part of the patch, and what was found in it.
 fn tell_rest(export: &Export) {
-    for nested in &export.nested {
+    for nested in export.nested.iter().take(LISTED_OF_A_KIND) {
         let name = ui::file_name(nested.as_os_str());
         ui::note(format_args!("{name} is a repository or submodule of its own and not part of the patch"));
     }
-    for found in &export.findings {
-        ui::say(finding(found));
+    more(export.nested.len(), "repositories and submodules");
+    for of_a_kind in export.findings.chunk_by(|a, b| (a.risky, &a.reason) == (b.risky, &b.reason)) {
+        of_a_kind.iter().take(LISTED_OF_A_KIND).for_each(|found| ui::say(finding(found)));
+        more(of_a_kind.len(), "of this kind");
+    }
+}
+
+/// Says how many are not listed, so that one of another kind is not lost among them.
+fn more(all: usize, what: &str) {
+    if let Some(rest) = all.checked_sub(LISTED_OF_A_KIND).filter(|rest| *rest > 0) {
+        ui::say(format_args!("  and {rest} more {what}"));
     }
 }
 

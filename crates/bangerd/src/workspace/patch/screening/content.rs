@@ -118,6 +118,9 @@ impl Content {
             Role::GitAttributes if is_added && is_cut => found = Some(Rule::UnseenContent),
             Role::GitAttributes => {
                 found = (is_added && attributes::is_risky(text)).then_some(Rule::GitAttributes);
+                if is_added && attributes::hides_changes(text) && !self.rules.contains(&Rule::HidesChanges) {
+                    self.rules.push(Rule::HidesChanges);
+                }
             }
             Role::Symlink(target) => {
                 target.is_odd |= !is_added || is_cut || target.is_complete || !target.text.is_empty();

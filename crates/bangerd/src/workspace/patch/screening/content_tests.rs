@@ -66,15 +66,28 @@ fn attributes_that_run_programs() {
         "[attr]bin filter=x",
         "[attr]mine -text",
         "* FILTER=x",
+        "*.x -filter",
+        "*.x !filter",
+        "*.x filter",
+        "*.x crypt",
+        "*.x -mine",
     ] {
         for path in [".gitattributes", "sub/.GitAttributes"] {
             assert_eq!(rules_of(path, &format!("* text\n{line}\n")), [Rule::GitAttributes], "{line}");
         }
     }
-    for line in
-        ["* text=auto", "*.rs diff=rust", "*.x -diff -filter", "*.x merge=union", "# filter", "*.x !filter"]
-    {
+    for line in [
+        "* text=auto",
+        "*.rs diff=rust",
+        "*.x -text -merge",
+        "*.x merge=union",
+        "# filter",
+        "*.x linguist-generated",
+    ] {
         assert_eq!(rules_of(".gitattributes", &format!("{line}\n")), [], "{line}");
+    }
+    for line in ["*.x -diff", "*.png binary", "* !diff"] {
+        assert_eq!(rules_of(".gitattributes", &format!("{line}\n")), [Rule::HidesChanges], "{line}");
     }
     assert_eq!(rules_of("gitattributes", "* filter=x\n"), []);
 }

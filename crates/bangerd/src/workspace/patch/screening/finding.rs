@@ -101,6 +101,7 @@ macro_rules! rules {
 rules! {
     GitDirectory, Risky, Git, "belongs to a repository's own directory, where hooks and configuration run programs";
     NestedRepository, Risky, Git, "makes a directory look like a repository, whose configuration git obeys inside it";
+    OtherRepository, Risky, Git, "is in another repository of the host's, which was not sent";
     GitHook, Risky, Git, "is a git hook, or in a directory of hooks: git runs it";
     HostConfigured, Risky, Git, "is run or obeyed by git on this host";
     Ignored, Risky, Reader, "is ignored by git: `git status` would not show it on this host";
@@ -136,5 +137,6 @@ rules! {
     LockedElsewhere, Notice, Tool, "names a host to fetch from that it did not name before";
     AgentInstructions, Notice, Agent, "is read by coding agents as instructions";
     TextAsBinary, Notice, Reader, "is text that the patch carries as binary content, where nobody can read it";
+    HidesChanges, Notice, Reader, "keeps git from showing what changes in some files";
     BidiText, Notice, Reader, "has text with characters that change the order in which it is shown";
 }

@@ -19,6 +19,8 @@ pub struct Obeyed {
     pub configured: Vec<(ByteString, String)>,
     /// Symlinks of the tree that stay in it: the link, and each place that it leads to or by way of.
     pub links: Vec<(ByteString, ByteString)>,
+    /// Other repositories in the working tree that are no part of the workspace.
+    pub strangers: Vec<ByteString>,
     /// Of the paths of the patch, those that git ignores there.
     pub ignored: HashSet<ByteString>,
 }
@@ -39,6 +41,9 @@ impl Obeyed {
         if let Some((_, why)) = places.iter().find(|(place, _)| decides(place)) {
             let detail = Some((*why).into());
             findings.push(Finding { rule: Rule::HostConfigured, path: path.clone(), detail });
+        }
+        if self.strangers.iter().any(|dir| is_at_or_below(path.as_bytes(), dir.as_bytes())) {
+            findings.push(Finding { rule: Rule::OtherRepository, path: path.clone(), detail: None });
         }
         if self.ignored.contains(path) {
             findings.push(Finding { rule: Rule::Ignored, path: path.clone(), detail: None });

@@ -8,7 +8,7 @@ use super::Rule;
 
 /// What git obeys, and what shells and interpreters read when they start.
 pub(super) const OF_GIT_AND_SHELLS: &[(Rule, &str)] = &[
-    (Rule::GitDirectory, ".hg/** .jj/** .sl/** .svn/** .bzr/**"),
+    (Rule::GitDirectory, ".hg/** .jj/** .sl/** .svn/** .bzr/** _darcs/** .pijul/** cvs/**"),
     (
         Rule::GitHook,
         ".githooks/** githooks/** .git-hooks/** git-hooks/** .husky/** git_hooks/** .git_hooks/** \
@@ -27,11 +27,12 @@ pub(super) const OF_GIT_AND_SHELLS: &[(Rule, &str)] = &[
     (
         Rule::ShellEnvironment,
         ".envrc .envrc.* .direnv/** .autoenv* mise*.toml .mise*.toml .mise/** mise/** .rtx*.toml .rtx/** \
-         .kctxrc",
+         .kctxrc .shadowenv.d/** .flox/** .direnvrc .config/direnv/** .hermit/** bin/hermit.hcl \
+         bin/activate-hermit .smartcd/** .smartcd .dirrc",
     ),
     (
         Rule::ShellInput,
-        ".env .env.local .env.development .env.dev .flaskenv flake.nix flake.lock shell.nix devbox.json \
+        ".env .env.local .env.development .env.dev .env.production .env.test .env.staging .env.zsh .env.sh .flaskenv default.nix .nix/** .prototools .proto/** pkgx.y*ml .pkgx.y*ml aqua.y*ml .aqua/** flake.nix flake.lock shell.nix devbox.json \
          devbox.lock devenv.nix devenv.y*ml devenv.local.nix devenv.lock .tool-versions .asdfrc .in .out \
          .devshell.toml devshell.toml pixi.toml .ondir* .zsh-autoenv*",
     ),
@@ -44,14 +45,17 @@ pub(super) const OF_GIT_AND_SHELLS: &[(Rule, &str)] = &[
          .wgetrc .netrc .hgrc .emacs .emacs.d/** .gnupg/** .docker/config.json .kube/config .aws/** \
          .local/bin/** .local/share/applications/** .config/nvim/** .config/autostart-scripts/** \
          .config/plasma-workspace/** .config/hypr/** .config/sway/** .config/i3/** .pythonrc .pythonrc.py \
-         .sqliterc .psqlrc .my.cnf .crontab",
+         .sqliterc .psqlrc .my.cnf .crontab .bashrc.d/** .lessfilter .lesskey .mailcap .wezterm.lua .p10k.zsh \
+         .zimrc .xonshrc .config/nushell/** .config/starship.toml .subversion/config",
     ),
     (
         Rule::ProjectStartup,
         ".vimrc _vimrc .exrc _exrc .gvimrc .nvimrc .nvim.lua .lvimrc .local.vimrc .dir-locals*.el \
          .ycm_extra_conf.py .gdbinit .lldbinit .rprofile .renviron .rdata .vim/** .nvim/** .nvimrc.lua \
          .vimspector.json .projections.json .local.vim .emacs-project .gdbearlyinit .lldbinit-* .r2rc \
-         .radare2rc pyvenv.cfg .bsp/** .ensime* .kakrc .kak/** .nanorc",
+         .radare2rc pyvenv.cfg .bsp/** .ensime* .kakrc .kak/** .nanorc .vimrc.local .local-vimrc .exrc.lua .vim.local session.vim .session.vim \
+         .tern-project hie.yaml .hie-bios startup.jl .julia/** .ipython/** ipython_config.py .watchmanconfig \
+         .venv/** venv/**",
     ),
 ];
 
@@ -67,7 +71,8 @@ pub(super) const OF_EDITORS_AND_AGENTS: &[(Rule, &str)] = &[
          coc-settings.json .sourcekit-lsp/** .lsp.json .lsp/** .elixir_ls/** .metals/** .lite_project.lua \
          .lite/** .atom/** .cproject .project .settings/** .komodotools/** *.komodoproject *.geany \
          nbproject/** *.csproj.user *.vcxproj.user launch.vs.json tasks.vs.json launchsettings.json \
-         .kdev4/** .kateproject* .qtcreator/** *.pro.user*",
+         .kdev4/** *.iml *.ipr *.launch .classpath .factorypath .bloop/** .trunk/** cppproperties.json \
+         .solargraph.yml sorbet/config .phpactor.* .github/lsp.json .kateproject* .qtcreator/** *.pro.user*",
     ),
     (
         Rule::DevEnvironment,
@@ -94,7 +99,8 @@ pub(super) const OF_EDITORS_AND_AGENTS: &[(Rule, &str)] = &[
          .forge.y*ml .letta/** .swe-agent/** .agent/** .agents.json .llm/** .firebender/** \
          firebender.json .openai/** .vibe/** .conductor/** conductor.json .crystal/** \
          gemini-extension.json .serena/** .taskmaster/** .mentat/** .sweep/** sweep.y*ml .cubic/** \
-         cubic.y*ml .coderabbit.y*ml .qodo/** .pr_agent.toml",
+         .fast-agent/** fastagent.config.yaml cagent.y*ml .kimi-cli/** oh-my-opencode.json* .github/copilot/** \
+         .superset/** .emdash.json .config/wt.toml .worktreeinclude cubic.y*ml .coderabbit.y*ml .qodo/** .pr_agent.toml",
     ),
     (Rule::CargoConfig, ".cargo/config.toml .cargo/config"),
     (
@@ -102,7 +108,7 @@ pub(super) const OF_EDITORS_AND_AGENTS: &[(Rule, &str)] = &[
         "agents*.md claude*.md gemini.md .cursorrules .windsurfrules .clinerules .clinerules/** \
          copilot-instructions.md .github/instructions/** .github/prompts/** .github/agents/** agent.md \
          qwen.md crush.md warp.md opencode.md codex.md iflow.md replit.md devin.md .goosehints \
-         .augment-guidelines .rules .github/chatmodes/** .github/skills/** skill.md",
+         .augment-guidelines grok.md kimi.md jules.md amp.md conventions.md .ruler/** .rulesync* .specify/** .rules .github/chatmodes/** .github/skills/** skill.md",
     ),
 ];
 
@@ -126,7 +132,8 @@ pub(super) const OF_TOOLS: &[(Rule, &str)] = &[
          .copr/** .obs/** .releaserc* release.config.* .goreleaser.y*ml goreleaser.y*ml .werft/** \
          .expeditor/** .pipelines/** .kokoro/** .travis/** .cloudbuild/** .bazelci/** .garnix.y*ml \
          garnix.y*ml .cds/** .gocd.y*ml *.gocd.y*ml .scrutinizer.y*ml .codeclimate.y*ml .mergify.y*ml \
-         .bors.toml bors.toml wrangler.toml wrangler.json*",
+         serverless.y*ml .do/** firebase.json atlantis.y*ml pulumi*.y*ml .gitlab/agents/** .github/settings.y*ml \
+         procfile .github/copilot-setup-steps.y*ml .bors.toml bors.toml wrangler.toml wrangler.json*",
     ),
     (
         Rule::BuildScript,
@@ -135,7 +142,8 @@ pub(super) const OF_TOOLS: &[(Rule, &str)] = &[
          gradlew.bat mvnw mvnw.cmd .yarn/sdks/** hatch_build.py noxfile.py gemfile *.gemspec guardfile \
          dangerfile vagrantfile mix.exs podfile fastlane/** wscript sconstruct sconscript init.gradle* \
          buildsrc/** .bazeliskrc tools/bazel.* project/plugins.sbt project/build.properties .sbtopts \
-         build.sc build.mill .mill-jvm-opts",
+         rakefile justfile .justfile taskfile.y*ml cmakepresets.json cmakeuserpresets.json build.zig \
+         project.clj rebar.config package.swift composer.json build.sc build.mill .mill-jvm-opts",
     ),
     (
         Rule::InterpreterStartup,
@@ -162,7 +170,9 @@ pub(super) const OF_TOOLS: &[(Rule, &str)] = &[
          skaffold.y*ml tiltfile tilt_config.json helmfile.y*ml pyrightconfig.json .swcrc \
          compile_commands.json compile_flags.txt .python-version .nvmrc .node-version .ruby-version \
          .java-version .go-version .terraform-version .sdkmanrc .bazelversion .flutter-version .fvmrc \
-         .fvm/** .rubocop*.yml",
+         .fvm/** .rubocop*.yml nodemon.json .air.toml modd.conf bacon.toml .tmuxinator.y*ml .tmuxp.y*ml \
+         .markdownlint*.*js .secretlintrc.* .dependency-cruiser.* .ncurc.* .puppeteerrc.* ava.config.* \
+         wallaby.* conf.py terragrunt.hcl cdk.json .buckconfig pants.toml .arcconfig .gclient",
     ),
 ];
 

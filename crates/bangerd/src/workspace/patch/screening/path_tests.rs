@@ -195,6 +195,8 @@ fn every_rule_of_the_table_has_an_example() {
         Rule::LifecycleScript,
         Rule::BidiText,
         Rule::TextAsBinary,
+        Rule::HidesChanges,
+        Rule::OtherRepository,
     ];
     for rule in Rule::ALL {
         let is_shown = FOUND.iter().any(|(_, shown)| shown == rule);
