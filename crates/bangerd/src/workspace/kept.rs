@@ -8,7 +8,8 @@ use super::guest_git::GuestGit;
 
 /// Copies the objects as links where that is possible: then they take no room.
 const KEEP_OBJECTS: &str = r#"
-    rm -rf -- "$1/objects" && mkdir -p -- "$1" || exit
+    if [ -e "$1/objects" ] || [ -L "$1/objects" ]; then rm -rf -- "$1/objects" || exit; fi
+    [ -d "$1" ] || mkdir -p -- "$1" || exit
     cp -al .git/objects "$1/objects" 2>/dev/null && exit
     rm -rf -- "$1/objects" && cp -a .git/objects "$1/objects"
 "#;

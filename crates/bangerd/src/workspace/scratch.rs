@@ -31,6 +31,13 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// More repositories than this nobody has inside another one.
 const MAX_NESTED: usize = 10_000;
 
+/// In an emulated guest each program takes its time.
+const MAKE_DIRECTORY: &str = r#"
+    umask 077
+    if [ -e "$1" ] || [ -L "$1" ]; then rm -rf -- "$1" || exit; fi
+    exec mkdir -p -- "$1"
+"#;
+
 /// What no question may depend on.
 const ENVIRONMENT: [(&str, &str); 5] = [
     ("GIT_CONFIG_NOSYSTEM", "1"),
@@ -106,8 +113,7 @@ impl<'a> Scratch<'a> {
     ) -> Result<Self, WorkspaceError> {
         plain.must_be_there().await?;
         let dir = kept.path(SCRATCH);
-        let script = "rm -rf -- \"$1\" && mkdir -p -- \"$1\" && chmod 700 -- \"$1\"";
-        plain.program(&[b"sh", b"-c", script.as_bytes(), b"sh", dir.as_bytes()]).await?;
+        plain.program(&[b"sh", b"-c", MAKE_DIRECTORY.as_bytes(), b"sh", dir.as_bytes()]).await?;
         let file = |path: &str, content: &[u8]| (path.as_bytes().to_vec(), Some(content.to_vec()));
         // Those that were kept, and those that were made since.
         let alternates =
