@@ -49,7 +49,7 @@ pub(super) fn timestamp(text: &[u8]) -> Option<Timestamp> {
     let mut nanoseconds: u32 = 0;
     for at in 0..9 {
         let digit = fraction.get(at).copied().unwrap_or(b'0');
-        nanoseconds = nanoseconds * 10 + u32::from(digit.is_ascii_digit().then_some(digit - b'0')?);
+        nanoseconds = nanoseconds * 10 + u32::from(digit.is_ascii_digit().then(|| digit - b'0')?);
     }
     Some(match (negative, nanoseconds) {
         (false, _) => Timestamp { seconds, nanoseconds },
@@ -81,6 +81,7 @@ mod tests {
             prop_oneof![Just(b'1'), Just(b'2'), Just(b' '), Just(b'='), Just(b'\n'), any::<u8>()], 0..60)) {
             let _ = records(&bytes);
             let _ = timestamp(&bytes);
+            let _ = timestamp(&[b"1.", &bytes[..]].concat());
         }
     }
 
@@ -103,7 +104,7 @@ mod tests {
         assert_eq!(timestamp(b"12.5"), at(12, 500_000_000));
         assert_eq!(timestamp(b"-1.25"), at(-2, 750_000_000));
         assert_eq!(timestamp(b"-3"), at(-3, 0));
-        for bad in [&b""[..], b"x", b"1.x", b"--1", b"99999999999999999999"] {
+        for bad in [&b""[..], b"x", b"1.x", b"1. ", b"1.+", b"--1", b"99999999999999999999"] {
             assert_eq!(timestamp(bad), None);
         }
     }
