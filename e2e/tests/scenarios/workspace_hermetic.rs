@@ -76,7 +76,7 @@ fn workspace_settings_of_the_guests_git_decide_nothing() {
     let groups = SETTINGS.iter().map(|group| group.to_vec()).chain([drawn()]);
     for group in groups {
         let (what, settings): (Vec<&str>, Vec<&str>) = group.into_iter().unzip();
-        let (what, settings) = (what.join(", "), settings.join("\n") + "\ntrue");
+        let (what, settings) = (what.join(", "), settings.join("\n") + "\nrm -f /ran");
         home.sh("x", "rm -f /root/.gitconfig /root/attributes /root/excludes");
         home.banger("vm workspace prepare --discard x repo").ok();
         home.banger("exec x").sh(&settings).ok();

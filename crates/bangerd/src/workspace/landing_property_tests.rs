@@ -159,7 +159,7 @@ async fn lands(before: Tree, after: Tree, (attributes, autocrlf): (&str, &str)) 
 #[test]
 fn what_is_written_is_what_was_read() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let mut runner = TestRunner::new(Config { cases: 24, failure_persistence: None, ..Config::default() });
+    let mut runner = TestRunner::new(Config { cases: 16, failure_persistence: None, ..Config::default() });
     let strategy = (tree(), tree(), select(SETTINGS));
     runner
         .run(&strategy, |(before, after, settings)| {
