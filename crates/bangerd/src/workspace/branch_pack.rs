@@ -73,9 +73,12 @@ impl BranchPack {
                     return Err(WorkspaceError::BranchNotMade { said });
                 }
                 if put.contents.written.is_none() {
-                    // One that cannot be looked at is not removed.
+                    // Without it nothing can have come to rely on the pack: the index is not there yet.
                     put.contents.written = time_of(to).ok();
-                    put.note()?;
+                    if let Err(error) = put.note() {
+                        put.undo();
+                        return Err(error);
+                    }
                 }
             }
             Ok(put)

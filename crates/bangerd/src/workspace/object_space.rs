@@ -8,15 +8,7 @@ use banger_host::command::Command;
 use banger_host::git::{Git, ObjectReader};
 
 use super::WorkspaceError;
-
-/// What must not be found by the git that works here.
-const ENVIRONMENT: [(&str, &str); 5] = [
-    ("GIT_CONFIG_NOSYSTEM", "1"),
-    ("GIT_CONFIG_GLOBAL", "/dev/null"),
-    ("HOME", "/nonexistent"),
-    ("XDG_CONFIG_HOME", "/nonexistent"),
-    ("GIT_ATTR_NOSYSTEM", "1"),
-];
+use super::scratch::ENVIRONMENT;
 
 pub(super) struct ObjectSpace<'h> {
     dir: tempfile::TempDir,

@@ -38,8 +38,8 @@ const MAKE_DIRECTORY: &str = r#"
     exec mkdir -p -- "$1"
 "#;
 
-/// What no question may depend on.
-const ENVIRONMENT: [(&str, &str); 5] = [
+/// What no question may depend on: settings of the system's and the user's.
+pub(super) const ENVIRONMENT: [(&str, &str); 5] = [
     ("GIT_CONFIG_NOSYSTEM", "1"),
     ("GIT_CONFIG_GLOBAL", "/dev/null"),
     // For a git that is too old for the last one.
