@@ -31,15 +31,17 @@ pub(super) async fn record_base(
     overlay: &Overlay,
 ) -> Result<Base, WorkspaceError> {
     if let Some(head) = repository.head.as_ref().filter(|_| overlay.is_empty()) {
-        kept.keep_index(git, &".git/index".into()).await;
+        kept.put_files(git, [("", None)]).await?;
+        kept.keep_index(git).await?;
         return Ok(Base { tree: head.tree, whole: head.tree });
     }
     let scratch =
         Scratch::make(git, kept, repository.format, &repository.conversions(), &repository.excludes).await?;
     let outcome = async {
-        scratch.take_index().await?;
+        kept.keep_index(git).await?;
         // What is made here stays.
         let lasting = scratch.git.with("GIT_OBJECT_DIRECTORY", ".git/objects".into());
+        let lasting = lasting.with("GIT_INDEX_FILE", kept.path("index"));
         if !overlay.there.is_empty() {
             // What an intent to add stands for until its file is added; git makes it, too.
             lasting.object(&["hash-object", "-w", "--stdin"]).await?;
@@ -54,7 +56,6 @@ pub(super) async fn record_base(
             lasting.update_index(terminated(&overlay.left_out), Vec::new()).await?;
             tree = lasting.object(&["write-tree"]).await?;
         }
-        scratch.keep_index().await;
         Ok(Base { tree, whole })
     };
     let outcome = outcome.await;

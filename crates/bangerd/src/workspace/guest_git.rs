@@ -58,11 +58,30 @@ impl<'a> GuestGit<'a> {
 
     /// Makes sure that the guest's user has not taken the workspace away.
     pub(super) async fn must_be_there(&self) -> Result<(), WorkspaceError> {
-        match self.guest.file_stat(&FileAt { path: self.dir.clone() }).await {
-            Err(GuestError::Refused { kind: GuestErrorKind::NotFound, .. }) => {
-                Err(WorkspaceError::GuestRepositoryGone { path: self.dir.as_os_str().into() })
-            }
-            found => Ok(found.map(drop)?),
+        match self.is_there(&self.dir).await? {
+            true => Ok(()),
+            false => Err(WorkspaceError::GuestRepositoryGone { path: self.dir.as_os_str().into() }),
+        }
+    }
+
+    /// Whether there is something at a path. A symlink to nothing is nothing.
+    async fn is_there(&self, path: &ByteString) -> Result<bool, WorkspaceError> {
+        match self.guest.file_stat(&FileAt { path: path.clone() }).await {
+            Err(GuestError::Refused { kind: GuestErrorKind::NotFound, .. }) => Ok(false),
+            found => Ok(found.map(|_| true)?),
+        }
+    }
+
+    /// Removes what is at a path, with all that is in it.
+    pub(super) async fn remove(&self, path: &ByteString) -> Result<(), WorkspaceError> {
+        self.program(&[b"rm", b"-rf", b"--", path.as_bytes()]).await
+    }
+
+    /// The same, when there is something. To ask takes less time than a program in an emulated guest.
+    pub(super) async fn remove_if_there(&self, path: &ByteString) -> Result<(), WorkspaceError> {
+        match self.is_there(path).await {
+            Ok(false) => Ok(()),
+            Ok(true) | Err(_) => self.remove(path).await,
         }
     }
 

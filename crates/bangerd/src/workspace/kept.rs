@@ -5,19 +5,16 @@ use banger_guest_protocol::ByteString;
 
 use super::WorkspaceError;
 use super::guest_git::GuestGit;
-
-/// Copies the objects as links where that is possible: then they take no room.
-const KEEP_OBJECTS: &str = r#"
-    if [ -e "$1/objects" ] || [ -L "$1/objects" ]; then rm -rf -- "$1/objects" || exit; fi
-    [ -d "$1" ] || mkdir -p -- "$1" || exit
-    cp -al .git/objects "$1/objects" 2>/dev/null && exit
-    rm -rf -- "$1/objects" && cp -a .git/objects "$1/objects"
-"#;
+use crate::guest::SmallFile;
 
 /// Where it lies.
 #[derive(Clone, Debug)]
 pub(super) struct Kept {
-    dir: ByteString,
+    /// The directory that the workspace is in.
+    beside: ByteString,
+    /// What is kept of the whole workspace, in it.
+    name: ByteString,
+    number: usize,
 }
 
 impl Kept {
@@ -26,33 +23,76 @@ impl Kept {
         let path = workspace.as_bytes();
         let end = path.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
         let start = path[..end].iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
-        let number = number.to_string();
-        let dir = [&path[..start], b".banger-", &path[start..end], b"/", number.as_bytes()].concat();
-        Self { dir: dir.into() }
+        let name = [b".banger-", &path[start..end]].concat();
+        Self { beside: path[..start].to_vec().into(), name: name.into(), number }
     }
 
     /// Something in it.
     pub(super) fn path(&self, name: &str) -> ByteString {
-        [self.dir.as_bytes(), b"/", name.as_bytes()].concat().into()
+        [self.beside.as_bytes(), &self.below(name)].concat().into()
     }
 
-    /// Keeps all objects that the repository has now.
+    fn below(&self, name: &str) -> Vec<u8> {
+        [self.name.as_bytes(), format!("/{}/{name}", self.number).as_bytes()].concat()
+    }
+
+    /// Removes all that is kept of the workspace.
+    ///
+    /// # Errors
+    ///
+    /// When the guest does not do it.
+    pub(super) async fn clear(&self, git: &GuestGit<'_>) -> Result<(), WorkspaceError> {
+        git.remove_if_there(&[self.beside.as_bytes(), self.name.as_bytes()].concat().into()).await
+    }
+
+    /// Writes small files, and makes directories, in it.
+    ///
+    /// # Errors
+    ///
+    /// When the guest's disk is full, say.
+    pub(super) async fn put_files(
+        &self,
+        git: &GuestGit<'_>,
+        files: impl IntoIterator<Item = (&str, Option<&[u8]>)>,
+    ) -> Result<(), WorkspaceError> {
+        let below = |(path, content): (&str, Option<&[u8]>)| (self.below(path), content.map(<[u8]>::to_vec));
+        let files: Vec<SmallFile> = files.into_iter().map(below).collect();
+        git.at(self.beside.clone()).put_files(&files).await
+    }
+
+    /// Keeps all objects that the repository has now. Copies them as links where that is possible: then they take no room.
     ///
     /// # Errors
     ///
     /// When the guest's disk is full, say.
     pub(super) async fn keep_objects(&self, git: &GuestGit<'_>) -> Result<(), WorkspaceError> {
-        git.program(&[b"sh", b"-c", KEEP_OBJECTS.as_bytes(), b"sh", self.dir.as_bytes()]).await
+        let to = self.path("objects");
+        let copy = |how: &'static [u8]| {
+            let git = git.clone();
+            let to = to.clone();
+            async move { git.program(&[b"cp", how, b"--", b".git/objects", to.as_bytes()]).await }
+        };
+        if copy(b"-al").await.is_ok() {
+            return Ok(());
+        }
+        git.remove(&to).await?;
+        copy(b"-a").await
     }
 
-    /// Keeps an index as that of the prepared state. By it git knows which files were written since, without reading them.
-    pub(super) async fn keep_index(&self, git: &GuestGit<'_>, index: &ByteString) {
+    /// Keeps the repository's index as that of the prepared state. By it git knows which files were written since, without reading
+    /// them: the time of the copy is the index's own.
+    ///
+    /// # Errors
+    ///
+    /// When it is there and cannot be copied: without it, the base would lack all that it names.
+    pub(super) async fn keep_index(&self, git: &GuestGit<'_>) -> Result<(), WorkspaceError> {
         let to = self.path("index");
-        let keep: [&[u8]; 8] =
-            [b"install", b"-D", b"-p", b"-m", b"600", b"--", index.as_bytes(), to.as_bytes()];
-        // An index without entries is not there, and without this one every file is read by the next export. The time of the copy
-        // is the index's own: by that git knows which files may have been written since without its looking.
-        let _ = git.program(&keep).await;
+        let copied = git.program(&[b"cp", b"-p", b"--", b".git/index", to.as_bytes()]).await;
+        // An index without entries is not there.
+        if copied.is_err() && git.program(&[b"test", b"!", b"-e", b".git/index"]).await.is_ok() {
+            return Ok(());
+        }
+        copied
     }
 }
 

@@ -235,6 +235,10 @@ async fn arrive(
         bases.insert(0, (part, overlay));
     }
     let mut prepared = Prepared::default();
+    if begun.git {
+        let git = GuestGit::new(guest, wanted.guest_path.clone());
+        Kept::of(&wanted.guest_path, 0).clear(&git).await?;
+    }
     for (part, overlay) in bases {
         let (inside, repository) = (part.inside, part.repository);
         let git = GuestGit::new(guest, join(&wanted.guest_path, inside.as_bytes()));

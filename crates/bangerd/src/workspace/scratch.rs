@@ -31,13 +31,6 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// More repositories than this nobody has inside another one.
 const MAX_NESTED: usize = 10_000;
 
-/// In an emulated guest each program takes its time.
-const MAKE_DIRECTORY: &str = r#"
-    umask 077
-    if [ -e "$1" ] || [ -L "$1" ]; then rm -rf -- "$1" || exit; fi
-    exec mkdir -p -- "$1"
-"#;
-
 /// What no question may depend on: settings of the system's and the user's.
 pub(super) const ENVIRONMENT: [(&str, &str); 5] = [
     ("GIT_CONFIG_NOSYSTEM", "1"),
@@ -113,19 +106,23 @@ impl<'a> Scratch<'a> {
     ) -> Result<Self, WorkspaceError> {
         plain.must_be_there().await?;
         let dir = kept.path(SCRATCH);
-        plain.program(&[b"sh", b"-c", MAKE_DIRECTORY.as_bytes(), b"sh", dir.as_bytes()]).await?;
-        let file = |path: &str, content: &[u8]| (path.as_bytes().to_vec(), Some(content.to_vec()));
         // Those that were kept, and those that were made since.
         let alternates =
             [b"../../objects\n".to_vec(), quoted(plain.path(".git/objects").as_bytes())].concat();
+        let config = config(format, conversions);
         let files = [
-            file("HEAD", b"ref: refs/heads/none\n"),
-            file("config", config(format, conversions).as_bytes()),
-            file("objects/info/alternates", &alternates),
-            (b"refs".to_vec(), None),
-            file("info/exclude", excludes.as_bytes()),
+            ("scratch/HEAD", Some(&b"ref: refs/heads/none\n"[..])),
+            ("scratch/config", Some(config.as_bytes())),
+            ("scratch/objects/info/alternates", Some(&alternates)),
+            ("scratch/refs", None),
+            ("scratch/info/exclude", Some(excludes.as_bytes())),
         ];
-        plain.at(dir.clone()).put_files(&files).await?;
+        plain.remove_if_there(&dir).await?;
+        if kept.put_files(plain, files).await.is_err() {
+            // What is in its place may be no directory at all.
+            plain.remove(&dir).await?;
+            kept.put_files(plain, files).await?;
+        }
         let with = |git: GuestGit<'a>, (name, value): &(&str, &str)| git.with(name, (*value).into());
         let git = ENVIRONMENT.iter().fold(plain.with("GIT_DIR", dir.clone()), with);
         let base_only = git.with("GIT_INDEX_FILE", kept.path("scratch/base-only"));
@@ -141,34 +138,7 @@ impl<'a> Scratch<'a> {
     }
 
     pub(super) async fn remove(self) -> Result<(), WorkspaceError> {
-        self.plain.program(&[b"rm", b"-rf", b"--", self.dir.as_bytes()]).await
-    }
-
-    /// Begins with the index that the guest's repository has, as it was just made.
-    ///
-    /// # Errors
-    ///
-    /// When it is there and cannot be copied: without it, the base would lack all that it names.
-    pub(super) async fn take_index(&self) -> Result<(), WorkspaceError> {
-        let copied = self.copy_index(b".git/index").await;
-        // An index without entries is not there.
-        if copied.is_err() && self.plain.program(&[b"test", b"!", b"-e", b".git/index"]).await.is_ok() {
-            return Ok(());
-        }
-        copied
-    }
-
-    /// Keeps the index as that of the prepared state.
-    pub(super) async fn keep_index(&self) {
-        self.kept.keep_index(self.plain, &self.index()).await;
-    }
-
-    fn index(&self) -> ByteString {
-        self.kept.path("scratch/index")
-    }
-
-    async fn copy_index(&self, from: &[u8]) -> Result<(), WorkspaceError> {
-        self.plain.program(&[b"cp", b"-p", b"--", from, self.index().as_bytes()]).await
+        self.plain.remove(&self.dir).await
     }
 
     /// The trees to compare. `parts` are the repositories of the workspace that lie in this one.
@@ -201,7 +171,9 @@ impl<'a> Scratch<'a> {
 
     async fn attempt(&self, start: &Start, parts: &[ByteString]) -> Result<Trees, WorkspaceError> {
         let base = self.base(start).await?;
-        if self.copy_index(self.kept.path("index").as_bytes()).await.is_err() {
+        let (prepared, index) = (self.kept.path("index"), self.kept.path("scratch/index"));
+        let copy: [&[u8]; 5] = [b"cp", b"-p", b"--", prepared.as_bytes(), index.as_bytes()];
+        if self.plain.program(&copy).await.is_err() {
             // Every file is read then.
             self.git.output(&["read-tree", &base], Bytes::new()).await?;
         }
