@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use banger_api::vm::VmState;
 use banger_host::process::ProcessHandle;
 use tokio::sync::{mpsc, oneshot};
 
@@ -46,15 +47,23 @@ impl VmHandle {
         work: impl Future<Output = Result<T, VmError>>,
     ) -> Result<T, VmError> {
         let mut views = self.view.clone();
-        tokio::select! {
+        let outcome = tokio::select! {
             biased;
             outcome = work => outcome,
-            () = reporter.cancelled().cancelled() => Err(VmError::Cancelled),
+            () = reporter.cancelled().cancelled() => return Err(VmError::Cancelled),
             view = views.wait_for(|view| view.state != State::Running) => {
-                let name = self.view().row.name.to_string();
-                Err(VmError::NotRunning { name, state: view.as_ref().map_or(State::Gone.shown(), VmView::shown_state) })
+                Err(self.not_running(view.as_ref().map_or(State::Gone.shown(), VmView::shown_state)))
             }
-        }
+        };
+        // A VM that is killed takes its connections with it, and the work may be the first to see that.
+        outcome.map_err(|error| match self.view() {
+            view if view.state == State::Running => error,
+            view => self.not_running(view.shown_state()),
+        })
+    }
+
+    fn not_running(&self, state: VmState) -> VmError {
+        VmError::NotRunning { name: self.view.part(|view| view.row.name.to_string()), state }
     }
 
     /// The VM as it is now.
@@ -94,6 +103,17 @@ mod tests {
         let (asks, _) = mpsc::channel(1);
         let handle = VmHandle { asks, view: view.follow(), workspace: Arc::default() };
         (view, handle)
+    }
+
+    #[tokio::test]
+    async fn work_that_fails_because_the_vm_was_killed_says_that_it_does_not_run() {
+        let (view, handle) = handle(&VmRow::example("0123456789ab", "brave-otter"));
+        let fails = || async { Err::<(), _>(VmError::Cancelled) };
+        let failed = handle.while_running(&Reporter::unwatched(), fails()).await;
+        assert!(matches!(failed, Err(VmError::NotRunning { .. })), "{failed:?}");
+        view.set(VmView { state: State::Running, ..handle.view() });
+        let failed = handle.while_running(&Reporter::unwatched(), fails()).await;
+        assert!(matches!(failed, Err(VmError::Cancelled)), "{failed:?}");
     }
 
     /// `while_running` once held the view's read lock while it took it a second time. With a writer between the two, both
