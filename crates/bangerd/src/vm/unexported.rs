@@ -13,6 +13,8 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// What is said of a workspace that nobody has looked at.
 const UNASKED: &str = "gone with it: its workspace, in which nobody looked for work that was not exported";
+const UNASKED_SINCE: &str =
+    "gone with it: its workspace, in which nobody looked for work done after the last export";
 
 impl Vms {
     /// Says in one line what work in a running VM's workspace has not been exported. Nobody is kept from deleting it.
@@ -58,7 +60,8 @@ impl Vms {
     pub fn tell_unasked(&self, view: &VmView, reporter: &Reporter) {
         let Ok(handle) = self.handle(&view.row.id) else { return };
         if handle.workspace.current().is_some_and(|current| current.complete) {
-            reporter.notice(UNASKED);
+            let exported = handle.workspace.is_exported();
+            reporter.notice(if exported { UNASKED_SINCE } else { UNASKED });
         }
     }
 }

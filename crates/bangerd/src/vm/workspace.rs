@@ -69,6 +69,11 @@ impl Slot {
         *self.exported.lock().unwrap_or_else(PoisonError::into_inner) = trees;
     }
 
+    /// Something of it was exported since it was prepared.
+    pub(super) fn is_exported(&self) -> bool {
+        !self.exported.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     pub(super) fn was_exported(&self, trees: &[String]) -> bool {
         *self.exported.lock().unwrap_or_else(PoisonError::into_inner) == trees
     }
@@ -186,6 +191,7 @@ impl Vms {
             let sent = workspace::send_to(&guest, checkout, &preparation, reporter).await?;
             // From here on the guest's copy may be neither the old nor the new one.
             note(&stored)?;
+            slot.set_exported(Vec::new());
             let Prepared { parts } = workspace::settle(&guest, sent, &preparation, reporter).await?;
             stored.wholes = parts.iter().map(|part| part.whole.to_string()).collect();
             stored.bases = parts.iter().map(|part| (part.inside.clone(), part.base.to_string())).collect();
