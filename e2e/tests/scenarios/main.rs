@@ -26,6 +26,7 @@ mod odd_copies;
 mod ordinary_user;
 mod recovery;
 mod registry;
+mod seeds;
 mod state_loss;
 mod streams;
 mod streams_at_the_edge;
