@@ -107,6 +107,18 @@ fn workspace_bad_requests_are_refused_and_change_nothing() {
     }
     home.banger("vm workspace prepare x repo --discard").ok();
     home.banger("vm workspace export x").ok().says("no changes");
+
+    // git takes the repository around the place for one that is gone. Nothing of that is the patch's.
+    let inner = Repo::new(&home, "repo/inner");
+    inner.write("f", "f\n").commit("one");
+    home.banger("vm workspace prepare x repo/inner").ok();
+    home.sh("x", "echo more >> f");
+    inner.sh("rm -rf .git");
+    let before = repo.fingerprint();
+    for words in ["vm workspace export x --apply", "vm workspace export x --branch b"] {
+        home.banger(words).fails_with(4).says("not there any more");
+    }
+    assert_eq!(repo.fingerprint(), before);
 }
 
 #[test]

@@ -18,6 +18,7 @@ const SETTINGS: [&[(&str, &str)]; 7] = [
         ("a filter that fails", "git config filter.x.clean false; git config filter.x.required true"),
         ("it is for all files", "echo '* filter=x' > .git/info/attributes"),
         ("somebody else's", "chown -R 1234:1234 ."),
+        ("touched", "touch *"),
     ],
     &[
         (
@@ -69,7 +70,12 @@ fn workspace_settings_of_the_guests_git_decide_nothing() {
     let home = Home::golden();
     home.banger("vm create --start --memory 512M --name x").ok();
     let repo = Repo::new(&home, "repo");
-    repo.write("f", "one\ntwo\n").write("gone", "gone\n").write("kept", "kept\r\n").commit("one");
+    repo.write("f", "one\ntwo\n").write("gone", "gone\n").write("kept", "kept\r\n");
+    // Committed before there was an attribute for it: git would convert it as soon as it is touched.
+    repo.write("run.bat", "echo\r\n")
+        .commit("one")
+        .write(".gitattributes", "*.bat text eol=crlf\n")
+        .commit("two");
     // The host's own work must come to no harm.
     repo.write("f", "one\ntwo\nmine\n").write("added", "staged\n").git("add added");
     let mut expected = None;
@@ -101,7 +107,7 @@ fn workspace_what_git_keeps_silent_about_is_named_or_comes_along() {
     let sub = Repo::new(&home, "sub");
     sub.write("s", "s\n").commit("one");
     let repo = Repo::new(&home, "repo");
-    repo.write("f", "f\n").write(".gitignore", "*.log\n").commit("one");
+    repo.write("f", "f\n").write(".gitignore", "*.log\n").write("lib/a", "a\n").commit("one");
     repo.git(&format!("-c protocol.file.allow=always submodule --quiet add {} never", sub.dir().display()));
     repo.sh("git commit -qm two; git submodule --quiet deinit -f never; printf 'a \\r\\nb\\n' > mixed");
     repo.sh("git config core.autocrlf input; git add mixed 2>&1; git config core.safecrlf true");
@@ -109,6 +115,12 @@ fn workspace_what_git_keeps_silent_about_is_named_or_comes_along() {
     home.banger("vm workspace prepare x repo --mode full").ok();
     home.sh("x", "echo forced > forced.log; git add -f forced.log; printf 'trailing \\t\\n' > spaces");
     home.sh("x", "git init -q inner; cd inner; git config user.name x; git config user.email x@y; echo i > i; git add i; git commit -qm i; cd ..; git add inner; echo in > never/file");
+    home.sh("x", "mkfifo pipe; rm f; mkfifo f; mkdir d; touch d/.GIT; git init -q lib");
+    let without = home.banger("vm workspace export x --allow-risky").ok();
+    without
+        .says("no such file or name, and it is not part of the patch: d/.GIT, f")
+        .says("lib/.git is a repository");
+    home.sh("x", "rm -r pipe f d lib/.git; git checkout -q f");
     // Who looks at `git status` on the host would not see it.
     home.banger("vm workspace export x").fails_with(4).says("risky: forced.log is ignored");
     let export = home.banger("vm workspace export x --allow-risky").ok();
@@ -135,7 +147,7 @@ fn workspace_preparing_again_throws_away_nothing_that_only_the_guest_has() {
     let home = Home::golden();
     home.banger("vm create --start --memory 512M --name x").ok();
     let repo = Repo::new(&home, "repo");
-    repo.write("f", "f\n").commit("one").git("branch other");
+    repo.write("f", "f\n").write("lib/a", "a\n").commit("one").git("branch other");
     home.banger("vm workspace prepare x repo").ok();
     // What was sent, by another name, is no loss.
     home.sh("x", "git branch also; git tag here");
@@ -156,6 +168,11 @@ fn workspace_preparing_again_throws_away_nothing_that_only_the_guest_has() {
         ),
         (format!("git checkout -q --detach; {commit}"), "git checkout -q -", "a detached HEAD"),
         ("git init -q inner; touch inner/file".into(), "rm -rf inner", "the repository inner"),
+        // git looks for no repository where it knows files.
+        ("git init -q lib".into(), "rm -rf lib/.git", "the repository lib/.git"),
+        ("rm f; git init -q f".into(), "rm -rf f; git checkout -q f", "f, the repository f"),
+        ("rm f; mkfifo f".into(), "rm f; git checkout -q f", "lost: f"),
+        ("mkdir d; touch d/.GIT".into(), "rm -r d", "d/.GIT"),
         (format!("{commit}; {commit}"), "git reset -q --hard HEAD~2", "the branch"),
     ] {
         home.sh("x", &work);

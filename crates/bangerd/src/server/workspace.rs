@@ -162,7 +162,7 @@ fn shown(exported: Exported, wanted: &ExportWorkspace, patches: &Patches) -> Exp
         base: fetched.base.map(|base| base.to_string()).unwrap_or_default(),
         files: reviewed.changes.iter().map(changed_file).collect(),
         findings: reviewed.findings.iter().map(finding).collect(),
-        nested: fetched.nested,
+        nested: fetched.left_out.nested,
         patch_bytes: fetched.bytes,
         patch: is_wanted.then(|| patches.keep(patch)),
         conflict,

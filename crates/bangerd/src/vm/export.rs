@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use banger_api::workspace::{ExportPurpose, ExportWorkspace, PATCH_MAX_BYTES, WantedBranch};
+use banger_guest_protocol::ByteString;
 use banger_host::git::Git;
 use tempfile::NamedTempFile;
 
@@ -87,9 +88,7 @@ impl Vms {
             Ok((fetched, patch, host, parts))
         };
         let (fetched, patch, host, parts) = handle.while_running(reporter, fetching).await?;
-        if fetched.index_unread {
-            reporter.notice(INDEX_UNREAD);
-        }
+        tell_left_out(&fetched, reporter);
         // From here on it is between the patch and the host, whatever becomes of the VM: git must not be cut off while it
         // writes into the user's files.
         let reviewed = Reviewer::new(host.as_ref()).await?.review(patch.path(), &parts).await?;
@@ -214,11 +213,9 @@ impl Vms {
         reporter: &Reporter,
     ) -> Result<Exported, VmError> {
         let reviewer = Reviewer::new(Some(host)).await?;
-        let GuestObjects { base, trees, nested, index_unread, .. } = work.objects().clone();
-        let mut fetched = Fetched { base: Some(base), now: trees, nested, index_unread, bytes: 0 };
-        if index_unread {
-            reporter.notice(INDEX_UNREAD);
-        }
+        let GuestObjects { base, trees, left_out, index_unread, .. } = work.objects().clone();
+        let mut fetched = Fetched { base: Some(base), now: trees, left_out, index_unread, bytes: 0 };
+        tell_left_out(&fetched, reporter);
         let mut left = wanted.max_bytes.saturating_mul(REVIEWED_PATCHES);
         let mut found: Option<(Reviewed, NamedTempFile)> = None;
         for step in work.steps() {
@@ -270,13 +267,29 @@ impl Vms {
     }
 }
 
+/// Says what is missing in a patch; the nested repositories are named by whoever shows it.
+fn tell_left_out(fetched: &Fetched, reporter: &Reporter) {
+    if fetched.index_unread {
+        reporter.notice(INDEX_UNREAD);
+    }
+    let unsupported = &fetched.left_out.unsupported;
+    if !unsupported.is_empty() {
+        let names = named(unsupported.iter());
+        reporter.notice(format!("git takes no such file or name, and it is not part of the patch: {names}"));
+    }
+}
+
 /// The files that are changed, as far as a line holds them.
 fn some(reviewed: &Reviewed) -> String {
-    let names = reviewed.changes.iter().map(|change| change.path.as_os_str().display().to_string());
-    let mut names: Vec<String> = names.take(NAMED_FILES).collect();
-    match reviewed.changes.len().saturating_sub(NAMED_FILES) {
-        0 => {}
-        more => names.push(format!("and {more} more")),
+    named(reviewed.changes.iter().map(|change| &change.path))
+}
+
+fn named<'p>(paths: impl ExactSizeIterator<Item = &'p ByteString>) -> String {
+    let more = paths.len().saturating_sub(NAMED_FILES);
+    let mut names: Vec<String> =
+        paths.take(NAMED_FILES).map(|path| path.as_os_str().display().to_string()).collect();
+    if more > 0 {
+        names.push(format!("and {more} more"));
     }
     names.join(", ")
 }
@@ -301,8 +314,9 @@ async fn named_base(name: &str, host: Option<&Git>) -> Result<Base, VmError> {
     Ok(Base::Commit { name: name.to_owned(), on_host })
 }
 
+/// None says that the repository has gone or moved. git would take the one around its place for it.
 async fn host_repository(workspace: &StoredWorkspace) -> Option<Git> {
     let path = PathBuf::from(workspace.host_path.as_os_str());
-    // None says that the repository has gone or moved.
-    Repository::open(&path, None).await.ok().map(|repository| Git::new(repository.root()))
+    let repository = Repository::open(&path, None).await.ok()?;
+    (repository.root() == path).then(|| Git::new(repository.root()))
 }

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use banger_api::workspace::{PrepareWorkspace, WorkspaceContents, WorkspaceMode};
 use banger_guest_protocol::ByteString;
-use banger_host::git::Git;
 
 use super::mailbox::VmHandle;
 use super::record::VmRecord;
@@ -213,9 +212,8 @@ impl Vms {
     pub async fn staleness(&self, view: &VmView) -> Result<(Option<String>, Option<String>), VmError> {
         let missing = || VmError::NoWorkspace { name: view.row.name.to_string() };
         let workspace = view.workspace.as_ref().ok_or_else(missing)?;
-        let git = Git::new(PathBuf::from(workspace.host_path.as_os_str()));
         // A repository that has gone or moved has no commit; the export says so, if it matters there.
-        let now = workspace::head_commit(&git).await.ok().flatten();
+        let now = workspace::head_commit_at(Path::new(workspace.host_path.as_os_str())).await;
         Ok((workspace.commit.clone(), now.map(|now| now.to_string())))
     }
 

@@ -65,6 +65,11 @@ impl Free {
         if before.is_some() && !wanted.force {
             return Err(WorkspaceError::BranchExists { name });
         }
+        // Another branch would be made anew, or a name that leads to it lost.
+        if let Some(other) = host.line(&["symbolic-ref", "--quiet", &reference]).await? {
+            let said = format!("{name} is another name for {}", other.display());
+            return Err(WorkspaceError::BranchNotMade { said });
+        }
         // Whoever works there would find his files to be changes; on a branch that is yet to be born, too.
         let listed = host.output(&["worktree", "list", "--porcelain", "-z"]).await?;
         let mut place = PathBuf::new();
@@ -86,12 +91,13 @@ impl Free {
 
 /// Is the branch being rebased or bisected there? Then HEAD is not at it, and comes back to it.
 async fn is_under_way(worktree: &Git, name: &str) -> bool {
-    for file in ["rebase-merge/head-name", "rebase-apply/head-name", "BISECT_START"] {
+    for file in
+        ["rebase-merge/head-name", "rebase-merge/update-refs", "rebase-apply/head-name", "BISECT_START"]
+    {
         // A worktree that is gone has nothing under way.
         let Ok(Some(path)) = worktree.line(&["rev-parse", "--git-path", file]).await else { continue };
         let Ok(content) = fs::read_to_string(worktree.dir().join(path)) else { continue };
-        let content = content.trim();
-        if content.strip_prefix("refs/heads/").unwrap_or(content) == name {
+        if content.lines().any(|line| line.strip_prefix("refs/heads/").unwrap_or(line) == name) {
             return true;
         }
     }

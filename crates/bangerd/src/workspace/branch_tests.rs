@@ -1,6 +1,7 @@
 use super::super::guest_objects::{GuestObjects, PACK};
 use super::*;
 use crate::workspace::Reviewer;
+use crate::workspace::scratch::LeftOut;
 
 /// A host's repository, and a guest's copy of it.
 struct Bench {
@@ -86,7 +87,7 @@ impl Bench {
             now,
             head,
             trees: Vec::new(),
-            nested: Vec::new(),
+            left_out: LeftOut::default(),
             index_unread: false,
         };
         let pack = self.dir.path().join("scratch/pack");
@@ -238,6 +239,11 @@ async fn a_branch_that_is_there_is_kept() {
     // Where somebody works, nothing is moved; in another worktree neither.
     let refused = bench.export(base, Wanted { force: true, ..wanted("main") }).await.unwrap_err();
     assert!(matches!(refused, WorkspaceError::BranchCheckedOut { .. }), "{refused}");
+    let alias = bench.host.dir().join(".git/refs/heads/alias");
+    fs::write(&alias, "ref: refs/heads/main\n").unwrap();
+    let refused = bench.export(base, Wanted { force: true, ..wanted("alias") }).await.unwrap_err();
+    assert!(refused.to_string().contains("another name for refs/heads/main"), "{refused}");
+    fs::remove_file(alias).unwrap();
     // A name for which there can be no file, found out by the last step: nothing is left of the others.
     let before = bench.objects().await;
     bench.write("a", "c\n");
@@ -289,7 +295,7 @@ async fn objects_are_not_believed() {
         now,
         head: None,
         trees: Vec::new(),
-        nested: Vec::new(),
+        left_out: LeftOut::default(),
         index_unread: false,
     };
     let start = bench.start().await;

@@ -15,7 +15,7 @@ use super::checkout::join;
 use super::guest_git::GuestGit;
 use super::kept::Kept;
 use super::object::ObjectId;
-use super::scratch::{PreparedPart, Scratch, Start, Trees};
+use super::scratch::{LeftOut, PreparedPart, Scratch, Start, Trees};
 use crate::guest::Guest;
 
 /// What the guest's work is compared with.
@@ -56,8 +56,7 @@ pub struct Fetched {
     pub base: Option<ObjectId>,
     /// The trees that it ends with, of all repositories of the workspace.
     pub now: Vec<String>,
-    /// Repositories inside the workspace: they are not part of it.
-    pub nested: Vec<ByteString>,
+    pub left_out: LeftOut,
     /// Files that are ignored and were added all the same may be missing.
     pub index_unread: bool,
     pub bytes: u64,
@@ -83,7 +82,7 @@ pub async fn fetch(
     let mut patch =
         Limited { out: BufWriter::new(File::create(file).map_err(failed)?), bytes: 0, limit_bytes };
     let mut fetched =
-        Fetched { base: None, now: Vec::new(), nested: Vec::new(), index_unread: false, bytes: 0 };
+        Fetched { base: None, now: Vec::new(), left_out: LeftOut::default(), index_unread: false, bytes: 0 };
     let outermost = GuestGit::new(guest, workspace.clone());
     for (number, part) in parts.iter().enumerate() {
         let PreparedPart { inside, base: prepared, .. } = part;
@@ -107,11 +106,11 @@ pub async fn fetch(
         let scratch = Scratch::make(&git, &kept, part.format(), &part.conversions, &part.excludes).await?;
         let outcome = compare(&scratch, &base, inside, &below(parts, inside), &mut patch).await;
         scratch.remove().await?;
-        let Trees { base, now, nested, index_unread, .. } = outcome?;
+        let Trees { base, now, left_out, index_unread, .. } = outcome?;
         fetched.index_unread |= index_unread;
         fetched.base.get_or_insert(ObjectId::parse(base.as_bytes()).ok_or(WorkspaceError::BaseGone)?);
         fetched.now.push(now);
-        fetched.nested.extend(nested.iter().map(|path: &ByteString| join(inside, path.as_bytes())));
+        fetched.left_out.add(inside, &left_out);
     }
     patch.out.flush().map_err(failed)?;
     fetched.bytes = patch.bytes;

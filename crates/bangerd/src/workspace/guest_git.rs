@@ -38,6 +38,13 @@ pub(super) struct GuestGit<'a> {
     env: Vec<(ByteString, ByteString)>,
 }
 
+/// How a program ended.
+struct Ended {
+    code: u8,
+    /// The end of it.
+    stderr: Vec<u8>,
+}
+
 impl<'a> GuestGit<'a> {
     pub(super) fn new(guest: &'a Guest, dir: ByteString) -> Self {
         let env = ENVIRONMENT.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
@@ -122,8 +129,8 @@ impl<'a> GuestGit<'a> {
     pub(super) async fn answer(&self, args: &[&str]) -> Result<Option<Vec<u8>>, WorkspaceError> {
         let argv = words(args);
         let mut output = Vec::new();
-        let code =
-            within(self.run(argv, once(Bytes::new()), |bytes| bounded(&mut output, bytes), &[1])).await?;
+        let run = self.run(argv, once(Bytes::new()), |bytes| bounded(&mut output, bytes), &[1]);
+        let Ended { code, .. } = within(run).await?;
         Ok((code == 0).then_some(output))
     }
 
@@ -135,23 +142,45 @@ impl<'a> GuestGit<'a> {
             .ok_or_else(|| WorkspaceError::GuestSaid { command, said: shown(&output) })
     }
 
-    /// Brings the index to what the working tree has: drops the paths `gone`, and reads the paths `there`.
-    pub(super) async fn update_index(&self, gone: Vec<u8>, there: Vec<u8>) -> Result<(), WorkspaceError> {
+    /// Brings the index to what the working tree has: drops the paths `gone`, and reads the paths `there`. Answers those that git does
+    /// not take: it says so, and goes on.
+    pub(super) async fn update_index(
+        &self,
+        gone: Vec<u8>,
+        there: Vec<u8>,
+    ) -> Result<Vec<ByteString>, WorkspaceError> {
         // Dropped by name: git will not look for a file where a symlink or another file has taken its directory's place.
         let drop = ["update-index", "--force-remove", "-z", "--stdin"];
         let read = ["update-index", "--add", "--remove", "--replace", "-z", "--stdin"];
+        let mut ignored = Vec::new();
         for (args, paths) in [(&drop[..], gone), (&read[..], there)] {
             if !paths.is_empty() {
-                self.output(args, paths).await?;
+                let run = self.run(words(args), once(paths.into()), |_| Ok(()), &[]);
+                let Ended { stderr, .. } = within(run).await?;
+                let lines = stderr.split(|byte| *byte == b'\n');
+                let paths = lines.filter_map(|line| line.strip_prefix(b"Ignoring path "));
+                ignored.extend(paths.map(|path| ByteString::from(path.to_vec())));
             }
         }
-        Ok(())
+        Ok(ignored)
     }
 
     /// Runs any program of the guest's in the repository.
     pub(super) async fn program(&self, argv: &[&[u8]]) -> Result<(), WorkspaceError> {
         let argv = argv.iter().map(|word| word.to_vec().into()).collect();
         within(self.run(argv, once(Bytes::new()), |_| Ok(()), &[])).await.map(drop)
+    }
+
+    /// Runs any program of the guest's in the repository, and answers what it prints.
+    pub(super) async fn program_output(
+        &self,
+        argv: &[&[u8]],
+        stdin: impl Into<Bytes>,
+    ) -> Result<Vec<u8>, WorkspaceError> {
+        let argv = argv.iter().map(|word| word.to_vec().into()).collect();
+        let mut output = Vec::new();
+        within(self.run(argv, once(stdin.into()), |bytes| bounded(&mut output, bytes), &[])).await?;
+        Ok(output)
     }
 
     /// Runs git, which must succeed, with a long input.
@@ -170,14 +199,14 @@ impl<'a> GuestGit<'a> {
         stdin: impl Stream<Item = Bytes> + Send,
         stdout: impl FnMut(&[u8]) -> Result<(), WorkspaceError> + Send,
         ok_codes: &[u8],
-    ) -> Result<u8, WorkspaceError> {
+    ) -> Result<Ended, WorkspaceError> {
         let command = named(&argv);
         let (env, workdir) = (self.env.clone(), Some(self.dir.clone()));
         let guest_command = GuestCommand { argv, env, workdir };
         let output = self.guest.run(guest_command, stdin, stdout).await?;
         let code = output.exit.code;
         if code == 0 || ok_codes.contains(&code) {
-            return Ok(code);
+            return Ok(Ended { code, stderr: output.stderr });
         }
         let said = output.exit.error.unwrap_or_else(|| shown(&output.stderr));
         Err(WorkspaceError::GuestCommand { command, code, said })

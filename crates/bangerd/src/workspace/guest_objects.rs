@@ -12,7 +12,7 @@ use super::export::{Limited, below};
 use super::guest_git::GuestGit;
 use super::kept::Kept;
 use super::object::ObjectId;
-use super::scratch::{PreparedPart, Scratch, Start, Trees};
+use super::scratch::{LeftOut, PreparedPart, Scratch, Start, Trees};
 use crate::guest::Guest;
 
 /// The guest's word for what it has sent: names, which the objects have to bear out.
@@ -28,8 +28,7 @@ pub struct GuestObjects {
     pub head: Option<ObjectId>,
     /// The trees of all repositories of the workspace.
     pub trees: Vec<String>,
-    /// Repositories inside the workspace: they are not part of it.
-    pub nested: Vec<ByteString>,
+    pub left_out: LeftOut,
     /// Files that are ignored and were added all the same may be missing.
     pub index_unread: bool,
 }
@@ -106,7 +105,7 @@ async fn pack(
         now,
         head,
         trees: Vec::new(),
-        nested: trees.nested,
+        left_out: trees.left_out,
         index_unread: trees.index_unread,
     };
     let failed = |source| WorkspaceError::Patch { source };

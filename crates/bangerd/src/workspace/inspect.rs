@@ -210,12 +210,17 @@ impl Repository {
     }
 }
 
+/// The commit that HEAD of the repository at `root` is at now. None before the first, and when the repository has gone or moved: git
+/// would take the one around its place for it.
+pub async fn head_commit_at(root: &Path) -> Option<ObjectId> {
+    let asked = Git::new(root).output(&["rev-parse", "--show-toplevel", "HEAD^{commit}"]).await.ok()?;
+    let said = asked.trim_ascii_end();
+    let (toplevel, id) = said.split_at(said.iter().rposition(|byte| *byte == b'\n')?);
+    ObjectId::parse(&id[1..]).filter(|_| path_of(toplevel) == root)
+}
+
 /// The commit that HEAD is at now; none before the first.
-///
-/// # Errors
-///
-/// When git fails.
-pub async fn head_commit(git: &Git) -> Result<Option<ObjectId>, CommandError> {
+async fn head_commit(git: &Git) -> Result<Option<ObjectId>, CommandError> {
     let line = git.line(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]).await?;
     Ok(line.and_then(|line| ObjectId::parse(line.as_bytes())))
 }

@@ -10,7 +10,7 @@ use super::checkout::join;
 use super::export::below;
 use super::guest_git::GuestGit;
 use super::kept::Kept;
-use super::scratch::{PreparedPart, Scratch, Start, Trees};
+use super::scratch::{LeftOut, PreparedPart, Scratch, Start, Trees};
 use crate::guest::Guest;
 
 const DETACHED: &str = "commits on a detached HEAD";
@@ -50,14 +50,14 @@ pub async fn losses(
         let scratch = Scratch::make(&git, &kept, part.format(), &part.conversions, &part.excludes).await?;
         let outcome = async {
             let trees = scratch.trees(&Start::Tree(part.base), &below(parts, &part.inside)).await?;
-            let Trees { base, now, nested, index_unread, .. } = trees;
+            let Trees { base, now, left_out, index_unread, .. } = trees;
             let args = ["diff-tree", "-r", "-z", "--name-only", "--ignore-submodules=all", &base, &now];
             let changed = scratch.git.output(&args, Bytes::new()).await?;
-            Ok::<_, WorkspaceError>((changed, now, nested, index_unread))
+            Ok::<_, WorkspaceError>((changed, now, left_out, index_unread))
         };
         let outcome = outcome.await;
         scratch.remove().await?;
-        let (changed, now, nested, index_unread) = outcome?;
+        let (changed, now, left_out, index_unread) = outcome?;
         if index_unread {
             let added = "files that are ignored and were added, if there are any (the index cannot be read)";
             losses.others.push(added.into());
@@ -65,7 +65,11 @@ pub async fn losses(
         losses.now.push(now);
         let shown = |path: &[u8]| join(&part.inside, path).as_os_str().display().to_string();
         losses.files.extend(records(&changed).map(|name| join(&part.inside, name)));
+        let LeftOut { nested, unsupported } = left_out;
         losses.others.extend(nested.iter().map(|path| format!("the repository {}", shown(path.as_bytes()))));
+        // One in the place of a file that was sent is named as that.
+        let new = unsupported.iter().filter(|path| !records(&changed).any(|name| name == path.as_bytes()));
+        losses.others.extend(new.map(|path| shown(path.as_bytes())));
         match unsent(&git).await {
             Ok((found, checked_out)) => {
                 losses.others.extend(found);

@@ -13,6 +13,8 @@ use banger_host::git::records;
 use bytes::Bytes;
 
 use super::WorkspaceError;
+use super::changed::{Changes, changes};
+use super::checkout::join;
 use super::guest_git::GuestGit;
 use super::inspect::{GITLINK, SYMLINK, Tracked, parse_tracked};
 use super::kept::Kept;
@@ -68,12 +70,29 @@ pub(super) enum Start {
     Commit { name: String, on_host: Option<ObjectId> },
 }
 
+/// What lies in the workspace and is no part of it.
+#[derive(Clone, Debug, Default)]
+pub struct LeftOut {
+    /// Repositories.
+    pub nested: Vec<ByteString>,
+    /// What git takes no file like: pipes, sockets and devices, and names like that of its own directory.
+    pub unsupported: Vec<ByteString>,
+}
+
+impl LeftOut {
+    /// Adds what lies in the repository at `inside`.
+    pub(super) fn add(&mut self, inside: &ByteString, other: &Self) {
+        let join = |path: &ByteString| join(inside, path.as_bytes());
+        self.nested.extend(other.nested.iter().map(join));
+        self.unsupported.extend(other.unsupported.iter().map(join));
+    }
+}
+
 /// Two trees to compare.
 pub(super) struct Trees {
     pub(super) base: String,
     pub(super) now: String,
-    /// Repositories inside the workspace: they are not part of it.
-    pub(super) nested: Vec<ByteString>,
+    pub(super) left_out: LeftOut,
     /// What the guest's own index names could not be found out.
     pub(super) index_unread: bool,
     /// Unless this is so, there is no symlink in the base.
@@ -86,6 +105,8 @@ pub(super) struct Scratch<'a> {
     kept: &'a Kept,
     /// The directory itself.
     dir: ByteString,
+    /// Line ends may be converted.
+    converts: bool,
     pub(super) git: GuestGit<'a>,
     /// With one more index, for what only the base has.
     base_only: GuestGit<'a>,
@@ -126,7 +147,7 @@ impl<'a> Scratch<'a> {
         let with = |git: GuestGit<'a>, (name, value): &(&str, &str)| git.with(name, (*value).into());
         let git = ENVIRONMENT.iter().fold(plain.with("GIT_DIR", dir.clone()), with);
         let base_only = git.with("GIT_INDEX_FILE", kept.path("scratch/base-only"));
-        Ok(Self { plain, kept, dir, git, base_only })
+        Ok(Self { plain, kept, dir, converts: !conversions.is_empty(), git, base_only })
     }
 
     /// A git that sees no working tree: attributes in it have no say in how two trees differ. One could show all text as binary,
@@ -182,14 +203,14 @@ impl<'a> Scratch<'a> {
         let has_symlinks = own.iter().any(|entry| entry.mode == SYMLINK) || has_symlink(&missing);
         let theirs = self.named_by_guest().await?;
         let index_unread = theirs.is_none();
-        let nested = self.catch_up(&missing, &own, &theirs.unwrap_or_default(), parts).await?;
+        let left_out = self.catch_up(&missing, &own, &theirs.unwrap_or_default(), parts).await?;
         if own.iter().any(|entry| entry.skip_worktree) && matches!(start, Start::Tree(_)) {
             self.drop_left_out(&base).await?;
         }
         let now = self.git.object(&["write-tree"]).await?.to_string();
         // The index is that of what was prepared, and says nothing of another commit.
         let may_have_symlinks = has_symlinks || matches!(start, Start::Commit { .. });
-        Ok(Trees { base, now, nested, index_unread, may_have_symlinks })
+        Ok(Trees { base, now, left_out, index_unread, may_have_symlinks })
     }
 
     async fn base(&self, start: &Start) -> Result<String, WorkspaceError> {
@@ -230,62 +251,55 @@ impl<'a> Scratch<'a> {
         Ok(None)
     }
 
-    /// Brings the throw-away index to what is in the working tree. Answers the repositories that lie inside.
+    /// Brings the throw-away index to what is in the working tree. Answers what lies inside and is no part of it.
     async fn catch_up(
         &self,
         missing: &[u8],
         own: &[Tracked],
         theirs: &[Tracked],
         parts: &[ByteString],
-    ) -> Result<Vec<ByteString>, WorkspaceError> {
+    ) -> Result<LeftOut, WorkspaceError> {
         let is_stranger = |entry: &&Tracked| entry.mode == GITLINK && !parts.contains(&entry.path);
         let known: HashSet<&[u8]> = own.iter().map(|entry| entry.path.as_bytes()).collect();
         // Submodules that were not sent: git would not look at what is in their directories.
         let strangers: Vec<&[u8]> =
             own.iter().filter(is_stranger).map(|entry| entry.path.as_bytes()).collect();
         self.git.update_index(terminated(strangers.iter().copied()), Vec::new()).await?;
-        let (gone, mut there) = self.changed().await?;
+        let others =
+            self.git.output(&["ls-files", "-z", "--others", "--exclude-standard"], Bytes::new()).await?;
+        let is_attributes = |path: &[u8]| path.ends_with(b".gitattributes");
+        let may_convert = self.converts || known.iter().copied().chain(records(&others)).any(is_attributes);
+        let Changes { gone, mut there, modes, repositories, special } =
+            changes(&self.git, own, may_convert).await?;
         there.extend(self.only_in_base(missing).await?);
         let added =
             theirs.iter().filter(|entry| entry.mode != GITLINK && !known.contains(entry.path.as_bytes()));
-        there.extend(terminated(added.map(|entry| entry.path.as_bytes())));
+        let mut new: BTreeSet<&[u8]> = added.map(|entry| entry.path.as_bytes()).collect();
         let mut nested: BTreeSet<&[u8]> = theirs
             .iter()
             .filter(is_stranger)
             .map(|entry| entry.path.as_bytes())
             .filter(|path| !known.contains(path))
+            .chain(repositories.iter().map(Vec::as_slice))
             .collect();
-        let others =
-            self.git.output(&["ls-files", "-z", "--others", "--exclude-standard"], Bytes::new()).await?;
         for path in records(&others) {
             let stranger = strangers.iter().find(|dir| is_in(path, dir));
             match (stranger, path.strip_suffix(b"/")) {
-                (Some(dir), _) => drop(nested.insert(dir)),
-                (None, Some(dir)) => drop(nested.insert(dir)),
-                (None, None) => there.extend(terminated([path])),
-            }
+                (Some(dir), _) => nested.insert(dir),
+                (None, Some(dir)) => nested.insert(dir),
+                (None, None) => new.insert(path),
+            };
             if nested.len() > MAX_NESTED {
                 return Err(WorkspaceError::TooManyRepositories { limit: MAX_NESTED });
             }
         }
-        self.git.update_index(gone, there).await?;
-        // They are not what is compared.
-        Ok(nested.into_iter().map(|path| path.to_vec().into()).collect())
-    }
-
-    /// Files of the index that are gone, and that are others now.
-    async fn changed(&self) -> Result<(Vec<u8>, Vec<u8>), WorkspaceError> {
-        let listed = self
-            .git
-            .output(&["diff-files", "-z", "--name-status", "--ignore-submodules=all"], Bytes::new())
-            .await?;
-        let (mut gone, mut there) = (Vec::new(), Vec::new());
-        let mut fields = listed.split(|byte| *byte == 0);
-        while let (Some(status), Some(path)) = (fields.next(), fields.next()) {
-            let list = if status == b"D" { &mut gone } else { &mut there };
-            list.extend(terminated([path]));
+        there.extend(terminated(new));
+        let mut unsupported = self.git.update_index(gone, there).await?;
+        if !modes.is_empty() {
+            self.git.output(&["update-index", "-z", "--index-info"], modes).await?;
         }
-        Ok((gone, there))
+        unsupported.extend(special);
+        Ok(LeftOut { nested: nested.into_iter().map(|path| path.to_vec().into()).collect(), unsupported })
     }
 
     /// Takes out of the throw-away index what a sparse checkout left out when it was prepared and is left out still: the base
@@ -300,7 +314,8 @@ impl<'a> Scratch<'a> {
         let added = ["diff-index", "--cached", "-z", "--name-only", "--no-renames", "--diff-filter=A", base];
         let added = self.git.output(&added, Bytes::new()).await?;
         let drop = records(&added).filter(|path| left_out.contains(path));
-        self.git.update_index(terminated(drop), Vec::new()).await
+        self.git.update_index(terminated(drop), Vec::new()).await?;
+        Ok(())
     }
 
     /// Files that the base has and the index has not, as git lists them.
