@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,8 @@ use rustix::fs::{AtFlags, CWD, Mode, RenameFlags, chmodat, mkdirat, renameat_wit
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::acl;
+use crate::movable::{movable, removable};
 use crate::worktree::Worktree;
 
 /// Why an exchange cannot be made, or undone.
@@ -150,7 +152,7 @@ impl Exchange {
         }
         for file in &self.taken {
             let file = self.root.join(&file.path);
-            movable(&file).map_err(cannot("replace or remove", &file))?;
+            movable(&file).and_then(|()| removable(&file)).map_err(cannot("replace or remove", &file))?;
             if mount_of(&file).map_err(cannot("read", &file))? != here {
                 return Err(cannot("replace or remove", &file)(Errno::BUSY));
             }
@@ -197,7 +199,7 @@ impl Exchange {
         let done = match step {
             Step::Take(index, _) => rename(&dir, name, &places.old, index.to_string()),
             Step::Empty(_) => unlinkat(&dir, name, AtFlags::REMOVEDIR),
-            Step::Make(_) => make_dir(&dir, name, self.dir_mode),
+            Step::Make(_) => make_new_dir(&dir, name, self.dir_mode),
             Step::Put(index, _) => rename(&places.new, index.to_string(), &dir, name),
         };
         done.map_err(cannot(action, path))
@@ -292,6 +294,15 @@ enum Step<'e> {
     Put(usize, &'e Path),
 }
 
+/// A directory as the one above gives it to whoever makes one: where that has an access list for it, it stands for the umask.
+fn make_new_dir(above: &OwnedFd, name: &OsStr, mode: u32) -> Result<(), Errno> {
+    let path = PathBuf::from(format!("/proc/self/fd/{}", above.as_raw_fd()));
+    match acl::is_inherited(&path) {
+        Ok(true) => mkdirat(above, name, Mode::from_raw_mode(0o777)),
+        _ => make_dir(above, name, mode),
+    }
+}
+
 fn make_dir(above: &OwnedFd, name: &OsStr, mode: u32) -> Result<(), Errno> {
     let mode = Mode::from_raw_mode(mode);
     mkdirat(above, name, mode)?;
@@ -329,20 +340,15 @@ fn rename(
     renameat_with(from, name.as_ref(), to, new_name.as_ref(), RenameFlags::NOREPLACE)
 }
 
-/// Whether the file's flags let it be moved, or a directory's let files in it be. Without this, a rename would find out when others
-/// have been moved already.
-fn movable(path: &Path) -> Result<(), Errno> {
-    use rustix::fs::{StatxAttributes, StatxFlags, statx};
-    let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE)?;
-    let fixed = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
-    if found.stx_attributes.intersects(fixed) { Err(Errno::PERM) } else { Ok(()) }
-}
-
-/// Directories that have nothing in them when the files are taken and put, the deepest first: git keeps none.
+/// Directories that have nothing in them when the files are taken and put, the deepest first: git keeps none. One that is empty
+/// already, and in the place of a file, is one of them.
 fn emptied(root: &Path, taken: &[PathBuf], put: &[PathBuf]) -> Result<Vec<Directory>, ExchangeError> {
     let needed: BTreeSet<&Path> = put.iter().flat_map(|path| path.ancestors().skip(1)).collect();
     let mut gone: BTreeSet<PathBuf> = taken.iter().cloned().collect();
-    let mut candidates: Vec<&Path> = taken.iter().flat_map(|path| path.ancestors().skip(1)).collect();
+    let is_dir = |path: &&PathBuf| root.join(path).symlink_metadata().is_ok_and(|found| found.is_dir());
+    let in_the_way = put.iter().filter(is_dir).map(PathBuf::as_path);
+    let mut candidates: Vec<&Path> =
+        taken.iter().flat_map(|path| path.ancestors().skip(1)).chain(in_the_way).collect();
     candidates.retain(|dir| !dir.as_os_str().is_empty() && !needed.contains(dir));
     candidates.sort_by_key(|dir| (usize::MAX - dir.components().count(), *dir));
     candidates.dedup();

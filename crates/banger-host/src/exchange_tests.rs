@@ -3,13 +3,14 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use super::*;
 
 const TAKEN: [&str; 5] = ["a/b", "f", "d/mod", "gone/deep/one", "link"];
-const PUT: [(&str, &str); 6] = [
+const PUT: [(&str, &str); 7] = [
     ("a", "was a directory"),
     ("f/x", "was a file"),
     ("d/mod", "new"),
     ("n/e/w", "w"),
     ("link", "l"),
     ("top", "t"),
+    ("hollow", "was an empty directory"),
 ];
 
 struct Tree {
@@ -32,6 +33,7 @@ impl Tree {
             fs::write(tree.root().join(path), content).unwrap();
         }
         symlink("keep", tree.root().join("link")).unwrap();
+        fs::create_dir(tree.root().join("hollow")).unwrap();
         fs::set_permissions(tree.root().join("gone"), fs::Permissions::from_mode(0o750)).unwrap();
         fs::create_dir_all(tree.stage().join("old")).unwrap();
         fs::create_dir_all(tree.stage().join("new")).unwrap();
@@ -95,7 +97,7 @@ fn all_of_it_is_done() {
 #[test]
 fn whatever_has_been_done_can_be_undone_by_another_process() {
     let steps = Tree::new().exchange().steps().count();
-    assert_eq!(steps, TAKEN.len() + PUT.len() + 3 + 3);
+    assert_eq!(steps, TAKEN.len() + PUT.len() + 4 + 3);
     for done in 0..=steps {
         let tree = Tree::new();
         let before = tree.fingerprint();

@@ -39,6 +39,7 @@ pub mod log_keeper;
 mod module_index;
 mod module_signature;
 pub mod modules;
+mod movable;
 pub mod output_file;
 pub mod path_bytes;
 pub mod process;

@@ -4,10 +4,10 @@
 //! under way, so that a daemon that died in the middle is followed by one that undoes it.
 
 use std::collections::HashSet;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use banger_guest_protocol::ByteString;
@@ -21,8 +21,9 @@ use super::WorkspaceError;
 use super::apply::{Filters, with_filters};
 use super::object::ObjectId;
 use super::object_space::ObjectSpace;
-use super::patch::{FileChange, FileMode};
+use super::patch::FileChange;
 use super::patched::{New, Patched, hash};
+use super::permissions::permit;
 use crate::causes::on_one_line;
 
 /// What a stage is called.
@@ -228,6 +229,8 @@ fn finish(journal: &Path) -> Result<(), String> {
     let stage = exchange.stage();
     match exchange.undo() {
         Ok(written) if written.is_empty() => {
+            // Who dies while it clears up must not be undone once more. Without room for the note that is all there is to lose.
+            let _ = note(journal, &Journal { exchange: exchange.clone(), done: true });
             clear(journal, stage);
             Ok(())
         }
@@ -309,7 +312,8 @@ impl Maker {
             let Some(path) = change.new_path() else { continue };
             let staged = self.stage.join("new").join(put.len().to_string());
             self.file(change, path, &staged, &mut reader)?;
-            self.permit(change, path, &staged).map_err(|error| not_made(path, &error))?;
+            let permitted = permit(&self.root, self.umask, change, path, &staged);
+            permitted.map_err(|error| not_made(path, &error))?;
             put.push(PathBuf::from(path.as_os_str()));
         }
         let stamped = |path: &ByteString| {
@@ -352,44 +356,6 @@ impl Maker {
         }
         Ok(())
     }
-
-    /// A file keeps the permissions that it had, but for what the patch says of its execution; and its group.
-    fn permit(&self, change: &FileChange, path: &ByteString, staged: &Path) -> io::Result<()> {
-        if staged.symlink_metadata()?.is_symlink() {
-            return Ok(());
-        }
-        let before = change.old_path().map(|path| self.root.join(path.as_os_str()));
-        let before = before.map(|path| Ok::<_, io::Error>((path.symlink_metadata()?, path))).transpose()?;
-        let before = before.filter(|(found, _)| found.is_file());
-        let group = match &before {
-            Some((found, _)) => Some(found.gid()),
-            None => group_of_directory(&self.root.join(path.as_os_str())),
-        };
-        if let Some(group) = group.filter(|group| staged.metadata().is_ok_and(|made| made.gid() != *group)) {
-            // Who does not belong to the group cannot give a file to it, and git would not have either.
-            let _ = std::os::unix::fs::chown(staged, None, Some(group));
-        }
-        let is_program = change.new_mode == Some(FileMode::Executable);
-        let mode = match before.as_ref().map(|(found, _)| found.mode() & 0o777) {
-            None if is_program => 0o777 & !self.umask,
-            None => 0o666 & !self.umask,
-            Some(mode) if change.new_mode.is_none() || change.new_mode == change.old_mode => mode,
-            Some(mode) if is_program => mode | ((mode & 0o444) >> 2),
-            Some(mode) => mode & !0o111,
-        };
-        fs::set_permissions(staged, Permissions::from_mode(mode))?;
-        match before {
-            Some((_, path)) => banger_host::acl::copy(&path, staged),
-            None => Ok(()),
-        }
-    }
-}
-
-/// The group of new files in the nearest directory above that is there, if it says so.
-fn group_of_directory(path: &Path) -> Option<u32> {
-    // One that is not there is made in the next.
-    let above = path.ancestors().skip(1).find_map(|dir| dir.metadata().ok())?;
-    (above.mode() & 0o2000 != 0).then(|| above.gid())
 }
 
 #[cfg(test)]

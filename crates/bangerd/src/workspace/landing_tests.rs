@@ -1,5 +1,8 @@
 use std::collections::BTreeMap;
 
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
 use super::*;
 use crate::workspace::Reviewer;
 
@@ -185,6 +188,53 @@ async fn every_kind_of_change_lands_and_leaves_nothing_behind() {
     assert_eq!(of_git(&before), of_git(&after));
     assert_eq!(fs::read_dir(bench.journals()).unwrap().count(), 0);
     assert_eq!(fs::read_dir(bench.dir.path().join("scratch")).unwrap().count(), 0);
+}
+
+/// An access list: owner, user 4242, group, mask, others.
+fn access_list(allowed: [u16; 5]) -> Vec<u8> {
+    let tags = [(1_u16, u32::MAX), (2, 4242), (4, u32::MAX), (16, u32::MAX), (32, u32::MAX)];
+    let mut list = 2_u32.to_le_bytes().to_vec();
+    for ((tag, id), allowed) in tags.into_iter().zip(allowed) {
+        list.extend([&tag.to_le_bytes()[..], &allowed.to_le_bytes(), &id.to_le_bytes()].concat());
+    }
+    list
+}
+
+#[tokio::test]
+async fn needs_root_owner_group_and_access_list_of_a_file_stay() {
+    let (access, default) = ("system.posix_acl_access", "system.posix_acl_default");
+    let set = |path: &Path, name: &str, list: &[u8]| {
+        rustix::fs::setxattr(path, name, list, rustix::fs::XattrFlags::empty())
+    };
+    let bench = Bench::new().await;
+    bench.write("theirs", "one\n");
+    bench.write("shared/x", "x\n");
+    let patch = bench.patch(|bench| {
+        bench.write("theirs", "two\n");
+        fs::set_permissions(bench.path("theirs"), Permissions::from_mode(0o755)).unwrap();
+        bench.write("shared/new/file", "f\n");
+    });
+    let patch = patch.await;
+    let theirs = bench.path("theirs");
+    let is_set = std::os::unix::fs::chown(&theirs, Some(4711), Some(4712)).is_ok()
+        && set(&theirs, access, &access_list([6, 6, 4, 6, 0])).is_ok()
+        && set(&bench.path("shared"), default, &access_list([7, 7, 5, 7, 0])).is_ok();
+    if !is_set {
+        println!("skipped: it takes root, and a file system with access lists");
+        return;
+    }
+    bench.land(&patch).await.unwrap().carry_out().await.unwrap();
+    let of = |path: &Path, name: &str| {
+        let mut list = vec![0; 256];
+        let len = rustix::fs::getxattr(path, name, &mut list[..]).unwrap();
+        list[..len].to_vec()
+    };
+    let found = theirs.metadata().unwrap();
+    assert_eq!((found.uid(), found.gid(), found.mode() & 0o777), (4711, 4712, 0o770));
+    assert_eq!(of(&theirs, access), access_list([7, 6, 4, 7, 0]));
+    // What is new has what the directory gives to what is made in it.
+    assert_eq!(of(&bench.path("shared/new"), access), access_list([7, 7, 5, 7, 0]));
+    assert_eq!(of(&bench.path("shared/new/file"), access), access_list([6, 7, 5, 6, 0]));
 }
 
 #[tokio::test]

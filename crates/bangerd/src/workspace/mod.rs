@@ -32,6 +32,7 @@ mod other_repositories;
 mod pack;
 pub mod patch;
 mod patched;
+mod permissions;
 mod prepare;
 mod scratch;
 mod seal;
