@@ -9,7 +9,7 @@ use banger_host::git::{Git, path_of};
 
 use super::WorkspaceError;
 use super::host_scripts::{expand, follow, places, read_script};
-use super::patch::{FileMode, Obeyed, TreeEntry, is_obeyed};
+use super::patch::{FileMode, Obeyed, TreeEntry, is_obeyed, names_what_runs_unasked};
 
 /// Symlinks that lead on to others are followed so far.
 const MAX_LINKS: usize = 40;
@@ -30,12 +30,34 @@ pub(super) async fn obeyed(host: &Git, tree: &[TreeEntry]) -> Result<Obeyed, Wor
     let mut configured = settings(host, &root).await?;
     configured.extend(hooks(host, &root).await?);
     follow(&root, &mut configured);
+    let named = named_unasked(&root, tree);
     let tracked = tree.iter().filter(|entry| entry.mode == FileMode::Symlink).map(|entry| entry.path.clone());
     let links = tracked.chain(untracked_links(&root, tree));
     let links = links
         .flat_map(|link| leads_to(&root, &link).into_iter().map(move |place| (link.clone(), place)))
         .collect();
-    Ok(Obeyed { configured, links, ..Obeyed::default() })
+    Ok(Obeyed { configured, named, links, ..Obeyed::default() })
+}
+
+/// What the files name by which the host runs things unasked: `.envrc`, a hook manager's configuration, an agent's. Whether git knows
+/// of them or not.
+fn named_unasked(root: &Path, tree: &[TreeEntry]) -> Vec<(ByteString, String)> {
+    let mut files: Vec<ByteString> = tree.iter().map(|entry| entry.path.clone()).collect();
+    let listed = |dir: &Path| std::fs::read_dir(root.join(dir)).into_iter().flatten().flatten();
+    let hidden = listed(Path::new("")).map(|entry| PathBuf::from(entry.file_name()));
+    let hidden = hidden.filter(|name| name.as_os_str().as_bytes().starts_with(b"."));
+    for dir in hidden.chain([PathBuf::new()]).filter(|dir| !dir.starts_with(".git")) {
+        files
+            .extend(listed(&dir).map(|entry| dir.join(entry.file_name()).into_os_string().into_vec().into()));
+    }
+    files.retain(|file| names_what_runs_unasked(file.as_bytes()));
+    files.sort();
+    files.dedup();
+    let named = |file: ByteString| (file.clone(), file.as_os_str().display().to_string());
+    let mut found: Vec<(ByteString, String)> = files.into_iter().map(named).collect();
+    let known = found.len();
+    follow(root, &mut found);
+    found.split_off(known)
 }
 
 /// Symlinks that git does not know of, in the directories in which it knows of something: `.vscode` is often one.

@@ -192,6 +192,44 @@ async fn scripts_are_followed_to_what_they_run() {
 }
 
 #[tokio::test]
+async fn what_files_name_that_run_things_unasked_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let git = Git::new(dir.path());
+    run(&git, &["init", "-q"]).await;
+    for (path, content) in [
+        (".husky/pre-commit", "scripts/check.sh\n"),
+        ("lefthook.yml", "pre-commit:\n  commands:\n    x:\n      run: scripts/hook.py\n"),
+        (".claude/settings.json", r#"{"hooks": {"Stop": [{"command": "scripts/agent.sh"}]}}"#),
+        (".vscode/tasks.json", r#"{"command": "scripts/asked.sh"}"#),
+        (".claude/commands/review.md", "Look at src/main.py.\n"),
+        ("scripts/check.sh", "exec tools/more.sh\n"),
+    ] {
+        fs::create_dir_all(dir.path().join(path).parent().unwrap()).unwrap();
+        fs::write(dir.path().join(path), content).unwrap();
+    }
+    fs::create_dir(dir.path().join("env")).unwrap();
+    fs::write(dir.path().join("env/vars"), "").unwrap();
+    run(&git, &["add", "-A"]).await;
+    // One that git does not know of is obeyed as well.
+    fs::write(dir.path().join(".envrc"), "source env/vars\nexport X=data/x\n").unwrap();
+    let tracked = super::super::apply::tree_of(&git).await.unwrap();
+    let named = obeyed(&git, &tracked).await.unwrap().named;
+    for (path, by) in [
+        ("scripts/check.sh", ".husky/pre-commit"),
+        ("tools/more.sh", ".husky/pre-commit"),
+        ("scripts/hook.py", "lefthook.yml"),
+        ("scripts/agent.sh", ".claude/settings.json"),
+        ("env/vars", ".envrc"),
+    ] {
+        assert!(named.contains(&(path.into(), by.into())), "{path}: {named:?}");
+        assert_eq!(judged(&git, path, FileMode::Regular).await, ["NamedUnasked"], "{path}");
+    }
+    for path in ["scripts/asked.sh", "data/x", "src/main.py"] {
+        assert_eq!(judged(&git, path, FileMode::Regular).await, [""; 0], "{path}");
+    }
+}
+
+#[tokio::test]
 async fn symlinks_are_followed_and_ignored_paths_found() {
     let dir = tempfile::tempdir().unwrap();
     let git = Git::new(dir.path());

@@ -33,12 +33,27 @@ pub(super) fn follow(root: &Path, configured: &mut Vec<(ByteString, String)>) {
         let dir = path.parent().unwrap_or(root);
         let named = places(&[root, dir], root, &script);
         let scripts = named.into_iter().filter(|named| is_script(&root.join(named.as_os_str())));
-        for named in scripts {
+        // A shell reads what it sources, whatever that is called.
+        let sourced = places(&[root, dir], root, &sourced(&script));
+        for named in scripts.chain(sourced) {
             if known.insert(named.clone()) {
                 configured.push((named, why.clone()));
             }
         }
     }
+}
+
+/// What a shell script reads as a part of itself.
+fn sourced(script: &[u8]) -> Vec<u8> {
+    let words: Vec<&[u8]> = script.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).collect();
+    let is_sourcing = |word: &[u8]| {
+        matches!(
+            word,
+            b"." | b"source" | b"source_env" | b"source_env_if_exists" | b"dotenv" | b"dotenv_if_exists"
+        )
+    };
+    let sourced = words.windows(2).filter(|pair| is_sourcing(pair[0])).map(|pair| pair[1]);
+    sourced.collect::<Vec<_>>().join(&b' ')
 }
 
 /// A script names data as well, which nothing runs.

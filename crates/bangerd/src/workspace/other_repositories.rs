@@ -43,9 +43,10 @@ pub(super) async fn add_others(
                 Some(FileChange { path, renamed_from, ..change.clone() })
             })
             .collect();
-        let Obeyed { configured, links, .. } = obeyed(&git, &tree).await?;
+        let Obeyed { configured, named, links, .. } = obeyed(&git, &tree).await?;
         let outside = |path: &ByteString| join(&inside, path.as_bytes());
         obeys.configured.extend(configured.iter().map(|(place, why)| (outside(place), why.clone())));
+        obeys.named.extend(named.iter().map(|(place, why)| (outside(place), why.clone())));
         obeys.links.extend(links.iter().map(|(link, place)| (outside(link), outside(place))));
         obeys.ignored.extend(ignored(&git, &changes, &tree).await?.iter().map(outside));
     }

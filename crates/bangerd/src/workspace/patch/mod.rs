@@ -41,5 +41,6 @@ pub use events::{LineKind, PatchEvents};
 pub use reader::read;
 pub use screening::{
     Finding, Obeyed, PackageJson, Rule, Screening, Severity, TreeEntry, is_obeyed, locked_hosts,
+    names_what_runs_unasked,
 };
 pub use tree_path::PathProblem;

@@ -104,6 +104,7 @@ rules! {
     OtherRepository, Risky, Git, "is in another repository of the host's, which was not sent";
     GitHook, Risky, Git, "is a git hook, or in a directory of hooks: git runs it";
     HostConfigured, Risky, Git, "is run or obeyed by git on this host";
+    NamedUnasked, Risky, Shell, "is named by a hook, an environment or an agent's configuration of this host, which may run it unasked";
     Ignored, Risky, Reader, "is ignored by git: `git status` would not show it on this host";
     HookManager, Risky, Git, "says what a hook manager runs at every commit or push";
     GitConfig, Risky, Git, "sets a git configuration that runs programs";

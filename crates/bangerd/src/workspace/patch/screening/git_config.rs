@@ -90,7 +90,10 @@ const SECTIONS: &[&str] = &[
 pub fn is_obeyed(key: &str) -> bool {
     let first = key.split('.').next().unwrap_or_default();
     let last = key.rsplit('.').next().unwrap_or_default();
-    matches!(first, "alias" | "pager") || matches!(last, "excludesfile" | "template") || KEYS.contains(&last)
+    matches!(first, "alias" | "pager")
+        || matches!(last, "excludesfile" | "template")
+        || (first, last) == ("lfs", "args")
+        || KEYS.contains(&last)
 }
 
 /// How sure it is that a file is git configuration.

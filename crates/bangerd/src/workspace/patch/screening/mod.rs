@@ -35,4 +35,5 @@ pub use git_config::is_obeyed;
 pub use lock_file::locked_hosts;
 pub use obeyed::Obeyed;
 pub use package_json::PackageJson;
+pub use path_rules::names_what_runs_unasked;
 pub use screen::{Screening, TreeEntry};

@@ -17,6 +17,8 @@ const MAX_ALIASES: usize = 64;
 pub struct Obeyed {
     /// Files, and directories with all that is below, that its git runs or reads, each with what says so.
     pub configured: Vec<(ByteString, String)>,
+    /// What files of the host's name that say what runs there unasked, each with the file that names it.
+    pub named: Vec<(ByteString, String)>,
     /// Symlinks of the tree that stay in it: the link, and each place that it leads to or by way of.
     pub links: Vec<(ByteString, ByteString)>,
     /// Other repositories in the working tree that are no part of the workspace.
@@ -25,22 +27,36 @@ pub struct Obeyed {
     pub ignored: HashSet<ByteString>,
 }
 
+/// A path that the host obeys, as forgiving file systems see it.
+pub(super) struct Place<'o> {
+    folded: Vec<u8>,
+    rule: Rule,
+    why: &'o str,
+}
+
+impl<'o> Place<'o> {
+    fn new(path: &ByteString, rule: Rule, why: &'o str) -> Self {
+        Self { folded: fold(path.as_bytes()), rule, why }
+    }
+}
+
 impl Obeyed {
-    /// The places that its git runs or reads, as forgiving file systems see them.
-    pub(super) fn places(&self) -> Vec<(Vec<u8>, &str)> {
-        self.configured.iter().map(|(place, why)| (fold(place.as_bytes()), why.as_str())).collect()
+    /// The places that its git runs or reads, and those that are named elsewhere.
+    pub(super) fn places(&self) -> Vec<Place<'_>> {
+        let configured = self.configured.iter().map(|place| (Rule::HostConfigured, place));
+        let named = self.named.iter().map(|place| (Rule::NamedUnasked, place));
+        configured.chain(named).map(|(rule, (path, why))| Place::new(path, rule, why)).collect()
     }
 
     /// What follows from a file's place.
-    pub(super) fn judge(&self, change: &FileChange, places: &[(Vec<u8>, &str)], findings: &mut Vec<Finding>) {
+    pub(super) fn judge(&self, change: &FileChange, places: &[Place<'_>], findings: &mut Vec<Finding>) {
         let Some(path) = change.new_path() else { return };
         let folded = fold(path.as_bytes());
         let decides = |place: &[u8]| {
             is_at_or_below(&folded, place) || (redirects(change) && is_at_or_below(place, &folded))
         };
-        if let Some((_, why)) = places.iter().find(|(place, _)| decides(place)) {
-            let detail = Some((*why).into());
-            findings.push(Finding { rule: Rule::HostConfigured, path: path.clone(), detail });
+        if let Some(Place { rule, why, .. }) = places.iter().find(|place| decides(&place.folded)) {
+            findings.push(Finding { rule: *rule, path: path.clone(), detail: Some((*why).into()) });
         }
         if self.strangers.iter().any(|dir| is_at_or_below(path.as_bytes(), dir.as_bytes())) {
             findings.push(Finding { rule: Rule::OtherRepository, path: path.clone(), detail: None });

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::Rule;
-use super::names::{directories, file_name, is_git_directory};
+use super::names::{directories, file_name, fold, is_git_directory};
 use super::path_table::table;
 
 /// Directories in which a file with the name of a hook is one. `hooks` alone is a common name for other things.
@@ -106,6 +106,21 @@ impl Pattern {
     fn begins_with(&self, part: &[&[u8]]) -> bool {
         self.components.iter().zip(part).all(|(wanted, component)| component_matches(wanted, component))
     }
+}
+
+/// By these names a file is configuration: an agent's directory has instructions as well, which speak of all sorts of files.
+const CONFIGURATION: [&[u8]; 4] = [b".json", b".toml", b".yaml", b".yml"];
+
+/// Whether a file of this name says what is run on the host without anybody asking for it: at a commit, in a shell, by an agent. What
+/// an editor's task or a container's build names runs when somebody starts that.
+pub fn names_what_runs_unasked(path: &[u8]) -> bool {
+    let folded = fold(path);
+    let is_configuration = CONFIGURATION.iter().any(|ending| folded.ends_with(ending));
+    matching(&folded, false).iter().any(|rule| match rule {
+        Rule::GitHook | Rule::HookManager | Rule::ShellEnvironment => true,
+        Rule::AgentConfig => is_configuration,
+        _ => false,
+    })
 }
 
 /// The rules that a path falls under. `folded` is the path as [`super::names::fold`] makes it. In the place of a

@@ -197,6 +197,7 @@ fn every_rule_of_the_table_has_an_example() {
         Rule::TextAsBinary,
         Rule::HidesChanges,
         Rule::OtherRepository,
+        Rule::NamedUnasked,
     ];
     for rule in Rule::ALL {
         let is_shown = FOUND.iter().any(|(_, shown)| shown == rule);
