@@ -41,6 +41,11 @@ pub enum GuestError {
 }
 
 impl GuestError {
+    /// The connection went away.
+    pub fn is_lost_connection(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::Closed | Self::Broken | Self::Http { .. })
+    }
+
     /// A refusal without more words than these.
     pub(super) fn refused(message: String) -> Self {
         Self::Refused { message, causes: Vec::new(), kind: GuestErrorKind::Failed }

@@ -109,6 +109,14 @@ pub enum VmError {
 }
 
 impl VmError {
+    /// The connection to the guest's agent went away.
+    pub(super) fn is_lost_connection(&self) -> bool {
+        match self {
+            Self::Guest(error) | Self::Workspace(WorkspaceError::Guest(error)) => error.is_lost_connection(),
+            _ => false,
+        }
+    }
+
     /// What is wrong with a broken VM, in words.
     pub(crate) fn why(&self) -> String {
         match self {

@@ -39,6 +39,9 @@ pub(super) struct VmHandle {
     pub(super) workspace: Arc<Slot>,
 }
 
+/// So long it takes until a VMM that has died is noticed.
+const LAG: Duration = Duration::from_millis(500);
+
 impl VmHandle {
     /// Does `work`, but only as long as the VM runs and the work is wanted.
     pub(super) async fn while_running<T>(
@@ -55,7 +58,11 @@ impl VmHandle {
                 Err(self.not_running(view.as_ref().map_or(State::Gone.shown(), VmView::shown_state)))
             }
         };
-        // A VM that is killed takes its connections with it, and the work may be the first to see that.
+        // A VM that dies takes its connections with it, and the work may be the first to see that.
+        if outcome.as_ref().is_err_and(VmError::is_lost_connection) {
+            // If it does not turn out to have died, the connection is what is wrong.
+            let _ = tokio::time::timeout(LAG, views.wait_for(|view| view.state != State::Running)).await;
+        }
         outcome.map_err(|error| match self.view() {
             view if view.state == State::Running => error,
             view => self.not_running(view.shown_state()),
