@@ -317,6 +317,7 @@ async fn named_base(name: &str, host: Option<&Git>) -> Result<Base, VmError> {
 /// None says that the repository has gone or moved. git would take the one around its place for it.
 async fn host_repository(workspace: &StoredWorkspace) -> Option<Git> {
     let path = PathBuf::from(workspace.host_path.as_os_str());
+    // What it is that cannot be opened is for whoever needs it to say.
     let repository = Repository::open(&path, None).await.ok()?;
     (repository.root() == path).then(|| Git::new(repository.root()))
 }

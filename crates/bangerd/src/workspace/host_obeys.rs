@@ -43,6 +43,7 @@ pub(super) async fn obeyed(host: &Git, tree: &[TreeEntry]) -> Result<Obeyed, Wor
 /// of them or not.
 fn named_unasked(root: &Path, tree: &[TreeEntry]) -> Vec<(ByteString, String)> {
     let mut files: Vec<ByteString> = tree.iter().map(|entry| entry.path.clone()).collect();
+    // A directory that cannot be listed has no file that a program of the user's could read.
     let listed = |dir: &Path| std::fs::read_dir(root.join(dir)).into_iter().flatten().flatten();
     let hidden = listed(Path::new("")).map(|entry| PathBuf::from(entry.file_name()));
     let hidden = hidden.filter(|name| name.as_os_str().as_bytes().starts_with(b"."));

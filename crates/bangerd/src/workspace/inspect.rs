@@ -213,6 +213,7 @@ impl Repository {
 /// The commit that HEAD of the repository at `root` is at now. None before the first, and when the repository has gone or moved: git
 /// would take the one around its place for it.
 pub async fn head_commit_at(root: &Path) -> Option<ObjectId> {
+    // One that git cannot be asked about is gone for this purpose.
     let asked = Git::new(root).output(&["rev-parse", "--show-toplevel", "HEAD^{commit}"]).await.ok()?;
     let said = asked.trim_ascii_end();
     let (toplevel, id) = said.split_at(said.iter().rposition(|byte| *byte == b'\n')?);
