@@ -16,10 +16,31 @@ pub(crate) fn movable(path: &Path) -> Result<(), Errno> {
 pub(crate) fn removable(path: &Path) -> Result<(), Errno> {
     let above = stat(path.parent().unwrap_or(path))?;
     let file = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)?;
-    let own = rustix::process::geteuid().as_raw();
     let is_sticky = Mode::from_raw_mode(above.st_mode).contains(Mode::SVTX);
-    match own == 0 || !is_sticky || [above.st_uid, file.st_uid].contains(&own) {
+    match may_remove(crate::system::uid(), is_sticky, [above.st_uid, file.st_uid]) {
         true => Ok(()),
         false => Err(Errno::PERM),
+    }
+}
+
+fn may_remove(user: u32, is_sticky: bool, owners: [u32; 2]) -> bool {
+    user == 0 || !is_sticky || owners.contains(&user)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn out_of_a_sticky_directory_only_owners_take_files() {
+        for (user, is_sticky, owners, may) in [
+            (1, true, [0, 2], false),
+            (1, false, [0, 2], true),
+            (1, true, [1, 2], true),
+            (1, true, [0, 1], true),
+            (0, true, [1, 2], true),
+        ] {
+            assert_eq!(may_remove(user, is_sticky, owners), may, "{user} {is_sticky} {owners:?}");
+        }
     }
 }

@@ -144,7 +144,10 @@ async fn nobody_is_worked_under() {
     run(&bench.host, &["-c", "core.hooksPath=/dev/null", "checkout", "-q", "--detach"]).await;
     fs::create_dir(&rebased).unwrap();
     fs::write(rebased.join("head-name"), "refs/heads/other\n").unwrap();
-    for (host, name) in [(&unborn, "main"), (&bench.host, "other")] {
+    // Others that the rebase takes along.
+    run(&bench.host, &["-c", "core.hooksPath=/dev/null", "branch", "carried"]).await;
+    fs::write(rebased.join("update-refs"), "refs/heads/first\n1\n2\nrefs/heads/carried\n3\n4\n").unwrap();
+    for (host, name) in [(&unborn, "main"), (&bench.host, "other"), (&bench.host, "carried")] {
         let refused = Free::look(host, Wanted { force: true, ..wanted(name) }).await.unwrap_err();
         assert!(matches!(refused, WorkspaceError::BranchCheckedOut { .. }), "{name}: {refused}");
     }

@@ -38,6 +38,7 @@ async fn what_git_is_set_to_run_and_read_is_found() {
         ("diff.x.textconv", "./not-there-yet", "not-there-yet"),
         ("gc.recentObjectsHook", "tools/clean", "tools/clean"),
         ("imap.tunnel", "exec tools/clean", "tools/clean"),
+        ("lfs.customtransfer.x.args", "tools/clean", "tools/clean"),
     ] {
         run(&git, &["config", name, value]).await;
         let found = configured(&git).await;
