@@ -86,6 +86,7 @@ impl Agent {
             kernel_release: kernel_release(),
             uptime_ms: uptime_ms(),
             exec_sessions: self.execs.count(),
+            init: self.image_init().map(|init| init.program),
         }
     }
 }

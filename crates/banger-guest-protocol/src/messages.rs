@@ -146,6 +146,9 @@ pub struct Health {
     pub uptime_ms: u64,
     /// Commands that run over the agent now.
     pub exec_sessions: u32,
+    /// The image's init that was started; none before that, or when the agent stays PID 1.
+    #[serde(default)]
+    pub init: Option<String>,
 }
 
 /// Asks for a clean power-off: stop init, sync, unmount. The VMM's process ends when it is done.

@@ -3,6 +3,7 @@
 pub mod artifact;
 pub mod catalog;
 mod causes;
+pub mod channel;
 pub mod clock;
 pub mod config;
 pub mod disk;

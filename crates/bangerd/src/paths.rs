@@ -26,7 +26,7 @@ pub fn home() -> Result<PathBuf, PathsError> {
 ///     kernels/<id>/                 vmlinux  modules.cpio  modules.ext4  kernel.json
 ///     lost+found/<name>/            what nothing explains
 ///     vms/<id>/                     vm.json  cow.img  work.ext4  console.log[.1]  vmm.log[.1]
-///                                   handles.json  *.sock
+///                                   handles.json  *.sock, links to image and kernel (while it runs)
 /// $XDG_CACHE_HOME/banger/           initramfs/<key>.cpio  catalogs/  downloads/
 /// $XDG_RUNTIME_DIR/banger/          bangerd.sock (where it can be had: docs/decisions/0017)
 /// ```
@@ -167,8 +167,14 @@ impl VmDir {
     pub const HANDLES: &str = "handles.json";
     pub const AGENT_SOCKET: &str = "agent.sock";
     pub const QMP_SOCKET: &str = "qmp.sock";
-    /// What is there only while a VMM is.
-    pub const SOCKETS: [&str; 2] = [Self::AGENT_SOCKET, Self::QMP_SOCKET];
+    /// Links to what the VM shares with others.
+    pub const VMLINUX: &str = "vmlinux";
+    pub const INITRAMFS: &str = "initramfs.cpio";
+    pub const IMAGE: &str = "image.ext4";
+    pub const MODULES: &str = "modules.ext4";
+    /// What is there only while a VMM is, beside [`Self::HANDLES`].
+    pub const WHILE_RUNNING: [&str; 6] =
+        [Self::AGENT_SOCKET, Self::QMP_SOCKET, Self::VMLINUX, Self::INITRAMFS, Self::IMAGE, Self::MODULES];
 
     /// A directory that is to become a VM's.
     pub fn at(path: &Path) -> Self {

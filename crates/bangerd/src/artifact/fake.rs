@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use banger_api::Event;
-use banger_api::vm::{InitChoice, Lifetime, NetworkMode, VmmKind};
+use banger_api::vm::{InitChoice, Lifetime, NetworkMode};
 use banger_host::command::Command;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
@@ -159,7 +159,7 @@ pub(crate) fn vm(id: &str, name: &str, image_id: Option<&str>, kernel_id: Option
             vcpu: 1,
             memory_mib: 512,
             disk_mib: 8192,
-            vmm: VmmKind::Qemu,
+            vmm: "qemu".into(),
             network: NetworkMode::User,
             init: InitChoice::Auto,
             lifetime: Lifetime::Kept,

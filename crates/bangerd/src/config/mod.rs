@@ -19,7 +19,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use banger_api::config::Origin;
-use banger_api::vm::{NetworkMode, VmmKind};
+use banger_api::vm::NetworkMode;
 
 pub use error::{ConfigError, Mistake};
 pub use file_sync::FileSync;
@@ -60,13 +60,6 @@ pub enum VmmChoice {
 
 impl VmmChoice {
     const WORDS: &[(&str, Self)] = &[("auto", Self::Auto), ("qemu", Self::Qemu)];
-
-    /// The VMM that it comes to.
-    pub fn kind(self) -> VmmKind {
-        match self {
-            Self::Auto | Self::Qemu => VmmKind::Qemu,
-        }
-    }
 }
 
 /// How VMs are connected.

@@ -9,11 +9,9 @@ use super::{Host, ok, warn};
 use crate::causes::on_one_line;
 use crate::identity::VmId;
 use crate::store::{UnreadableVm, VmRow};
+use crate::vmm::MARKER_START;
 
 const NAME: &str = "leftovers";
-
-/// What every VMM's command line contains.
-const VMM_MARK: &str = "qemu";
 
 /// Is there anything of VMs, images or kernels that the store does not know?
 pub(super) fn check(host: &Host) -> Check {
@@ -85,7 +83,7 @@ fn unknown_dirs(dir: &Path, known: &HashSet<String>) -> Result<Vec<String>, File
 /// VMMs that run in the directory of a VM that is not known.
 fn unknown_processes(vms: &Path, known: &HashSet<String>) -> Vec<String> {
     // Without the directory there is no such process.
-    let processes = find_by_cwd_and_arg(vms, VMM_MARK).unwrap_or_default();
+    let processes = find_by_cwd_and_arg(vms, MARKER_START).unwrap_or_default();
     let unknown =
         |cwd: &Path| cwd.file_name().is_none_or(|name| !known.contains(name.to_string_lossy().as_ref()));
     processes

@@ -6,8 +6,9 @@ use banger_api::record::is_held;
 use banger_api::vm::{ListVms, Pause, VmState};
 
 use super::{Host, warn};
+use crate::paths::VmDir;
 use crate::vm::fault;
-use crate::vmm::{look, pause_hint};
+use crate::vmm::{Vmms, pause_hint};
 
 /// How long everybody who is asked may take together.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -46,9 +47,10 @@ async fn told_by_daemon(host: &Host) -> Option<Vec<Check>> {
 async fn seen(host: &Host) -> Vec<Check> {
     // That the store cannot be read is told by its own check.
     let rows = host.store().and_then(|store| store.vms().ok()).unwrap_or_default();
+    let vmms = &Vmms::of_this_host(&host.config.qemu_bin.value, &host.program);
     let looks = rows.into_iter().map(|row| async move {
         match row {
-            Ok(row) => match look(&host.paths.vm(&row.id)).await {
+            Ok(row) => match pause_reason(vmms, &row.spec.vmm, &host.paths.vm(&row.id)).await {
                 Some(pause) => Some(paused(row.name.as_str(), pause)),
                 None => fault(&host.paths, &row).map(|fault| broken(row.name.as_str(), &fault.why())),
             },
@@ -57,4 +59,10 @@ async fn seen(host: &Host) -> Vec<Check> {
     });
     // Those that are all right have nothing to say.
     futures_util::future::join_all(looks).await.into_iter().flatten().collect()
+}
+
+/// Why a guest stands still. None while it runs, or if its VMM cannot be asked.
+async fn pause_reason(vmms: &Vmms, vmm: &str, dir: &VmDir) -> Option<Pause> {
+    // See above.
+    vmms.named(vmm).ok()?.attach(dir).await.ok()?.pause_reason().await.ok()?
 }

@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 
 use super::GuestError;
 use super::session::{Pipe, Session};
+use crate::channel::AgentChannel;
 use crate::paths::VmDir;
 
 /// How long a reachable agent may take to answer a small request, on an emulated machine whose host is busy.
@@ -31,6 +32,7 @@ pub type ExecUpgrade = TokioIo<hyper::upgrade::Upgraded>;
 #[derive(Clone)]
 pub struct Guest {
     dir: VmDir,
+    channel: AgentChannel,
     /// Set while its machine is paused.
     stands_still: Arc<AtomicBool>,
     session: Arc<Mutex<Option<Arc<Session>>>>,
@@ -38,21 +40,22 @@ pub struct Guest {
 
 impl Guest {
     /// The agent of a VM that is known to have booted.
-    pub fn of(dir: VmDir, stands_still: Arc<AtomicBool>) -> Self {
-        Self { dir, stands_still, session: Arc::default() }
+    pub fn of(dir: VmDir, channel: AgentChannel, stands_still: Arc<AtomicBool>) -> Self {
+        Self { dir, channel, stands_still, session: Arc::default() }
     }
 
     /// Waits for the hello of a VM that was just started.
     pub(crate) async fn greet(
         dir: VmDir,
+        channel: AgentChannel,
         stands_still: Arc<AtomicBool>,
         limit: Duration,
     ) -> Result<Self, GuestError> {
-        let connect = Session::connect(dir.path(), VmDir::AGENT_SOCKET, Pipe::Fresh, stands_still.clone());
-        let session =
+        let connect = Session::connect(&dir, channel, Pipe::Fresh, stands_still.clone());
+        let (session, hello) =
             tokio::time::timeout(limit, connect).await.map_err(|_| GuestError::NoHello { limit })??;
-        tracing::info!(dir = %dir.path().display(), hello = ?session.hello, "agent said hello");
-        Ok(Self { dir, stands_still, session: Arc::new(Mutex::new(Some(Arc::new(session)))) })
+        tracing::info!(dir = %dir.path().display(), ?hello, "agent said hello");
+        Ok(Self { dir, channel, stands_still, session: Arc::new(Mutex::new(Some(Arc::new(session)))) })
     }
 
     /// How the agent is, and how long it took to say so.
@@ -103,13 +106,8 @@ impl Guest {
         if let Some(session) = current.as_ref().filter(|session| session.is_alive()) {
             return Ok(session.clone());
         }
-        let session = Session::connect(
-            self.dir.path(),
-            VmDir::AGENT_SOCKET,
-            Pipe::LeftOvers,
-            self.stands_still.clone(),
-        );
-        let session = session.await?;
+        let stands_still = self.stands_still.clone();
+        let (session, _) = Session::connect(&self.dir, self.channel, Pipe::LeftOvers, stands_still).await?;
         let session = Arc::new(session);
         *current = Some(session.clone());
         Ok(session)

@@ -15,6 +15,8 @@ pub enum GuestError {
     Closed,
     #[error("the guest's agent said something unintelligible")]
     Answer(#[from] AnswerError),
+    #[error("the guest's agent channel answered with something unintelligible")]
+    Unintelligible,
     #[error(
         "the guest's agent {agent_build} speaks protocol {agent}, this bangerd speaks {PROTOCOL_VERSION}"
     )]

@@ -1,4 +1,4 @@
-//! The conversation with a VM's agent: one multiplexed session over its virtio-serial port, HTTP/1.1 on every stream.
+//! The conversation with a VM's agent: HTTP/1.1 on every stream, whatever carries the streams ([`session`]).
 //!
 //! [`Guest`] is what the rest of the daemon holds. It connects when first needed and again when the session broke or the
 //! daemon was restarted, so nobody has to know about sessions.
@@ -9,7 +9,9 @@ mod error;
 mod files;
 mod import;
 mod outgoing;
+mod serial;
 mod session;
+mod vsock;
 
 pub use client::{ExecUpgrade, Guest};
 pub use command::{GuestCommand, GuestOutput};

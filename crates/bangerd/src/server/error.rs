@@ -15,7 +15,7 @@ use crate::image::ImageError;
 use crate::kernel::KernelError;
 use crate::vm::VmError;
 use crate::vm::state::State;
-use crate::vmm::{QemuError, pause_hint};
+use crate::vmm::{VmmError, pause_hint};
 use crate::workspace::WorkspaceError;
 
 /// An [`ApiError`] as an HTTP answer.
@@ -225,7 +225,7 @@ fn vm_code(error: &VmError) -> ErrorCode {
         VmError::Cancelled => ErrorCode::Cancelled,
         VmError::NoRoom(_)
         | VmError::PausedWhileStarting(Pause::HostDiskFull)
-        | VmError::Qemu(QemuError::Missing(_)) => ErrorCode::HostNotReady,
+        | VmError::Vmm(VmmError::Missing { .. }) => ErrorCode::HostNotReady,
         VmError::Guest(GuestError::Refused { kind: GuestErrorKind::NotFound, .. }) => ErrorCode::NotFound,
         VmError::Guest(GuestError::Refused { kind: GuestErrorKind::Refused, .. }) => ErrorCode::Refused,
         _ => ErrorCode::Failed,
@@ -277,8 +277,8 @@ fn vm_hint(error: &VmError) -> Option<String> {
         VmError::NoRoom(_) | VmError::PausedWhileStarting(Pause::HostDiskFull) => {
             "free some disk space: `banger image prune` and `banger vm delete` do, or set XDG_STATE_HOME to a larger disk".into()
         }
-        VmError::Qemu(QemuError::Missing(_)) => {
-            "install it with `sudo apt-get install qemu-system-x86`; `banger doctor` tells what else is missing".into()
+        VmError::Vmm(VmmError::Missing { package, .. }) => {
+            format!("install it with `sudo apt-get install {package}`; `banger doctor` tells what else is missing")
         }
         VmError::FileSync(error) => error.hint()?.into(),
         VmError::FilesRefused { .. } => {

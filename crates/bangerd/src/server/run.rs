@@ -23,7 +23,7 @@ use crate::operation::{Operations, Reporter};
 use crate::paths::Paths;
 use crate::store::{Store, StoreError, back_up};
 use crate::vm::{Services, VmError, Vms};
-use crate::vmm::{Accelerator, Qemu};
+use crate::vmm::{Accelerator, Vmms};
 use crate::{watchdog, workspace};
 
 /// How long connections may take to end once the daemon is to stop.
@@ -133,7 +133,7 @@ async fn assemble(
     let program = std::env::current_exe().map_err(ServeError::Program)?;
     let services = Arc::new(Services {
         store,
-        qemu: Qemu::new(config.qemu_bin.value.clone(), Some(program.clone())),
+        vmms: Vmms::of_this_host(&config.qemu_bin.value, &program),
         config,
         host: HostSize::of_this_host(),
         images,

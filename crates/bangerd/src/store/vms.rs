@@ -1,7 +1,7 @@
 use rusqlite::{Row, params};
 use serde::{Deserialize, Serialize};
 
-use banger_api::vm::{InitChoice, Lifetime, NetworkMode, VmmKind};
+use banger_api::vm::{InitChoice, Lifetime, NetworkMode};
 
 use super::{Store, StoreError};
 use crate::identity::{VmId, VmName};
@@ -59,7 +59,8 @@ pub struct StoredSpec {
     pub vcpu: u32,
     pub memory_mib: u64,
     pub disk_mib: u64,
-    pub vmm: VmmKind,
+    /// The VMM's name. `vmm` knows which there are.
+    pub vmm: String,
     pub network: NetworkMode,
     pub init: InitChoice,
     pub lifetime: Lifetime,
@@ -76,7 +77,7 @@ impl VmRow {
             vcpu: 0,
             memory_mib: 0,
             disk_mib: 0,
-            vmm: VmmKind::Qemu,
+            vmm: String::new(),
             network: NetworkMode::None,
             init: InitChoice::Auto,
             lifetime: Lifetime::Kept,
@@ -230,7 +231,7 @@ impl VmRow {
                 vcpu: 1,
                 memory_mib: 512,
                 disk_mib: 8192,
-                vmm: VmmKind::Qemu,
+                vmm: "qemu".into(),
                 network: NetworkMode::User,
                 init: InitChoice::Auto,
                 lifetime: Lifetime::Kept,

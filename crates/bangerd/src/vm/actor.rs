@@ -227,8 +227,11 @@ impl Actor {
                     if let Some(started) = returned::running(&services, &row) {
                         return JobEnd::Started(Ok(started));
                     }
+                    if let Err(error) = returned::end_unfinished(&services.paths.vm(&row.id)).await {
+                        return JobEnd::Started(Err(error));
+                    }
                     let outcome = steps::run(start::STEPS, &mut start, &token).await;
-                    JobEnd::Started(outcome.and_then(|()| start.into_started().ok_or(VmError::Cancelled)))
+                    JobEnd::Started(outcome.and_then(|()| start.into_started()))
                 };
                 (cut, Box::pin(future))
             }
@@ -308,14 +311,14 @@ impl Actor {
     }
 
     fn came_up(&mut self, started: Started) {
-        let Started { process, guest, monitor, handles } = started;
+        let Started { process, guest, pause_watch, handles } = started;
         let shown = RunningView {
             process,
             acceleration: handles.acceleration,
             guest_init: handles.guest_init,
             started_at_unix_ms: handles.started_at_unix_ms,
             guest,
-            monitor,
+            pause_watch,
         };
         self.running = Some(shown);
         (self.state, self.last_error, self.broken) = (State::Running, None, None);

@@ -16,7 +16,7 @@ use crate::kernel::KernelError;
 use crate::paths::PathsError;
 use crate::record::RecordError;
 use crate::store::StoreError;
-use crate::vmm::{NoRoom, QemuError};
+use crate::vmm::{NoRoom, VmmError};
 use crate::workspace::WorkspaceError;
 
 /// Why something did not happen to a VM.
@@ -84,7 +84,7 @@ pub enum VmError {
     #[error(transparent)]
     Workspace(#[from] WorkspaceError),
     #[error(transparent)]
-    Qemu(#[from] QemuError),
+    Vmm(#[from] VmmError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("a file of the VM's could not be handled")]
@@ -92,7 +92,7 @@ pub enum VmError {
     #[error("the VM's process could not be handled")]
     Process(#[from] ProcessError),
 
-    /// QEMU ended before the agent said hello. `log` is the end of what it and the console said.
+    /// The VMM ended before the agent said hello. `log` is the end of what it and the console said.
     #[error("the VM's process ended while it was booting{}{}", with(*status), tail(log))]
     BootDied { status: Option<ExitStatus>, log: String },
     #[error("the guest did not come up{}", tail(log))]

@@ -37,6 +37,8 @@ mod recover;
 mod recover_tests;
 mod registry;
 mod returned;
+#[cfg(test)]
+mod second_vmm_tests;
 mod spec;
 mod start;
 pub mod state;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use banger_api::vm::{Acceleration, Lifetime};
-use banger_guest_protocol::messages::{Health, Phase};
+use banger_guest_protocol::messages::Phase;
 use banger_host::process::{FoundProcess, ProcessHandle, find_by_cwd_and_arg};
 use banger_host::staging::{discard, remove_stale};
 use tokio_util::sync::CancellationToken;
@@ -27,7 +27,7 @@ use crate::identity::{VmId, VmName};
 use crate::operation::Reporter;
 use crate::paths::VmDir;
 use crate::store::{UnreadableVm, VmPhase, VmRow};
-use crate::vmm::{Monitor, Qemu};
+use crate::vmm::{MARKER_START, PauseWatch, Vmm, marker};
 
 /// How long an agent may take to say how it is, before its VM counts as one that never came up.
 const ADOPTION_LIMIT: Duration = Duration::from_secs(10);
@@ -115,7 +115,7 @@ impl Vms {
 
     fn find_processes(&self) -> Result<HashMap<VmId, Vec<ProcessHandle>>, VmError> {
         let mut processes: HashMap<VmId, Vec<ProcessHandle>> = HashMap::new();
-        for found in find_by_cwd_and_arg(&self.services.paths.vms(), "banger-")? {
+        for found in find_by_cwd_and_arg(&self.services.paths.vms(), MARKER_START)? {
             let Some(id) = vm_of(&found) else { continue };
             // None: it has ended since.
             if let Some(process) = ProcessHandle::open(found.identity)? {
@@ -154,6 +154,8 @@ impl Vms {
             }
             return self.remove(row).await;
         }
+        let handles = handles.filter(|_| known.is_some());
+        let vmm = self.services.vmms.named(&row.spec.vmm);
         let beginning = match (chosen, handles) {
             (None, _) => match wholeness::fault(&self.services.paths, &row) {
                 Some(fault) => Beginning::Broken(fault.why()),
@@ -162,12 +164,14 @@ impl Vms {
                     Beginning::Stopped
                 }
             },
-            (Some(process), Some(handles)) if known.is_some() => {
+            (Some(process), Some(handles)) if handles.came_up => {
                 let pid = process.identity().pid;
                 tracing::info!(vm = %row.name, pid, stopping = handles.stopping_until_unix_ms, "found running");
-                Beginning::Running(Started::found(process, dir, handles))
+                Beginning::Running(Started::found(vmm?, process, dir, handles))
             }
-            (Some(process), _) => Beginning::Adopt(adopt(self.services.clone(), process, dir)),
+            (Some(process), noted) => {
+                Beginning::Adopt(adopt(self.services.clone(), vmm?.clone(), process, dir, noted))
+            }
         };
         self.bring_back(row, beginning);
         Ok(())
@@ -190,51 +194,81 @@ impl Vms {
 /// The VM whose directory the process runs in, if it carries that VM's mark as well.
 fn vm_of(found: &FoundProcess) -> Option<VmId> {
     let id = Path::new(&found.cwd).file_name().and_then(|name| VmId::parse(name.to_str()?))?;
-    let marker = Qemu::marker(&id);
+    let marker = marker(&id);
     found.argv.iter().any(|arg| arg.to_str() == Some(&marker)).then_some(id)
 }
 
 /// Completes the start of a guest that runs, but of which it is not known whether it ever came up. One that did not is killed.
-fn adopt(services: Arc<Services>, process: ProcessHandle, dir: VmDir) -> ActiveJob {
-    let monitor = Monitor::watch(&process, &dir);
-    let guest = Guest::of(dir, monitor.stands_still());
+///
+/// `noted` is what the daemon that started it wrote down before it configured the guest.
+fn adopt(
+    services: Arc<Services>,
+    vmm: Arc<dyn Vmm>,
+    process: ProcessHandle,
+    dir: VmDir,
+    noted: Option<Handles>,
+) -> ActiveJob {
     let cut = CancellationToken::new();
     let token = cut.clone();
     let future = Box::pin(async move {
-        let health = tokio::select! {
-            health = complete(&services, &guest) => health,
+        let adopted = tokio::select! {
+            adopted = complete(&services, &vmm, process.clone(), dir.clone(), noted) => adopted,
             () = token.cancelled() => Err(VmError::Cancelled),
         };
-        match health {
-            Ok(health) => {
-                let handles = Handles {
-                    process: process.identity(),
-                    acceleration: Acceleration::Tcg,
-                    guest_init: None,
-                    started_at_unix_ms: unix_ms().saturating_sub(health.uptime_ms),
-                    stopping_until_unix_ms: None,
-                };
-                JobEnd::Started(Ok(Started { process, guest, monitor, handles }))
-            }
-            Err(error) => JobEnd::Started(end(&process, error).await),
-        }
+        JobEnd::Started(match adopted {
+            Ok(started) => Ok(started),
+            Err(error) => end(&process, &dir, error).await,
+        })
     });
     ActiveJob { cut, future }
 }
 
-/// What is left of a start when the guest is configured. It does no harm to one that had come further.
-async fn complete(services: &Services, guest: &Guest) -> Result<Health, VmError> {
-    match tokio::time::timeout(ADOPTION_LIMIT, guest.health()).await {
-        Ok(Ok((health, _))) if health.phase == Phase::Ready => {
-            let belongings = Belongings::gather(&services.config).await?;
-            belongings.hand_over(guest, &Reporter::unwatched()).await?;
-            Ok(health)
+/// What is left of a start when the guest is configured.
+///
+/// Nothing was run in a guest whose start is noted and did not end, so it gets the user's files. Where the note is lost nobody
+/// knows, and files that the user may have changed since are left alone.
+async fn complete(
+    services: &Services,
+    vmm: &Arc<dyn Vmm>,
+    process: ProcessHandle,
+    dir: VmDir,
+    noted: Option<Handles>,
+) -> Result<Started, VmError> {
+    let starting = noted.is_some();
+    let handles = match noted {
+        Some(handles) => handles,
+        // Before it is watched: a monitor speaks to one at a time.
+        None => Handles::of(process.identity(), acceleration(services, &**vmm, &dir).await),
+    };
+    let pause_watch = PauseWatch::begin(vmm, &process, &dir);
+    let guest = Guest::of(dir.clone(), vmm.channel(), pause_watch.stands_still());
+    let health = match tokio::time::timeout(ADOPTION_LIMIT, guest.health()).await {
+        Ok(Ok((health, _))) if health.phase == Phase::Ready => health,
+        _ => return Err(VmError::Cancelled),
+    };
+    if starting {
+        let belongings = Belongings::gather(&services.config).await?;
+        belongings.hand_over(&guest, &Reporter::unwatched()).await?;
+    }
+    let handles = handles.up(health.init, unix_ms().saturating_sub(health.uptime_ms));
+    handles.write(&dir)?;
+    Ok(Started { process, guest, pause_watch, handles })
+}
+
+/// What runs the guest, asked of the VMM; where it has no answer, what would run one now.
+async fn acceleration(services: &Services, vmm: &dyn Vmm, dir: &VmDir) -> Acceleration {
+    let asked = async { vmm.attach(dir).await?.acceleration().await };
+    match asked.await {
+        Ok(acceleration) => acceleration,
+        Err(error) => {
+            tracing::warn!(causes = ?crate::causes::chain(&error), "a VMM does not say what runs its guest");
+            services.accelerator.acceleration().await
         }
-        _ => Err(VmError::Cancelled),
     }
 }
 
-async fn end(process: &ProcessHandle, error: VmError) -> Result<Started, VmError> {
+async fn end(process: &ProcessHandle, dir: &VmDir, error: VmError) -> Result<Started, VmError> {
     kill_and_wait(process).await?;
+    clean_up(dir)?;
     Err(error)
 }

@@ -23,7 +23,7 @@ use crate::operation::{Operations, Reporter};
 use crate::paths::Paths;
 use crate::spelling::nearest;
 use crate::store::{Store, StoredSpec, VmPhase, VmRow};
-use crate::vmm::{Accelerator, Qemu, room_to_start};
+use crate::vmm::{Accelerator, Vmms, room_to_start};
 
 /// What the orchestrator works with.
 pub struct Services {
@@ -34,7 +34,7 @@ pub struct Services {
     pub images: ImageService,
     pub kernels: KernelService,
     pub accelerator: Accelerator,
-    pub qemu: Qemu,
+    pub vmms: Vmms,
     pub operations: Operations,
 }
 
@@ -193,12 +193,19 @@ impl Vms {
     /// When the request makes no sense, image or kernel are unknown, the name is taken, or there is no VMM.
     pub async fn plan(&self, request: &CreateVm) -> Result<Plan, VmError> {
         let services = &self.services;
-        services.qemu.find()?;
+        let vmm = services.vmms.get(spec::vmm(request, &services.config))?;
+        vmm.find()?;
         room_to_start(&services.paths.vms()).await?;
         let acceleration = services.accelerator.acceleration().await;
         let image_kernel = services.images.known(spec::image(request, &services.config)).await?;
-        let (name, spec) =
-            spec::resolve(request, image_kernel, &services.config, services.host, acceleration)?;
+        let (name, spec) = spec::resolve(
+            request,
+            image_kernel,
+            &services.config,
+            services.host,
+            acceleration,
+            vmm.limits(),
+        )?;
         if self.views().iter().any(|view| view.row.name == name) {
             return Err(VmError::NameTaken { name: name.to_string() });
         }

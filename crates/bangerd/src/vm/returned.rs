@@ -26,9 +26,19 @@ pub(super) async fn is_whole(services: &Services, row: &VmRow) {
 /// The VM as it runs, though nobody knew.
 pub(super) fn running(services: &Services, row: &VmRow) -> Option<Started> {
     let dir = services.paths.vm(&row.id);
-    let (process, handles) = known(&dir)?;
+    // A VMM that this daemon does not know could not be talked to.
+    let vmm = services.vmms.named(&row.spec.vmm).ok()?;
+    let (process, handles) = known(&dir).filter(|(_, handles)| handles.came_up)?;
     tracing::warn!(vm = %row.name, pid = process.identity().pid, "it was running all the while");
-    Some(Started::found(process, dir, handles))
+    Some(Started::found(vmm, process, dir, handles))
+}
+
+/// Ends a process whose start no daemon has ended: it has the disks that the next one needs.
+pub(super) async fn end_unfinished(dir: &VmDir) -> Result<(), VmError> {
+    match known(dir) {
+        Some((process, handles)) if !handles.came_up => kill_and_wait(&process).await,
+        _ => Ok(()),
+    }
 }
 
 /// Ends a process that nobody knew of, before its disks go.

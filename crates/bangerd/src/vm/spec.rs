@@ -3,10 +3,10 @@
 use banger_api::vm::{Acceleration, CreateVm, VmSpec};
 
 use super::VmError;
-use crate::config::{Config, HostSize, vm_defaults};
+use crate::config::{Config, HostSize, VmmChoice, vm_defaults};
 use crate::identity::VmName;
 use crate::store::StoredSpec;
-use crate::vmm::VCPUS_MAX;
+use crate::vmm::{Limits, VmmKind};
 
 /// Kernel, agent and a shell need about 100 MiB; below this nothing useful boots.
 const MIN_MEMORY_MIB: u64 = 128;
@@ -20,6 +20,14 @@ pub(super) fn image<'a>(request: &'a CreateVm, config: &'a Config) -> &'a str {
     request.image.as_deref().unwrap_or(&config.default_image.value)
 }
 
+/// The VMM that runs a VM, if the configuration leaves it open: the best there is.
+pub(super) fn vmm(request: &CreateVm, config: &Config) -> VmmKind {
+    match (request.vmm, config.vmm.value) {
+        (Some(kind), _) => kind.into(),
+        (None, VmmChoice::Auto | VmmChoice::Qemu) => VmmKind::Qemu,
+    }
+}
+
 /// Fills in what `request` leaves open and checks all of it. Touches nothing. `image_kernel` is the kernel that the image wants.
 pub(super) fn resolve(
     request: &CreateVm,
@@ -27,6 +35,7 @@ pub(super) fn resolve(
     config: &Config,
     host: HostSize,
     acceleration: Acceleration,
+    limits: Limits,
 ) -> Result<(VmName, StoredSpec), VmError> {
     let name = match &request.name {
         Some(name) => VmName::parse(name).map_err(|source| VmError::Name { name: name.clone(), source })?,
@@ -43,25 +52,25 @@ pub(super) fn resolve(
         vcpu: request.vcpu.unwrap_or(defaults.vcpu.value),
         memory_mib: request.memory_mib.unwrap_or(defaults.memory_mib.value),
         disk_mib: request.disk_mib.unwrap_or(defaults.disk_mib.value),
-        vmm: request.vmm.unwrap_or_else(|| config.vmm.value.kind()),
+        vmm: vmm(request, config).name().into(),
         network: request.network.unwrap_or_else(|| config.network.value.mode()),
         init: request.init,
         lifetime: request.lifetime,
     };
-    check_size(&spec, host)?;
+    check_size(&spec, host, limits)?;
     Ok((name, spec))
 }
 
-fn check_size(spec: &StoredSpec, host: HostSize) -> Result<(), VmError> {
+fn check_size(spec: &StoredSpec, host: HostSize, limits: Limits) -> Result<(), VmError> {
     let refuse = |what: String, hint: String| Err(VmError::Size { what, hint });
-    let vcpus = format!("use 1 to {}", host.cpus.min(VCPUS_MAX));
+    let vcpus = format!("use 1 to {}", host.cpus.min(limits.vcpus_max));
     if spec.vcpu == 0 {
         return refuse("a VM needs at least one vCPU, not 0".into(), vcpus);
     }
     if spec.vcpu > host.cpus {
         return refuse(format!("{} vCPUs are more than this host has CPUs", spec.vcpu), vcpus);
     }
-    if spec.vcpu > VCPUS_MAX {
+    if spec.vcpu > limits.vcpus_max {
         return refuse(format!("{} vCPUs are more than a microVM can have", spec.vcpu), vcpus);
     }
     if spec.memory_mib < MIN_MEMORY_MIB {
@@ -91,7 +100,7 @@ pub(super) fn planned(name: &VmName, spec: &StoredSpec) -> VmSpec {
         vcpu: spec.vcpu,
         memory_mib: spec.memory_mib,
         disk_mib: spec.disk_mib,
-        vmm: spec.vmm,
+        vmm: VmmKind::stored_to_api(&spec.vmm),
         network: spec.network,
         init: spec.init,
     }
@@ -104,9 +113,11 @@ mod tests {
     use super::*;
 
     const HOST: HostSize = HostSize { cpus: 8, memory_mib: 16 * 1024 };
+    const LIMITS: Limits = Limits { vcpus_max: 32 };
 
     fn resolved(request: &CreateVm, acceleration: Acceleration) -> Result<StoredSpec, VmError> {
-        resolve(request, None, &Config::builtin(Path::new("/none")), HOST, acceleration).map(|(_, spec)| spec)
+        resolve(request, None, &Config::builtin(Path::new("/none")), HOST, acceleration, LIMITS)
+            .map(|(_, spec)| spec)
     }
 
     #[test]
@@ -120,7 +131,8 @@ mod tests {
     fn a_large_host_does_not_make_a_large_microvm() {
         let host = HostSize { cpus: 128, ..HOST };
         let request = CreateVm { vcpu: Some(64), ..CreateVm::default() };
-        let refused = resolve(&request, None, &Config::builtin(Path::new("/none")), host, Acceleration::Kvm);
+        let refused =
+            resolve(&request, None, &Config::builtin(Path::new("/none")), host, Acceleration::Kvm, LIMITS);
         let refused = refused.unwrap_err();
         assert_eq!(refused.to_string(), "64 vCPUs are more than a microVM can have");
         assert!(matches!(refused, VmError::Size { hint, .. } if hint == "use 1 to 32"));
@@ -138,7 +150,7 @@ mod tests {
         let kernel = |asked: Option<&str>, image: Option<&str>| {
             let request = CreateVm { kernel: asked.map(Into::into), ..CreateVm::default() };
             let config = Config::builtin(Path::new("/none"));
-            let resolved = resolve(&request, image.map(Into::into), &config, HOST, Acceleration::Tcg);
+            let resolved = resolve(&request, image.map(Into::into), &config, HOST, Acceleration::Tcg, LIMITS);
             resolved.unwrap().1.kernel
         };
         assert_eq!(kernel(Some("a"), Some("b")), "a");

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use banger_api::image::ImageConfig;
 use banger_api::operation::Stage;
-use banger_api::vm::{Acceleration, InitChoice, NetworkMode};
+use banger_api::vm::{InitChoice, NetworkMode};
 use banger_guest_protocol::ByteString;
 use banger_guest_protocol::messages::{
     self, Blob, CommandDefaults, Configure, Configured, DiskSelector, Disks, Network,
@@ -26,7 +26,7 @@ use crate::identity::fill_random;
 use crate::operation::Reporter;
 use crate::paths::VmDir;
 use crate::store::VmRow;
-use crate::vmm::{BootSpec, Monitor, Spawned, room_to_start, serial, user_network};
+use crate::vmm::{DiskRole, Launched, Machine, Nic, PauseWatch, Shared, Vmm, room_to_start, user_network};
 
 /// How long a guest may take to say hello. Emulated on a busy host it takes up to 10 s; where it takes longer than this it
 /// has most likely hung, and is tried once more.
@@ -39,12 +39,13 @@ pub(super) struct Start {
     pub(super) reporter: Reporter,
     pub(super) row: VmRow,
     pub(super) dir: VmDir,
-    boot: Option<BootSpec>,
+    vmm: Option<Arc<dyn Vmm>>,
+    machine: Option<Machine>,
+    shared: Option<Shared>,
     belongings: Option<Belongings>,
     command_defaults: CommandDefaults,
-    process: Option<ProcessHandle>,
-    log_keeper: Option<ProcessHandle>,
-    monitor: Option<Monitor>,
+    launched: Option<Launched>,
+    pause_watch: Option<PauseWatch>,
     guest: Option<Guest>,
     configured: Option<Configured>,
     handles: Option<Handles>,
@@ -54,16 +55,16 @@ pub(super) struct Start {
 pub(super) struct Started {
     pub(super) process: ProcessHandle,
     pub(super) guest: Guest,
-    pub(super) monitor: Monitor,
+    pub(super) pause_watch: PauseWatch,
     pub(super) handles: Handles,
 }
 
 impl Started {
     /// A VM that was up before this daemon was.
-    pub(super) fn found(process: ProcessHandle, dir: VmDir, handles: Handles) -> Self {
-        let monitor = Monitor::watch(&process, &dir);
-        let guest = Guest::of(dir, monitor.stands_still());
-        Self { process, guest, monitor, handles }
+    pub(super) fn found(vmm: &Arc<dyn Vmm>, process: ProcessHandle, dir: VmDir, handles: Handles) -> Self {
+        let pause_watch = PauseWatch::begin(vmm, &process, &dir);
+        let guest = Guest::of(dir, vmm.channel(), pause_watch.stands_still());
+        Self { process, guest, pause_watch, handles }
     }
 }
 
@@ -75,27 +76,37 @@ impl Start {
             reporter,
             row,
             dir,
-            boot: None,
+            vmm: None,
+            machine: None,
+            shared: None,
             belongings: None,
             command_defaults: CommandDefaults::default(),
-            process: None,
-            log_keeper: None,
-            monitor: None,
+            launched: None,
+            pause_watch: None,
             guest: None,
             configured: None,
             handles: None,
         }
     }
 
-    /// What all steps together have made; none before the last one.
-    pub(super) fn into_started(self) -> Option<Started> {
-        Some(Started {
-            process: self.process?,
-            guest: self.guest?,
-            monitor: self.monitor?,
-            handles: self.handles?,
+    /// What all steps together have made.
+    ///
+    /// # Errors
+    ///
+    /// When they were not all run.
+    pub(super) fn into_started(self) -> Result<Started, VmError> {
+        Ok(Started {
+            process: made(self.launched, "the VMM's process")?.process,
+            guest: made(self.guest, "the session with the guest")?,
+            pause_watch: made(self.pause_watch, "the watch over the VMM")?,
+            handles: made(self.handles, "the VM's handles")?,
         })
     }
+}
+
+/// What an earlier step has made.
+fn made<T>(part: Option<T>, what: &'static str) -> Result<T, VmError> {
+    part.ok_or(VmError::Unmade(what))
 }
 
 pub(super) const STEPS: &[Step<Start>] = &[
@@ -122,15 +133,21 @@ fn plan(start: &mut Start) -> StepFuture<'_> {
         let kernel_id = start.row.kernel_id.as_deref().ok_or_else(gone)?;
         let image = services.store.image_by_id(image_id)?.ok_or_else(gone)?;
         let kernel = services.store.kernel_by_id(kernel_id)?.ok_or_else(gone)?;
-        let (acceleration, tsc_khz) =
-            (services.accelerator.acceleration().await, services.accelerator.tsc_khz().await);
-        start.boot = Some(BootSpec {
+        start.vmm = Some(services.vmms.named(&spec.vmm)?.clone());
+        start.machine = Some(Machine {
             id: start.row.id.clone(),
             vcpu: spec.vcpu,
             memory_mib: spec.memory_mib,
-            acceleration,
-            tsc_khz,
-            network: spec.network,
+            acceleration: services.accelerator.acceleration().await,
+            tsc_khz: services.accelerator.tsc_khz().await,
+            kernel: Machine::KERNEL,
+            disks: Machine::DISKS.into(),
+            nic: match spec.network {
+                NetworkMode::User => Some(Nic::User),
+                NetworkMode::None => None,
+            },
+        });
+        start.shared = Some(Shared {
             vmlinux: services.kernels.vmlinux(&kernel),
             initramfs: services.kernels.initramfs(&kernel).await?,
             image: services.images.usable_file(&image)?,
@@ -167,17 +184,23 @@ fn boot(start: &mut Start) -> StepFuture<'_> {
 }
 
 async fn boot_once(start: &mut Start, limit: Duration) -> Result<(), VmError> {
-    let Some(boot) = &start.boot else { return Ok(()) };
+    let vmm = made(start.vmm.clone(), "the choice of a VMM")?;
+    let machine = made(start.machine.as_ref(), "the plan of the machine")?;
+    let shared = made(start.shared.as_ref(), "the plan of the machine's files")?;
     let dir = start.dir.clone();
     // Each boot has its logs to itself; a socket cannot be bound where one is.
     logs::remove(&dir)?;
     clean_up(&dir)?;
-    let Spawned { process, log_keeper } = start.services.qemu.spawn(boot, &dir)?;
-    let monitor = Monitor::watch(&process, &dir);
-    (start.process, start.log_keeper) = (Some(process.clone()), log_keeper);
-    start.monitor = Some(monitor.clone());
+    shared.link(&dir)?;
+    let acceleration = machine.acceleration;
+    let launched = vmm.launch(machine, &dir).await?;
+    let process = start.launched.insert(launched).process.clone();
+    let handles = Handles::of(process.identity(), acceleration);
+    handles.write(&dir)?;
+    start.handles = Some(handles);
+    let watch = start.pause_watch.insert(PauseWatch::begin(&vmm, &process, &dir)).clone();
     tokio::select! {
-        guest = Guest::greet(dir.clone(), monitor.stands_still(), limit) => match guest {
+        guest = Guest::greet(dir.clone(), vmm.channel(), watch.stands_still(), limit) => match guest {
             Ok(guest) => start.guest = Some(guest),
             // The channel closes a moment before the process is seen to end, and the end is the better explanation.
             Err(_) if is_gone(&process, Duration::from_millis(500)).await => {
@@ -192,23 +215,23 @@ async fn boot_once(start: &mut Start, limit: Duration) -> Result<(), VmError> {
 
 /// Waits until nothing can come of the start any more, and says why: its process has ended, or the guest stands still.
 async fn cut_off(start: &Start) -> VmError {
-    let (Some(process), Some(monitor)) = (&start.process, &start.monitor) else {
-        return std::future::pending().await;
+    let (Some(Launched { process, .. }), Some(watch)) = (&start.launched, &start.pause_watch) else {
+        return VmError::Unmade("the VMM's process");
     };
     tokio::select! {
-        pause = monitor.paused() => VmError::PausedWhileStarting(pause),
+        pause = watch.paused() => VmError::PausedWhileStarting(pause),
         _ = process.wait_exit() => ended(start).await,
     }
 }
 
 /// The error for a process that has just ended.
 async fn ended(start: &Start) -> VmError {
-    let status = match &start.process {
-        // A status that somebody else has taken is not shown.
-        Some(process) => process.wait_exit().await.ok().flatten(),
-        None => None,
+    let Some(Launched { process, log_keeper, .. }) = &start.launched else {
+        return VmError::Unmade("the VMM's process");
     };
-    if let Some(log_keeper) = &start.log_keeper {
+    // A status that somebody else has taken is not shown.
+    let status = process.wait_exit().await.ok().flatten();
+    if let Some(log_keeper) = log_keeper {
         // Its last words are on their way to the file.
         let _written = is_gone(log_keeper, Duration::from_secs(1)).await;
     }
@@ -220,8 +243,8 @@ fn power_off(start: &mut Start) -> StepFuture<'_> {
 }
 
 async fn undo_boot(start: &mut Start) -> Result<(), VmError> {
-    start.guest = None;
-    if let Some(process) = start.process.take() {
+    (start.guest, start.pause_watch, start.handles) = (None, None, None);
+    if let Some(Launched { process, .. }) = start.launched.take() {
         kill_and_wait(&process).await?;
     }
     clean_up(&start.dir)
@@ -231,8 +254,9 @@ async fn undo_boot(start: &mut Start) -> Result<(), VmError> {
 fn configure(start: &mut Start) -> StepFuture<'_> {
     Box::pin(async {
         start.reporter.stage(Stage::Configure, "mounting the root");
-        let Some(guest) = &start.guest else { return Ok(()) };
-        let request = configuration(&start.row, start.command_defaults.clone());
+        let guest = made(start.guest.as_ref(), "the session with the guest")?;
+        let disks = selectors(&made(start.launched.as_ref(), "the VMM's process")?.disks)?;
+        let request = configuration(&start.row, disks, start.command_defaults.clone());
         let configured = tokio::select! {
             configured = guest.configure(&request) => configured.map_err(VmError::Configure)?,
             error = cut_off(start) => return Err(error),
@@ -246,20 +270,28 @@ fn configure(start: &mut Start) -> StepFuture<'_> {
     })
 }
 
-fn configuration(row: &VmRow, command_defaults: CommandDefaults) -> Configure {
+/// The disks as the guest can tell them apart.
+fn selectors(disks: &[(DiskRole, DiskSelector)]) -> Result<Disks, VmError> {
+    let of = |role: DiskRole| {
+        let found = disks.iter().find(|(of, _)| *of == role);
+        found.map(|(_, selector)| selector.clone())
+    };
+    Ok(Disks {
+        base: made(of(DiskRole::Base), "the image's disk")?,
+        cow: made(of(DiskRole::Cow), "the disk of changes")?,
+        work: of(DiskRole::Work),
+        modules: of(DiskRole::Modules),
+    })
+}
+
+fn configuration(row: &VmRow, disks: Disks, command_defaults: CommandDefaults) -> Configure {
     let mut seed = [0; 64];
     fill_random(&mut seed);
-    let disk = |name: &str| DiskSelector::Serial(name.into());
     Configure {
         hostname: row.name.to_string(),
         clock_unix_ns: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64,
         entropy_seed: Blob(seed.to_vec()),
-        disks: Disks {
-            base: disk(serial::BASE),
-            cow: disk(serial::COW),
-            work: Some(disk(serial::WORK)),
-            modules: Some(disk(serial::MODULES)),
-        },
+        disks,
         network: match row.spec.network {
             NetworkMode::User => Some(Network {
                 address: user_network::GUEST,
@@ -284,8 +316,8 @@ fn configuration(row: &VmRow, command_defaults: CommandDefaults) -> Configure {
 /// Gives the guest what is the user's, before anybody can run a command in it.
 fn hand_over(start: &mut Start) -> StepFuture<'_> {
     Box::pin(async {
-        let belongings = start.belongings.take();
-        let (Some(guest), Some(belongings)) = (&start.guest, belongings) else { return Ok(()) };
+        let belongings = made(start.belongings.take(), "the list of the user's files")?;
+        let guest = made(start.guest.as_ref(), "the session with the guest")?;
         tokio::select! {
             handed_over = belongings.hand_over(guest, &start.reporter) => handed_over,
             error = cut_off(start) => Err(error),
@@ -296,14 +328,9 @@ fn hand_over(start: &mut Start) -> StepFuture<'_> {
 /// Writes down what a later daemon cannot see: from here on the VM counts as up.
 fn record(start: &mut Start) -> StepFuture<'_> {
     Box::pin(async {
-        let Some(process) = &start.process else { return Ok(()) };
-        let handles = Handles {
-            process: process.identity(),
-            acceleration: start.boot.as_ref().map_or(Acceleration::Tcg, |boot| boot.acceleration),
-            guest_init: start.configured.as_ref().and_then(|configured| configured.init.clone()),
-            started_at_unix_ms: unix_ms(),
-            stopping_until_unix_ms: None,
-        };
+        let configured = made(start.configured.as_ref(), "the guest's configuration")?;
+        let handles = made(start.handles.take(), "the VM's handles")?;
+        let handles = handles.up(configured.init.clone(), unix_ms());
         handles.write(&start.dir)?;
         start.handles = Some(handles);
         Ok(())

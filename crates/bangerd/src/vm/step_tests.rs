@@ -6,15 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use banger_api::config::Origin;
-use banger_api::vm::{InitChoice, Lifetime, NetworkMode, VmmKind};
+use banger_api::vm::{InitChoice, Lifetime, NetworkMode};
 use banger_guest_protocol::PROTOCOL_VERSION;
-use banger_guest_protocol::messages::{self, Configured, GuestErrorKind, Hello, Unpacked};
+use banger_guest_protocol::messages::Hello;
 use banger_guest_protocol::preamble::{GreetingScanner, answer};
 use banger_host::process::find_by_cwd_and_arg;
-use http_body_util::BodyExt as _;
-use hyper::Request;
-use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixListener;
 use tokio_util::compat::{FuturesAsyncReadCompatExt as _, TokioAsyncReadCompatExt as _};
@@ -33,7 +29,8 @@ use crate::kernel::KernelService;
 use crate::operation::{Operations, Reporter};
 use crate::paths::{Paths, VmDir};
 use crate::store::{ImageDetails, ImageRow, KernelRow, Store, StoredSpec, VmPhase, VmRow};
-use crate::vmm::{Accelerator, Qemu};
+use crate::vmm::fake::{Fake, PlayedAgent};
+use crate::vmm::{Accelerator, Qemu, VmmKind, Vmms};
 
 const IMAGE: &str = "1111111111111111";
 const KERNEL: &str = "2222222222222222";
@@ -42,6 +39,9 @@ const KERNEL: &str = "2222222222222222";
 pub(super) struct Bench {
     _dir: tempfile::TempDir,
     pub(super) services: Arc<Services>,
+    /// Which VMM its VMs have.
+    pub(super) vmm: VmmKind,
+    pub(super) fake: Arc<Fake>,
 }
 
 impl Bench {
@@ -50,6 +50,11 @@ impl Bench {
         let host = dir.path().join("synced");
         std::fs::write(&host, "synced").unwrap();
         Self::syncing(dir, &host)
+    }
+
+    /// The same, with VMs that are run by the tests' own VMM.
+    pub(super) fn faked() -> Self {
+        Self { vmm: VmmKind::Fake, ..Self::new() }
     }
 
     /// Each start copies `host`.
@@ -78,6 +83,7 @@ impl Bench {
         std::fs::write(&vmm, "#!/bin/sh\nkill -STOP $$\n").unwrap();
         std::fs::set_permissions(&vmm, std::fs::Permissions::from_mode(0o755)).unwrap();
 
+        let fake = Fake::new();
         let store = Store::open(&paths.database()).unwrap();
         store.insert_image(&image_row()).unwrap();
         store.insert_kernel(&kernel_row()).unwrap();
@@ -88,12 +94,12 @@ impl Bench {
             kernels: KernelService::new(store.clone(), &paths, Catalog::builtin(), agent),
             // Not a program that can probe for KVM: then it is emulation.
             accelerator: Accelerator::new("/bin/false".into()),
-            qemu: Qemu::new(vmm, None),
+            vmms: Vmms::new(vec![Arc::new(Qemu::new(vmm, None)), fake.clone()]),
             operations: Operations::default(),
             store,
             paths,
         };
-        Self { _dir: dir, services: Arc::new(services) }
+        Self { _dir: dir, services: Arc::new(services), vmm: VmmKind::Qemu, fake }
     }
 
     fn row(&self) -> VmRow {
@@ -110,7 +116,7 @@ impl Bench {
                 vcpu: 1,
                 memory_mib: 128,
                 disk_mib: 64,
-                vmm: VmmKind::Qemu,
+                vmm: self.vmm.name().into(),
                 network: NetworkMode::None,
                 init: InitChoice::Auto,
                 lifetime: Lifetime::Kept,
@@ -130,7 +136,7 @@ impl Bench {
         create.row
     }
 
-    fn start(&self, row: &VmRow) -> Start {
+    pub(super) fn start(&self, row: &VmRow) -> Start {
         Start::new(self.services.clone(), Reporter::unwatched(), row.clone())
     }
 
@@ -140,10 +146,10 @@ impl Bench {
         assert!(left.is_empty(), "files are left: {context}: {left:?}");
     }
 
-    fn assert_not_running(&self, dir: &VmDir, context: &str) {
+    pub(super) fn assert_not_running(&self, dir: &VmDir, context: &str) {
         let processes = find_by_cwd_and_arg(&self.services.paths.vms(), "banger-").unwrap();
         assert!(processes.is_empty(), "a process is left: {context}: {processes:?}");
-        for name in [VmDir::AGENT_SOCKET, VmDir::QMP_SOCKET, VmDir::HANDLES] {
+        for name in VmDir::WHILE_RUNNING.into_iter().chain([VmDir::HANDLES]) {
             assert!(!dir.file(name).exists(), "{name} is left: {context}");
         }
         for name in [VmDir::COW, VmDir::WORK] {
@@ -195,11 +201,10 @@ fn agent_listener(dir: &VmDir) -> Option<UnixListener> {
 
 /// Answers as a guest's agent would, as soon as the VM's directory says that it was started.
 async fn play_agent(dir: VmDir) {
-    play_agent_that(dir, true).await;
+    play(dir, PlayedAgent::new(true)).await;
 }
 
-/// The same; `takes_files` or refuses them.
-async fn play_agent_that(dir: VmDir, takes_files: bool) {
+async fn play(dir: VmDir, agent: Arc<PlayedAgent>) {
     let listener = loop {
         match agent_listener(&dir) {
             Some(listener) => break listener,
@@ -224,28 +229,7 @@ async fn play_agent_that(dir: VmDir, takes_files: bool) {
     let mut connection =
         yamux::Connection::new(stream.compat(), yamux::Config::default(), yamux::Mode::Server);
     while let Some(Ok(stream)) = std::future::poll_fn(|cx| connection.poll_next_inbound(cx)).await {
-        let service = hyper::service::service_fn(move |request: Request<Incoming>| async move {
-            let (head, body) = request.into_parts();
-            body.collect().await.unwrap();
-            let refusal = |kind| {
-                let (message, causes) = ("no".into(), vec![]);
-                serde_json::to_string(&messages::GuestError { message, causes, kind }).unwrap()
-            };
-            let (status, body) = match head.uri.path() {
-                "/v1/configure" => {
-                    let configured = Configured { init: None, stages: vec![], warnings: vec![] };
-                    (200, serde_json::to_string(&configured).unwrap())
-                }
-                "/v1/files/unpack" if takes_files => {
-                    (200, serde_json::to_string(&Unpacked::default()).unwrap())
-                }
-                "/v1/files/unpack" => (409, refusal(GuestErrorKind::Refused)),
-                _ => (404, refusal(GuestErrorKind::NotFound)),
-            };
-            hyper::Response::builder().status(status).body(body)
-        });
-        let io = TokioIo::new(stream.compat());
-        tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(io, service));
+        tokio::spawn(agent.clone().serve(stream.compat()));
     }
 }
 
@@ -316,7 +300,7 @@ async fn a_start_whose_files_are_refused_leaves_the_vm_as_it_was() {
     let bench = Bench::new();
     let row = bench.created().await;
     let dir = bench.services.paths.vm(&row.id);
-    let agent = tokio::spawn(play_agent_that(dir.clone(), false));
+    let agent = tokio::spawn(play(dir.clone(), PlayedAgent::new(false)));
     let mut context = bench.start(&row);
     let outcome = steps::run(start::STEPS, &mut context, &CancellationToken::new()).await;
     agent.abort();
@@ -386,8 +370,11 @@ async fn a_started_vm_can_be_cleaned_up_twice() {
 async fn a_vmm_that_dies_at_once_is_explained_by_its_last_words() {
     let bench = Bench::new();
     let row = bench.created().await;
-    std::fs::write(bench.services.qemu.find().unwrap(), "#!/bin/sh\necho no such machine >&2\nexit 1\n")
-        .unwrap();
+    std::fs::write(
+        bench.services.vmms.get(VmmKind::Qemu).unwrap().find().unwrap(),
+        "#!/bin/sh\necho no such machine >&2\nexit 1\n",
+    )
+    .unwrap();
     let outcome = steps::run(start::STEPS, &mut bench.start(&row), &CancellationToken::new()).await;
     assert!(
         matches!(&outcome, Err(VmError::BootDied { log, .. }) if log == "no such machine"),

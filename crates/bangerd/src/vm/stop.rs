@@ -29,13 +29,13 @@ pub(super) fn note(dir: &VmDir, grace: Duration) {
 /// Asks the guest to shut down and kills it when it does not within `grace`, or when `cut_short`. Says whether it was
 /// killed.
 pub(super) async fn shut_down(
-    RunningView { guest, process, monitor, .. }: &RunningView,
+    RunningView { guest, process, pause_watch, .. }: &RunningView,
     grace: Duration,
     reporter: &Reporter,
     cut_short: &CancellationToken,
 ) -> Result<bool, VmError> {
     reporter.stage(Stage::Shutdown, "shutting the guest down");
-    if let Some(pause) = monitor.pause().filter(|_| !cut_short.is_cancelled()) {
+    if let Some(pause) = pause_watch.pause().filter(|_| !cut_short.is_cancelled()) {
         let wait = grace.as_secs();
         reporter.notice(format!(
             "it is paused ({pause}) and cannot shut down: unless it goes on, it is killed in {wait} s, and loses what it has not written"
@@ -73,5 +73,5 @@ pub(super) async fn is_gone(process: &ProcessHandle, limit: Duration) -> bool {
 /// Removes what only makes sense while a VM runs.
 pub(super) fn clean_up(dir: &VmDir) -> Result<(), VmError> {
     Handles::remove(dir)?;
-    Ok(VmDir::SOCKETS.iter().try_for_each(|socket| remove_file(dir, socket))?)
+    Ok(VmDir::WHILE_RUNNING.iter().try_for_each(|name| remove_file(dir, name))?)
 }

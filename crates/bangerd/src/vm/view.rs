@@ -1,14 +1,15 @@
-use banger_api::vm::{Acceleration, NetworkMode, Pause, Vm, VmSpec, VmState};
+use banger_api::vm::{Acceleration, NetworkMode, Pause, Vm, VmState};
 use banger_api::workspace::Workspace;
 
 use banger_host::process::ProcessHandle;
 
 use super::VmError;
+use super::spec::planned;
 use super::state::State;
 use crate::clock::unix_ms;
 use crate::guest::Guest;
 use crate::store::{StoredWorkspace, VmRow};
-use crate::vmm::{Monitor, user_network};
+use crate::vmm::{PauseWatch, user_network};
 
 /// A VM as anybody may look at it at any time, whatever its actor is busy with.
 #[derive(Clone)]
@@ -32,7 +33,7 @@ pub struct RunningView {
     pub guest_init: Option<String>,
     pub started_at_unix_ms: u64,
     pub guest: Guest,
-    pub monitor: Monitor,
+    pub pause_watch: PauseWatch,
 }
 
 impl VmView {
@@ -52,7 +53,7 @@ impl VmView {
 
     /// Why it stands still; none while it runs, or does not.
     pub fn pause(&self) -> Option<Pause> {
-        self.running.as_ref().filter(|_| self.state == State::Running)?.monitor.pause()
+        self.running.as_ref().filter(|_| self.state == State::Running)?.pause_watch.pause()
     }
 
     /// The agent of a VM that runs, if it can answer now.
@@ -79,17 +80,7 @@ impl VmView {
         let address = (spec.network == NetworkMode::User).then(|| user_network::GUEST.to_string());
         Vm {
             id: self.row.id.to_string(),
-            spec: VmSpec {
-                name: self.row.name.to_string(),
-                image: spec.image.clone(),
-                kernel: spec.kernel.clone(),
-                vcpu: spec.vcpu,
-                memory_mib: spec.memory_mib,
-                disk_mib: spec.disk_mib,
-                vmm: spec.vmm,
-                network: spec.network,
-                init: spec.init,
-            },
+            spec: planned(&self.row.name, spec),
             state: self.shown_state(),
             paused_because,
             lifetime: spec.lifetime,

@@ -11,6 +11,7 @@ use super::record::VmRecord;
 use crate::identity::{VmId, VmName};
 use crate::paths::{Paths, VmDir};
 use crate::store::VmRow;
+use crate::vmm::VmmKind;
 
 /// The directory of all VMs, held open for many short looks.
 pub(super) struct VmsDir(Option<OwnedFd>);
@@ -46,7 +47,11 @@ pub(crate) fn fault(paths: &Paths, row: &VmRow) -> Option<VmError> {
         return Some(broken(why, hint));
     }
     if row.is_complete() {
-        return None;
+        let unknown = VmmKind::parse(&row.spec.vmm).is_none();
+        return unknown.then(|| {
+            let why = format!("this bangerd knows no VMM {:?}", row.spec.vmm);
+            broken(why, "a newer banger made it: use that one".into())
+        });
     }
     let (image, kernel) = match VmRecord::read(&dir, &row.id) {
         Ok(record) => (record.image, record.kernel),

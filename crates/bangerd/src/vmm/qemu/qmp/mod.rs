@@ -5,5 +5,5 @@
 mod connection;
 mod message;
 
-pub(super) use connection::{Qmp, QmpError};
-pub(super) use message::{Drives, Status};
+pub(super) use connection::Qmp;
+pub(super) use message::{Drives, Kvm, Status};

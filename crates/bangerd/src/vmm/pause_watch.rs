@@ -1,6 +1,5 @@
 //! Why a guest stands still, and when it may go on (docs/decisions/0019).
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,8 +8,7 @@ use banger_api::vm::Pause;
 use banger_host::process::ProcessHandle;
 use tokio::sync::Notify;
 
-use super::host_disk;
-use super::qmp::{Drives, Qmp, QmpError, Status};
+use super::{Monitor, MonitorError, Vmm, host_disk};
 use crate::paths::VmDir;
 
 /// How often a guest that stands still is looked at, and the room on the disk with it.
@@ -27,7 +25,7 @@ const RECONNECT_LAST: Duration = Duration::from_secs(30);
 ///
 /// All it knows is asked of the VMM: a daemon that has just been started finds out the same.
 #[derive(Clone, Debug)]
-pub struct Monitor(Arc<Shared>);
+pub struct PauseWatch(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -36,19 +34,19 @@ struct Shared {
     changed: Notify,
 }
 
-impl Monitor {
-    /// Begins to watch `process`, the VMM of the VM in `dir`.
-    pub fn watch(process: &ProcessHandle, dir: &VmDir) -> Self {
-        let monitor = Self(Arc::default());
-        let (watching, process, dir) = (monitor.clone(), process.clone(), dir.clone());
+impl PauseWatch {
+    /// Begins to watch `process`, which runs the VM in `dir` by means of `vmm`.
+    pub fn begin(vmm: &Arc<dyn Vmm>, process: &ProcessHandle, dir: &VmDir) -> Self {
+        let watch = Self(Arc::default());
+        let (watching, vmm, process, dir) = (watch.clone(), vmm.clone(), process.clone(), dir.clone());
         tokio::spawn(async move {
             tokio::select! {
-                () = watching.keep_watching(dir.path()) => {}
+                () = watching.keep_watching(&*vmm, &dir) => {}
                 _ = process.wait_exit() => {}
             }
             watching.set(None);
         });
-        monitor
+        watch
     }
 
     /// Why the guest stands still now; none while it runs.
@@ -80,21 +78,21 @@ impl Monitor {
         was != pause
     }
 
-    async fn keep_watching(&self, dir: &Path) {
+    async fn keep_watching(&self, vmm: &dyn Vmm, dir: &VmDir) {
         let mut wait = RECONNECT_FIRST;
         loop {
-            let outcome = match Qmp::connect(dir).await {
-                Ok(qmp) => {
+            let outcome = match vmm.attach(dir).await {
+                Ok(mut monitor) => {
                     wait = RECONNECT_FIRST;
-                    self.attend(qmp, dir).await
+                    self.attend(&mut *monitor, dir).await
                 }
                 Err(error) => Err(error),
             };
             match outcome {
-                // The VMM of an earlier banger has no monitor.
-                Err(QmpError::Connect(error)) if error.kind() == std::io::ErrorKind::NotFound => return,
+                Err(MonitorError::None) => return,
                 Err(error) => {
-                    tracing::debug!(dir = %dir.display(), causes = ?crate::causes::chain(&error), "a VMM's monitor is of no use")
+                    let dir = dir.path().display();
+                    tracing::debug!(%dir, causes = ?crate::causes::chain(&error), "a VMM's monitor is of no use")
                 }
                 Ok(()) => {}
             }
@@ -103,57 +101,35 @@ impl Monitor {
         }
     }
 
-    async fn attend(&self, mut qmp: Qmp, dir: &Path) -> Result<(), QmpError> {
+    async fn attend(&self, monitor: &mut dyn Monitor, dir: &VmDir) -> Result<(), MonitorError> {
         let mut tried = Instant::now();
         loop {
-            let pause = pause_of(&mut qmp, dir).await?;
+            let pause = monitor.pause_reason().await?;
             if self.set(pause) {
+                let dir = dir.path().display();
                 match pause {
-                    Some(pause) => tracing::warn!(dir = %dir.display(), %pause, "the VM is paused"),
-                    None => tracing::info!(dir = %dir.display(), "the VM goes on"),
+                    Some(pause) => tracing::warn!(%dir, %pause, "the VM is paused"),
+                    None => tracing::info!(%dir, "the VM goes on"),
                 }
             }
             let Some(pause) = pause else {
-                qmp.changed().await?;
+                monitor.changed().await?;
                 continue;
             };
             let since = tried.elapsed();
             let ready = match pause {
-                Pause::HostDiskFull => since >= PAUSED_INTERVAL && host_disk::may_go_on(dir).await,
+                Pause::HostDiskFull => since >= PAUSED_INTERVAL && host_disk::may_go_on(dir.path()).await,
                 Pause::HostDiskError => since >= RETRY_INTERVAL,
                 Pause::VmmFailure | Pause::Monitor => false,
             };
             if ready {
                 tried = Instant::now();
-                qmp.command::<serde_json::Value>("cont").await?;
+                monitor.resume().await?;
             } else {
                 tokio::time::sleep(PAUSED_INTERVAL).await;
             }
         }
     }
-}
-
-/// Why the guest in `dir` stands still. None while it runs, or if its VMM cannot be asked.
-pub(crate) async fn look(dir: &VmDir) -> Option<Pause> {
-    // See above.
-    pause_of(&mut Qmp::connect(dir.path()).await.ok()?, dir.path()).await.ok()?
-}
-
-async fn pause_of(qmp: &mut Qmp, dir: &Path) -> Result<Option<Pause>, QmpError> {
-    let Status { running, status } = qmp.command("query-status").await?;
-    Ok(match status.as_str() {
-        _ if running => None,
-        "io-error" => {
-            let drives: Drives = qmp.command("query-block").await?;
-            // A quota is no lack of room to QEMU.
-            let full = drives.found_no_room() || host_disk::takes_nothing(dir).await;
-            Some(if full { Pause::HostDiskFull } else { Pause::HostDiskError })
-        }
-        "internal-error" => Some(Pause::VmmFailure),
-        "paused" | "debug" => Some(Pause::Monitor),
-        // It has not begun yet, or is about to end.
-        _ => None,
-    })
 }
 
 /// What brings a VM back that stands still.

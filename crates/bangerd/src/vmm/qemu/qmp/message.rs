@@ -3,14 +3,14 @@ use serde_json::Value;
 
 /// A line from QEMU.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::vmm) enum Message {
+pub(in crate::vmm::qemu) enum Message {
     Greeting,
     Answer { id: Option<u64>, answer: Answer },
     Event(String),
 }
 
 /// What QEMU answers to a command: its result, or what it says is wrong.
-pub(in crate::vmm) type Answer = Result<Value, String>;
+pub(in crate::vmm::qemu) type Answer = Result<Value, String>;
 
 #[derive(Deserialize)]
 struct Line {
@@ -44,15 +44,21 @@ impl Message {
 
 /// Of `query-status`.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
-pub(in crate::vmm) struct Status {
-    pub(in crate::vmm) running: bool,
-    pub(in crate::vmm) status: String,
+pub(in crate::vmm::qemu) struct Status {
+    pub(in crate::vmm::qemu) running: bool,
+    pub(in crate::vmm::qemu) status: String,
+}
+
+/// Of `query-kvm`.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub(in crate::vmm::qemu) struct Kvm {
+    pub(in crate::vmm::qemu) enabled: bool,
 }
 
 /// Of `query-block`.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
-pub(in crate::vmm) struct Drives(Vec<Drive>);
+pub(in crate::vmm::qemu) struct Drives(Vec<Drive>);
 
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 struct Drive {
@@ -63,7 +69,7 @@ struct Drive {
 
 impl Drives {
     /// Did a write find no room? QEMU keeps the first error of each drive until the guest goes on.
-    pub(in crate::vmm) fn found_no_room(&self) -> bool {
+    pub(in crate::vmm::qemu) fn found_no_room(&self) -> bool {
         self.0.iter().any(|drive| drive.io_status.as_deref() == Some("nospace"))
     }
 }

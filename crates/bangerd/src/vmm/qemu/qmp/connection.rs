@@ -9,6 +9,7 @@ use tokio::net::UnixStream;
 
 use super::message::{Answer, Message};
 use crate::paths::VmDir;
+use crate::vmm::MonitorError;
 
 /// How long QEMU may take for an answer. On a busy host it takes seconds; its greeting comes when it has started up.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
@@ -20,25 +21,8 @@ const LINE_MAX_LEN: u64 = 256 * 1024;
 const LINES_AT_A_TIME: u32 = 64;
 const BREATH: Duration = Duration::from_millis(100);
 
-/// Why QEMU's monitor is of no use.
-#[derive(Debug, thiserror::Error)]
-pub(in crate::vmm) enum QmpError {
-    #[error("could not connect to the VMM's monitor")]
-    Connect(#[source] io::Error),
-    #[error("the connection to the VMM's monitor broke")]
-    Broken(#[source] io::Error),
-    #[error("the VMM's monitor closed")]
-    Closed,
-    #[error("the VMM's monitor said something unintelligible")]
-    Unintelligible,
-    #[error("the VMM's monitor did not answer {command} within {} s", ANSWER_LIMIT.as_secs())]
-    Timeout { command: &'static str },
-    #[error("the VMM refused {command}: {said}")]
-    Refused { command: &'static str, said: String },
-}
-
 /// A connection to a VMM's monitor, of which there can be one.
-pub(in crate::vmm) struct Qmp {
+pub(in crate::vmm::qemu) struct Qmp {
     stream: BufReader<UnixStream>,
     last_id: u64,
     lines: u32,
@@ -48,34 +32,37 @@ pub(in crate::vmm) struct Qmp {
 
 impl Qmp {
     /// Connects to the monitor of the VMM that runs in `dir`.
-    pub(in crate::vmm) async fn connect(dir: &Path) -> Result<Self, QmpError> {
-        let stream = connect_in(dir, VmDir::QMP_SOCKET).await.map_err(QmpError::Connect)?;
+    pub(in crate::vmm::qemu) async fn connect(dir: &Path) -> Result<Self, MonitorError> {
+        let stream = connect_in(dir, VmDir::QMP_SOCKET).await.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => MonitorError::None,
+            _ => MonitorError::Connect(error),
+        })?;
         let mut qmp = Self { stream: BufReader::new(stream), last_id: 0, lines: 0, happened: false };
         let greeting = tokio::time::timeout(ANSWER_LIMIT, qmp.message()).await;
-        match greeting.map_err(|_| QmpError::Timeout { command: "at all" })?? {
+        match greeting.map_err(|_| timeout("at all"))?? {
             Message::Greeting => {}
-            _ => return Err(QmpError::Unintelligible),
+            _ => return Err(MonitorError::Unintelligible),
         }
         qmp.command::<serde_json::Value>("qmp_capabilities").await?;
         Ok(qmp)
     }
 
     /// Has QEMU execute a command without arguments.
-    pub(in crate::vmm) async fn command<T: DeserializeOwned>(
+    pub(in crate::vmm::qemu) async fn command<T: DeserializeOwned>(
         &mut self,
         command: &'static str,
-    ) -> Result<T, QmpError> {
+    ) -> Result<T, MonitorError> {
         let answer = tokio::time::timeout(ANSWER_LIMIT, self.exchange(command)).await;
-        let answer = answer.map_err(|_| QmpError::Timeout { command })??;
-        let result = answer.map_err(|said| QmpError::Refused { command, said: shorten(&said) })?;
-        serde_json::from_value(result).map_err(|_| QmpError::Unintelligible)
+        let answer = answer.map_err(|_| timeout(command))??;
+        let result = answer.map_err(|said| MonitorError::Refused { command, said: shorten(&said) })?;
+        serde_json::from_value(result).map_err(|_| MonitorError::Unintelligible)
     }
 
-    async fn exchange(&mut self, command: &str) -> Result<Answer, QmpError> {
+    async fn exchange(&mut self, command: &str) -> Result<Answer, MonitorError> {
         self.last_id += 1;
         let id = self.last_id;
         let line = format!("{}\n", serde_json::json!({ "execute": command, "id": id }));
-        self.stream.write_all(line.as_bytes()).await.map_err(QmpError::Broken)?;
+        self.stream.write_all(line.as_bytes()).await.map_err(MonitorError::Broken)?;
         loop {
             match self.message().await? {
                 Message::Answer { id: Some(answered), answer } if answered == id => return Ok(answer),
@@ -87,7 +74,7 @@ impl Qmp {
     }
 
     /// Waits until the guest may have been stopped, or may run again.
-    pub(in crate::vmm) async fn changed(&mut self) -> Result<(), QmpError> {
+    pub(in crate::vmm::qemu) async fn changed(&mut self) -> Result<(), MonitorError> {
         while !std::mem::take(&mut self.happened) {
             if let Message::Event(name) = self.message().await? {
                 self.happened = tells_of_a_stop(&name);
@@ -96,20 +83,24 @@ impl Qmp {
         Ok(())
     }
 
-    async fn message(&mut self) -> Result<Message, QmpError> {
+    async fn message(&mut self) -> Result<Message, MonitorError> {
         self.lines += 1;
         if self.lines.is_multiple_of(LINES_AT_A_TIME) {
             tokio::time::sleep(BREATH).await;
         }
         let mut line = Vec::new();
         let mut limited = (&mut self.stream).take(LINE_MAX_LEN);
-        limited.read_until(b'\n', &mut line).await.map_err(QmpError::Broken)?;
+        limited.read_until(b'\n', &mut line).await.map_err(MonitorError::Broken)?;
         match line.last() {
-            None => Err(QmpError::Closed),
-            Some(b'\n') => Message::parse(&line).ok_or(QmpError::Unintelligible),
-            Some(_) => Err(QmpError::Unintelligible),
+            None => Err(MonitorError::Closed),
+            Some(b'\n') => Message::parse(&line).ok_or(MonitorError::Unintelligible),
+            Some(_) => Err(MonitorError::Unintelligible),
         }
     }
+}
+
+fn timeout(command: &'static str) -> MonitorError {
+    MonitorError::Timeout { command, limit_s: ANSWER_LIMIT.as_secs() }
 }
 
 fn tells_of_a_stop(event: &str) -> bool {
@@ -129,7 +120,7 @@ mod tests {
     use super::*;
 
     /// A monitor that says these things, each after a line of the client's but for the first, and then hangs up.
-    async fn against<T>(says: &[&str], client: impl AsyncFnOnce(Qmp) -> T) -> Result<T, QmpError> {
+    async fn against<T>(says: &[&str], client: impl AsyncFnOnce(Qmp) -> T) -> Result<T, MonitorError> {
         let dir = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(dir.path().join(VmDir::QMP_SOCKET)).unwrap();
         let says: Vec<String> = says.iter().map(|said| (*said).to_owned()).collect();
@@ -165,7 +156,7 @@ mod tests {
         .await;
         let (answer, closed) = answered.unwrap();
         assert_eq!(answer, 2);
-        assert!(matches!(closed, Err(QmpError::Closed)), "{closed:?}");
+        assert!(matches!(closed, Err(MonitorError::Closed)), "{closed:?}");
     }
 
     #[tokio::test]
@@ -183,10 +174,15 @@ mod tests {
         let endless = "x".repeat(LINE_MAX_LEN as usize + 1);
         for says in ["hello\n", "{\"event\": \"STOP\"}\n", "{\"QMP\": {}", &endless] {
             let outcome = against(&[says], async |_| ()).await;
-            assert!(matches!(outcome, Err(QmpError::Unintelligible)), "{says:.20}: {outcome:?}");
+            assert!(matches!(outcome, Err(MonitorError::Unintelligible)), "{says:.20}: {outcome:?}");
         }
-        assert!(matches!(against(&[""], async |_| ()).await, Err(QmpError::Closed | QmpError::Broken(_))));
+        assert!(matches!(
+            against(&[""], async |_| ()).await,
+            Err(MonitorError::Closed | MonitorError::Broken(_))
+        ));
         let nowhere = tempfile::tempdir().unwrap();
-        assert!(matches!(Qmp::connect(nowhere.path()).await, Err(QmpError::Connect(_))));
+        assert!(matches!(Qmp::connect(nowhere.path()).await, Err(MonitorError::None)));
+        drop(UnixListener::bind(nowhere.path().join(VmDir::QMP_SOCKET)).unwrap());
+        assert!(matches!(Qmp::connect(nowhere.path()).await, Err(MonitorError::Connect(_))));
     }
 }
