@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use banger_api::Event;
-use banger_api::vm::{InitChoice, Lifetime, NetworkMode};
 use banger_host::command::Command;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
@@ -16,6 +15,7 @@ use crate::catalog::DebianSource;
 use crate::download::Environment;
 use crate::identity::{VmId, VmName};
 use crate::operation::{Operations, Reporter};
+use crate::store::words::{Init, Lifetime, Network};
 use crate::store::{StoredSpec, VmPhase, VmRow};
 
 /// How fetching goes.
@@ -160,8 +160,8 @@ pub(crate) fn vm(id: &str, name: &str, image_id: Option<&str>, kernel_id: Option
             memory_mib: 512,
             disk_mib: 8192,
             vmm: "qemu".into(),
-            network: NetworkMode::User,
-            init: InitChoice::Auto,
+            network: Network::User,
+            init: Init::Auto,
             lifetime: Lifetime::Kept,
         },
     }

@@ -6,12 +6,12 @@ use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use banger_api::image::ImageConfig;
 use banger_host::layer::{BlobPart, LayerBlob, Progress, unpack_layer};
 use banger_host::tar_source::FileContent;
 use banger_registry::{Digest, ExposedPort, Protocol};
 
 use crate::artifact::{ArtifactError, Work};
+use crate::store::words::RunConfig;
 
 /// How many layers are unpacked at once: each takes a core.
 const UNPACKED_AT_ONCE: usize = 2;
@@ -83,9 +83,9 @@ pub(super) fn unpack(
 }
 
 /// How an image's maker wants programs to be run in it.
-pub(super) fn config(config: banger_registry::ImageConfig) -> ImageConfig {
+pub(super) fn config(config: banger_registry::ImageConfig) -> RunConfig {
     let said = |text: String| (!text.is_empty()).then_some(text);
-    ImageConfig {
+    RunConfig {
         env: config.env,
         working_dir: said(config.working_dir),
         user: said(config.user),

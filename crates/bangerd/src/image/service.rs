@@ -14,6 +14,7 @@ use crate::download::Downloads;
 use crate::lost_found::LostFound;
 use crate::operation::Reporter;
 use crate::paths::Paths;
+use crate::store::words::RunConfig;
 use crate::store::{ImageRow, Store};
 
 /// The image's file in its directory.
@@ -169,7 +170,7 @@ impl ImageService {
             reference: row.details.reference.clone().or_else(|| row.details.archived_as.clone()),
             kernel: row.details.kernel.clone(),
             in_place: row.details.in_place.as_ref().map(|file| file.path.display().to_string()),
-            config: row.details.config.clone(),
+            config: run_config(&row.details.config),
         })
     }
 
@@ -188,6 +189,11 @@ impl ImageService {
         // See above.
         self.store.images().unwrap_or_default().into_iter().map(|row| row.name).collect()
     }
+}
+
+fn run_config(config: &RunConfig) -> ImageConfig {
+    let RunConfig { env, working_dir, user, entrypoint, cmd, exposed_ports } = config.clone();
+    ImageConfig { env, working_dir, user, entrypoint, cmd, exposed_ports }
 }
 
 fn describe_entry(entry: &Entry) -> Image {

@@ -217,6 +217,9 @@ fn vm_code(error: &VmError) -> ErrorCode {
         | VmError::Denied { .. }
         | VmError::Paused { .. }
         | VmError::NotRunning { .. } => ErrorCode::Refused,
+        VmError::UnknownSignal { .. } | VmError::WorkspaceWithoutStart | VmError::BranchWithPatch => {
+            ErrorCode::Usage
+        }
         VmError::NotLost { .. } => ErrorCode::NotFound,
         VmError::Broken { .. }
         | VmError::PlaceTaken { .. }
@@ -241,6 +244,8 @@ fn vm_hint(error: &VmError) -> Option<String> {
         VmError::NotFound { similar: Some(similar), .. } => format!("did you mean {similar}?"),
         VmError::NotFound { similar: None, .. } => "`banger vm list --all` shows every VM".into(),
         VmError::Ambiguous { .. } => "use more of the id, or the name".into(),
+        VmError::UnknownSignal { .. } => "one of KILL, TERM, INT, QUIT, HUP, STOP, CONT".into(),
+        VmError::BranchWithPatch => "ask for one of them".into(),
         VmError::NotLost { .. } => "`banger lost-found list` shows what is there".into(),
         VmError::NeedsImage { .. } => {
             "name the image that it was made of: `banger lost-found restore NAME --image IMAGE`".into()

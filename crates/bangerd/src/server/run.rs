@@ -12,7 +12,6 @@ use super::presence::{Presence, PresenceError};
 use super::router;
 use super::state::{AppState, Sessions};
 use super::under_way::{UnderWay, within_limit};
-use super::workspace::{Patches, remove_patches};
 use crate::catalog::Catalog;
 use crate::causes::chain;
 use crate::config::{Config, HostSize};
@@ -129,7 +128,6 @@ async fn assemble(
     untidy("patches that were being applied", workspace::recover(&paths.applying()).err());
     let branches = workspace::recover_branches(&paths.applying()).await;
     untidy("branches that were being made", branches.err());
-    untidy("patches", remove_patches(&paths.patches()).err());
     let program = std::env::current_exe().map_err(ServeError::Program)?;
     let services = Arc::new(Services {
         store,
@@ -143,6 +141,7 @@ async fn assemble(
         paths,
     });
     let vms = Vms::new(services.clone());
+    untidy("patches", vms.remove_left_patches().err());
     vms.recover().await?;
     Ok(AppState {
         presence,
@@ -151,7 +150,6 @@ async fn assemble(
         catalog,
         vms,
         sessions: Sessions::default(),
-        patches: Patches::default(),
         started: Instant::now(),
         stopping: CancellationToken::new(),
     })
@@ -198,7 +196,7 @@ async fn end_leases(app: &AppState) {
     let leased = app.vms.views().into_iter().filter(|view| view.is_leased());
     let deletions = leased.map(|view| {
         let vms = app.vms.clone();
-        async move { vms.delete(&view.row.id, true, Duration::ZERO, &Reporter::unwatched()).await }
+        async move { vms.discard(&view.row.id, &Reporter::unwatched()).await }
     });
     let all = futures_util::future::join_all(deletions);
     if tokio::time::timeout(STOP_LIMIT, all).await.is_err() {

@@ -6,7 +6,6 @@ use banger_host::clean_start::TakenOver;
 use tokio_util::sync::CancellationToken;
 
 use super::presence::Presence;
-use super::workspace::Patches;
 use crate::catalog::Catalog;
 use crate::operation::Operations;
 use crate::vm::{Services, Vms};
@@ -23,7 +22,6 @@ pub(super) struct AppState {
     pub(super) catalog: Catalog,
     pub(super) vms: Vms,
     pub(super) sessions: Sessions,
-    pub(super) patches: Patches,
     pub(super) started: Instant,
     /// Triggered when the daemon is to end.
     pub(super) stopping: CancellationToken,

@@ -5,7 +5,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use banger_api::vm::{CreateVm, DeleteVm, KillVm, Lifetime, ListVms, StopVm, Stopped, Vm, VmHealth};
-use banger_api::{ApiError, ErrorCode, Event};
+use banger_api::{ApiError, Event};
 use banger_host::files::allocated_bytes;
 use banger_host::process::Signal;
 
@@ -15,10 +15,7 @@ use super::operation::{Lease, event_stream};
 use super::state::AppState;
 use crate::identity::VmId;
 use crate::paths::VmDir;
-use crate::vm::{Inspected, VmError, VmView};
-
-/// How long a guest may take to shut down before it is deleted.
-const DELETE_GRACE: Duration = Duration::from_secs(20);
+use crate::vm::{VmError, VmView, parse_signal};
 
 /// The VMs that run, or all of them.
 #[utoipa::path(get, path = "/v1/vms", params(ListVms), responses((status = 200, body = [Vm])))]
@@ -48,25 +45,10 @@ pub(super) async fn show(State(app): State<AppState>, Path(vm): Path<String>) ->
 pub(super) async fn create(State(app): State<AppState>, body: Body<CreateVm>) -> Result<Response, Failure> {
     let request = body.0;
     let plan = app.vms.plan(&request).await?;
-    let workspace = match &request.workspace {
-        Some(wanted) if request.start => Some(Inspected::look(wanted).await?),
-        Some(_) => return Err(workspace_of_a_stopped_vm().into()),
-        None => None,
-    };
-    let id = plan.id.clone();
-    let notice = app.services.accelerator.notice().await;
-    let vms = app.vms.clone();
-    let start = request.start;
+    let (id, vms) = (plan.id.clone(), app.vms.clone());
     let operation = app.operations().spawn(format!("create vm {}", plan.name), |reporter| async move {
         reporter.event(Event::Planned { spec: plan.shown() });
-        if let Some(text) = notice.filter(|_| start) {
-            reporter.notice(text);
-        }
-        let view = match workspace {
-            Some(inspected) => vms.create_with_workspace(plan, inspected, &reporter).await,
-            None => vms.create(plan, start, &reporter).await,
-        };
-        answer(view.map(|view| view.to_api()))
+        answer(vms.create(plan, &reporter).await.map(|view| view.to_api()))
     });
     let lease = (request.lifetime == Lifetime::Leased).then(|| {
         let (app, operation) = (app.clone(), operation.clone());
@@ -78,15 +60,11 @@ pub(super) async fn create(State(app): State<AppState>, body: Body<CreateVm>) ->
     Ok(event_stream(operation, lease))
 }
 
-fn workspace_of_a_stopped_vm() -> ApiError {
-    ApiError::new(ErrorCode::Usage, "a repository can only be copied into a VM that is started")
-}
-
 /// Deletes a VM that nobody waits for any more.
 fn abandon(app: &AppState, id: VmId) {
     let vms = app.vms.clone();
     app.operations().spawn(format!("delete vm {id}"), |reporter| async move {
-        answer(vms.delete(&id, true, Duration::ZERO, &reporter).await)
+        answer(vms.discard(&id, &reporter).await)
     });
 }
 
@@ -97,11 +75,7 @@ fn abandon(app: &AppState, id: VmId) {
 )]
 pub(super) async fn start(State(app): State<AppState>, Path(vm): Path<String>) -> Result<Response, Failure> {
     let (vms, view) = (app.vms.clone(), app.vms.find(&vm)?);
-    let notice = app.services.accelerator.notice().await;
     let operation = app.operations().spawn(format!("start vm {}", view.row.name), |reporter| async move {
-        if let Some(text) = notice {
-            reporter.notice(text);
-        }
         answer(vms.start(&view.row.id, &reporter).await.map(|view| view.to_api()))
     });
     Ok(event_stream(operation, None))
@@ -120,9 +94,6 @@ pub(super) async fn stop(
     let (vms, view) = (app.vms.clone(), app.vms.find(&vm)?);
     let grace = Duration::from_millis(body.0.timeout_ms);
     let operation = app.operations().spawn(format!("stop vm {}", view.row.name), |reporter| async move {
-        if view.row.spec.lifetime == Lifetime::UntilStopped {
-            vms.tell_unexported(&view, &reporter).await;
-        }
         let stopped = vms.stop(&view.row.id, grace, &reporter).await;
         answer(stopped.map(|(view, killed)| Stopped { vm: view.to_api(), killed }))
     });
@@ -146,33 +117,12 @@ pub(super) async fn kill(
     let (vms, view) = (app.vms.clone(), app.vms.find(&vm)?);
     let operation = app.operations().spawn(format!("kill vm {}", view.row.name), |reporter| async move {
         if signal == Signal::KILL {
-            if view.row.spec.lifetime == Lifetime::UntilStopped {
-                vms.tell_unasked(&view, &reporter);
-            }
             answer(vms.kill(&view.row.id, &reporter).await.map(|view| view.to_api()))
         } else {
             answer(vms.signal(&view, signal).map(|()| view.to_api()).map_err(Arc::new))
         }
     });
     Ok(event_stream(operation, None))
-}
-
-fn parse_signal(name: &str) -> Result<Signal, Failure> {
-    let upper = name.to_ascii_uppercase();
-    Ok(match upper.strip_prefix("SIG").unwrap_or(&upper) {
-        "KILL" | "9" => Signal::KILL,
-        "TERM" | "15" => Signal::TERM,
-        "INT" | "2" => Signal::INT,
-        "QUIT" | "3" => Signal::QUIT,
-        "HUP" | "1" => Signal::HUP,
-        "STOP" | "19" => Signal::STOP,
-        "CONT" | "18" => Signal::CONT,
-        _ => {
-            let error =
-                ApiError::new(ErrorCode::Usage, format!("{name:?} is no signal that a VM can be sent"));
-            return Err(error.with_hint("one of KILL, TERM, INT, QUIT, HUP, STOP, CONT").into());
-        }
-    })
 }
 
 /// Removes every trace of a VM. Answers with events; the result is null.
@@ -187,8 +137,7 @@ pub(super) async fn delete(
 ) -> Result<Response, Failure> {
     let (vms, view) = (app.vms.clone(), app.vms.find(&vm)?);
     let operation = app.operations().spawn(format!("delete vm {}", view.row.name), |reporter| async move {
-        vms.tell_unexported(&view, &reporter).await;
-        answer(vms.delete(&view.row.id, how.force, DELETE_GRACE, &reporter).await)
+        answer(vms.delete(&view.row.id, how.force, &reporter).await)
     });
     Ok(event_stream(operation, None))
 }

@@ -1,6 +1,4 @@
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body as AxumBody;
@@ -8,11 +6,10 @@ use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use banger_api::workspace::{
-    Branch, Change, ChangedFile, Export, ExportPurpose, ExportWorkspace, Finding, PrepareWorkspace,
-    Staleness, WorkspaceContents,
+    Branch, Change, ChangedFile, Export, ExportWorkspace, Finding, PrepareWorkspace, Staleness,
+    WorkspaceContents,
 };
 use banger_api::{ApiError, ErrorCode, Event};
-use tempfile::NamedTempFile;
 use tokio_util::io::ReaderStream;
 
 use super::access::Body;
@@ -20,50 +17,11 @@ use super::error::{Answer, Failure};
 use super::operation::{Lease, event_stream};
 use super::state::AppState;
 use super::vm::answer;
-use crate::vm::{Exported, Inspected};
+use crate::vm::{self, Exported, Inspected};
 use crate::workspace::patch::{ChangeKind, FileChange, Severity};
-
-/// How long a patch waits for the one who asked for it.
-const PATCH_LIFETIME: Duration = Duration::from_secs(600);
 
 /// Larger pieces than a stream would take by itself, in bytes.
 const PIECE_BYTES: usize = 256 * 1024;
-
-/// Patches that wait to be fetched, by name.
-#[derive(Clone, Default)]
-pub(super) struct Patches(Arc<Mutex<HashMap<String, NamedTempFile>>>);
-
-/// Removes what a daemon that was killed has left behind in `dir`.
-pub(super) fn remove_patches(dir: &std::path::Path) -> std::io::Result<()> {
-    match std::fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-impl Patches {
-    fn keep(&self, patch: NamedTempFile) -> String {
-        let mut bytes = [0; 16];
-        crate::identity::fill_random(&mut bytes);
-        let id: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.lock().insert(id.clone(), patch);
-        // Nobody may ever come for it.
-        let (patches, unclaimed) = (self.clone(), id.clone());
-        tokio::spawn(async move {
-            tokio::time::sleep(PATCH_LIFETIME).await;
-            drop(patches.take(&unclaimed));
-        });
-        id
-    }
-
-    fn take(&self, id: &str) -> Option<NamedTempFile> {
-        self.lock().remove(id)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, NamedTempFile>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// What would be copied of a repository. Touches nothing.
 #[utoipa::path(
@@ -106,17 +64,11 @@ pub(super) async fn export(
     Path(vm): Path<String>,
     body: Body<ExportWorkspace>,
 ) -> Result<Response, Failure> {
-    let (vms, view, patches) = (app.vms.clone(), app.vms.find(&vm)?, app.patches.clone());
-    let wanted = body.0;
-    if wanted.branch.is_some() && (wanted.check || wanted.apply || wanted.base_commit.is_some()) {
-        let error =
-            ApiError::new(ErrorCode::Usage, "a branch cannot be had with base_commit, check or apply");
-        return Err(error.with_hint("ask for one of them").into());
-    }
+    let (vms, view, wanted) = (app.vms.clone(), app.vms.find(&vm)?, body.0);
     let title = format!("export the workspace of vm {}", view.row.name);
     let operation = app.operations().spawn(title, |reporter| async move {
         let exported = vms.export(&view.row.id, &wanted, &reporter).await;
-        answer(exported.map(|exported| shown(exported, &wanted, &patches)).map_err(Arc::new))
+        answer(exported.map(shown).map_err(Arc::new))
     });
     let cancel = operation.clone();
     // Nobody else has a use for the patch.
@@ -133,7 +85,7 @@ pub(super) async fn patch(State(app): State<AppState>, Path(id): Path<String>) -
         let error = ApiError::new(ErrorCode::NotFound, format!("there is no patch {id:?}"));
         error.with_hint("a patch can be fetched once, within ten minutes; export it again")
     };
-    let patch = app.patches.take(&id).ok_or_else(missing)?;
+    let patch = app.vms.take_patch(&id).ok_or_else(missing)?;
     let failed = |error: std::io::Error| ApiError::from_error(ErrorCode::Failed, &error);
     // The file goes when its last descriptor does.
     let file = tokio::fs::File::from_std(patch.reopen().map_err(failed)?);
@@ -148,23 +100,19 @@ pub(super) async fn patch(State(app): State<AppState>, Path(id): Path<String>) -
 )]
 pub(super) async fn staleness(State(app): State<AppState>, Path(vm): Path<String>) -> Answer<Staleness> {
     let view = app.vms.find(&vm)?;
-    let (prepared_commit, host_commit) = app.vms.staleness(&view).await?;
-    // A repository that is gone has not moved on.
-    let stale = host_commit.is_some() && host_commit != prepared_commit;
+    let vm::Staleness { stale, prepared_commit, host_commit } = app.vms.staleness(&view).await?;
     Ok(Json(Staleness { stale, prepared_commit, host_commit }))
 }
 
-fn shown(exported: Exported, wanted: &ExportWorkspace, patches: &Patches) -> Export {
+fn shown(exported: Exported) -> Export {
     let Exported { fetched, reviewed, patch, conflict, applied, branch } = exported;
-    let withheld = reviewed.is_risky() && !wanted.allow_risky;
-    let is_wanted = !withheld && wanted.branch.is_none() && wanted.purpose != ExportPurpose::Summary;
     Export {
         base: fetched.base.map(|base| base.to_string()).unwrap_or_default(),
         files: reviewed.changes.iter().map(changed_file).collect(),
         findings: reviewed.findings.iter().map(finding).collect(),
         nested: fetched.left_out.nested,
         patch_bytes: fetched.bytes,
-        patch: is_wanted.then(|| patches.keep(patch)),
+        patch,
         conflict,
         applied,
         branch: branch.map(|made| Branch {

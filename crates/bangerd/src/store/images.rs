@@ -1,9 +1,9 @@
 use std::path::PathBuf;
 
-use banger_api::image::ImageConfig;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::{Deserialize, Serialize};
 
+use super::words::RunConfig;
 use super::{Store, StoreError, lenient, lenient_text};
 
 /// An image that is whole and on this host; its files lie in `images/<id>/`.
@@ -30,7 +30,7 @@ pub struct ImageDetails {
     /// own may call it as somebody else does his.
     pub archived_as: Option<String>,
     /// How its maker wants programs to be run in it.
-    pub config: ImageConfig,
+    pub config: RunConfig,
     /// Digests of its layers in the blob cache, `sha256:...`.
     pub blobs: Vec<String>,
     /// The kernel of its VMs when nobody asks for another.

@@ -7,6 +7,7 @@ mod error;
 mod images;
 mod kernels;
 mod vms;
+pub mod words;
 mod workspaces;
 
 use std::path::Path;
@@ -214,6 +215,23 @@ mod tests {
         let store = Store::open(&dir.path().join("banger.db")).unwrap();
         let version = store.connection().pragma_query_value(None, "user_version", |row| row.get(0));
         assert_eq!(version, Ok(SCHEMA as i64));
+    }
+
+    /// What an earlier banger has written is read as it was meant, whatever has been renamed since.
+    #[test]
+    fn a_store_of_november_2026_opens_with_all_that_is_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("banger.db");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(include_str!("fixtures/schema-3.sql")).unwrap();
+        drop(old);
+        let store = Store::open(&path).unwrap();
+        store.integrity_check().unwrap();
+        let images = store.images().unwrap();
+        assert!(images.iter().all(|image| !image.details.unreadable));
+        let vms: Vec<VmRow> = store.vms().unwrap().into_iter().map(Result::unwrap).collect();
+        let workspaces: Vec<_> = vms.iter().map(|vm| store.workspace(&vm.id).unwrap()).collect();
+        insta::assert_debug_snapshot!((images, store.kernels().unwrap(), vms, workspaces));
     }
 
     #[test]

@@ -1,8 +1,7 @@
 use rusqlite::{Row, params};
 use serde::{Deserialize, Serialize};
 
-use banger_api::vm::{InitChoice, Lifetime, NetworkMode};
-
+use super::words::{Init, Lifetime, Network};
 use super::{Store, StoreError};
 use crate::identity::{VmId, VmName};
 
@@ -61,8 +60,8 @@ pub struct StoredSpec {
     pub disk_mib: u64,
     /// The VMM's name. `vmm` knows which there are.
     pub vmm: String,
-    pub network: NetworkMode,
-    pub init: InitChoice,
+    pub network: Network,
+    pub init: Init,
     pub lifetime: Lifetime,
 }
 
@@ -78,8 +77,8 @@ impl VmRow {
             memory_mib: 0,
             disk_mib: 0,
             vmm: String::new(),
-            network: NetworkMode::None,
-            init: InitChoice::Auto,
+            network: Network::None,
+            init: Init::Auto,
             lifetime: Lifetime::Kept,
         };
         Self {
@@ -232,8 +231,8 @@ impl VmRow {
                 memory_mib: 512,
                 disk_mib: 8192,
                 vmm: "qemu".into(),
-                network: NetworkMode::User,
-                init: InitChoice::Auto,
+                network: Network::User,
+                init: Init::Auto,
                 lifetime: Lifetime::Kept,
             },
         }

@@ -1,8 +1,8 @@
-use banger_api::workspace::WorkspaceMode;
 use banger_guest_protocol::ByteString;
 use rusqlite::{OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
 
+use super::words::WorkspaceMode;
 use super::{Store, StoreError};
 use crate::identity::VmId;
 

@@ -11,7 +11,6 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use banger_api::vm::Lifetime;
 use banger_host::process::ProcessHandle;
 
 use super::create::{self, Create};
@@ -27,6 +26,7 @@ use crate::clock::unix_ms;
 use crate::latest::Latest;
 use crate::operation::Reporter;
 use crate::store::VmRow;
+use crate::store::words::Lifetime;
 
 /// How long a guest that was asked to shut down by an earlier daemon may still take.
 const STOP_AGAIN_MIN: Duration = Duration::from_secs(3);
@@ -165,7 +165,7 @@ impl Actor {
                 }
                 Decision::Denied => {
                     let error = VmError::Denied {
-                        action: action(request),
+                        action: request.verb(),
                         name: self.row.name.to_string(),
                         state: self.state,
                     };
@@ -314,7 +314,7 @@ impl Actor {
         let Started { process, guest, pause_watch, handles } = started;
         let shown = RunningView {
             process,
-            acceleration: handles.acceleration,
+            acceleration: handles.acceleration.into(),
             guest_init: handles.guest_init,
             started_at_unix_ms: handles.started_at_unix_ms,
             guest,
@@ -387,15 +387,5 @@ async fn wait_exit(process: Option<&ProcessHandle>) -> Option<std::process::Exit
         // A process that cannot be waited for any more is gone.
         Some(process) => process.wait_exit().await.unwrap_or_default(),
         None => std::future::pending().await,
-    }
-}
-
-fn action(request: Request) -> &'static str {
-    match request {
-        Request::Exist => "create",
-        Request::Start => "start",
-        Request::Stop => "stop",
-        Request::Kill => "kill",
-        Request::Delete { .. } => "delete",
     }
 }

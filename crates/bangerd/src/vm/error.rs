@@ -55,6 +55,12 @@ pub enum VmError {
     NotRestorable { path: PathBuf },
     #[error("the VM does not say what its image is: {why}")]
     NeedsImage { why: String },
+    #[error("{name:?} is no signal that a VM can be sent")]
+    UnknownSignal { name: String },
+    #[error("a repository can only be copied into a VM that is started")]
+    WorkspaceWithoutStart,
+    #[error("a branch cannot be had with base_commit, check or apply")]
+    BranchWithPatch,
     /// An earlier step should have made it.
     #[error("{0} was not made")]
     Unmade(&'static str),

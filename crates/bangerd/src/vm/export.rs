@@ -10,6 +10,7 @@ use tempfile::NamedTempFile;
 
 use super::VmError;
 use super::mailbox::VmHandle;
+use super::patches::remove_left;
 use super::registry::Vms;
 use super::workspace::parts_of;
 use crate::download::Environment;
@@ -33,8 +34,8 @@ const INDEX_UNREAD: &str = "the index of the VM's repository cannot be read: fil
 pub struct Exported {
     pub fetched: Fetched,
     pub reviewed: Reviewed,
-    /// Holds the patch as long as it is wanted.
-    pub patch: NamedTempFile,
+    /// By which name the patch can be had, if it is handed out.
+    pub patch: Option<String>,
     /// Why it does not apply, if that was asked.
     pub conflict: Option<String>,
     pub applied: bool,
@@ -62,6 +63,9 @@ impl Vms {
         reporter: &Reporter,
     ) -> Result<Exported, VmError> {
         if let Some(branch) = &wanted.branch {
+            if wanted.check || wanted.apply || wanted.base_commit.is_some() {
+                return Err(VmError::BranchWithPatch);
+            }
             return self.export_branch(id, wanted, branch, reporter).await;
         }
         let handle = self.handle(id)?;
@@ -93,12 +97,15 @@ impl Vms {
         // writes into the user's files.
         let reviewed = Reviewer::new(host.as_ref()).await?.review(patch.path(), &parts).await?;
         let mut exported =
-            Exported { fetched, reviewed, patch, conflict: None, applied: false, branch: None };
+            Exported { fetched, reviewed, patch: None, conflict: None, applied: false, branch: None };
         if reporter.cancelled().is_cancelled() {
             return Err(VmError::Cancelled);
         }
-        self.meet_host(&mut exported, wanted, host.as_ref()).await?;
+        self.meet_host(&mut exported, &patch, wanted, host.as_ref()).await?;
         let is_given = !exported.reviewed.is_risky() || wanted.allow_risky;
+        if is_given && wanted.purpose != ExportPurpose::Summary {
+            exported.patch = Some(self.patches.keep(patch));
+        }
         let is_kept = exported.applied || (is_given && !wanted.check && !wanted.apply);
         if wanted.purpose == ExportPurpose::Export && is_kept {
             slot.set_exported(exported.fetched.now.clone());
@@ -110,6 +117,7 @@ impl Vms {
     async fn meet_host(
         &self,
         exported: &mut Exported,
+        patch: &NamedTempFile,
         wanted: &ExportWorkspace,
         host: Option<&Git>,
     ) -> Result<(), VmError> {
@@ -117,7 +125,7 @@ impl Vms {
             return Ok(());
         }
         let host = host.ok_or(WorkspaceError::HostGone)?;
-        let file = exported.patch.path();
+        let file = patch.path();
         let changes = &exported.reviewed.changes;
         if changes.is_empty() {
             exported.applied = wanted.apply;
@@ -217,7 +225,7 @@ impl Vms {
         let mut fetched = Fetched { base: Some(base), now: trees, left_out, index_unread, bytes: 0 };
         tell_left_out(&fetched, reporter);
         let mut left = wanted.max_bytes.saturating_mul(REVIEWED_PATCHES);
-        let mut found: Option<(Reviewed, NamedTempFile)> = None;
+        let mut found: Option<Reviewed> = None;
         for step in work.steps() {
             if reporter.cancelled().is_cancelled() {
                 return Err(VmError::Cancelled);
@@ -239,15 +247,29 @@ impl Vms {
                 ));
             }
             match &mut found {
-                Some((first, _)) => first.add_findings(reviewed.findings),
+                Some(first) => first.add_findings(reviewed.findings),
                 None => {
                     fetched.bytes = bytes;
-                    found = Some((reviewed, patch));
+                    found = Some(reviewed);
                 }
             }
         }
-        let (reviewed, patch) = found.ok_or(WorkspaceError::BaseGone)?;
-        Ok(Exported { fetched, reviewed, patch, conflict: None, applied: false, branch: None })
+        let reviewed = found.ok_or(WorkspaceError::BaseGone)?;
+        Ok(Exported { fetched, reviewed, patch: None, conflict: None, applied: false, branch: None })
+    }
+
+    /// A patch that an export has named. It can be had once, and for ten minutes.
+    pub fn take_patch(&self, name: &str) -> Option<NamedTempFile> {
+        self.patches.take(name)
+    }
+
+    /// Removes the patches that a daemon which was killed has left behind.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be removed.
+    pub fn remove_left_patches(&self) -> std::io::Result<()> {
+        remove_left(&self.services.paths.patches())
     }
 
     fn complete_workspace(&self, handle: &VmHandle) -> Result<StoredWorkspace, VmError> {

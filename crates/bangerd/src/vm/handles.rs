@@ -3,13 +3,13 @@
 
 use std::path::Path;
 
-use banger_api::vm::Acceleration;
 use banger_host::files::{FileError, write_atomic};
 use banger_host::process::ProcessIdentity;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::unix_ms;
 use crate::paths::VmDir;
+use crate::store::words::Acceleration;
 
 /// What this build writes. Version 0 had no number, and was written only when a VM had come up.
 const VERSION: u32 = 1;

@@ -31,6 +31,8 @@ mod job;
 mod logs;
 mod lost;
 mod mailbox;
+mod patches;
+mod plan;
 mod record;
 mod recover;
 #[cfg(test)]
@@ -50,14 +52,17 @@ mod strays;
 mod unexported;
 mod view;
 mod wholeness;
+mod words;
 mod workspace;
 
 pub use error::VmError;
 pub use export::Exported;
 pub use logs::LogReader;
 pub use lost::LostEntry;
-pub use registry::{Plan, Services, Vms};
+pub use plan::Plan;
+pub use registry::{Services, Vms};
+pub use stop::parse_signal;
 pub(crate) use strays::Strays;
 pub use view::{RunningView, VmView};
 pub(crate) use wholeness::fault;
-pub use workspace::Inspected;
+pub use workspace::{Inspected, Staleness};

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use banger_api::vm::{Acceleration, Lifetime};
+use banger_api::vm::Acceleration;
 use banger_guest_protocol::messages::Phase;
 use banger_host::process::{FoundProcess, ProcessHandle, find_by_cwd_and_arg};
 use banger_host::staging::{discard, remove_stale};
@@ -26,6 +26,7 @@ use crate::guest::Guest;
 use crate::identity::{VmId, VmName};
 use crate::operation::Reporter;
 use crate::paths::VmDir;
+use crate::store::words::Lifetime;
 use crate::store::{UnreadableVm, VmPhase, VmRow};
 use crate::vmm::{MARKER_START, PauseWatch, Vmm, marker};
 
@@ -152,7 +153,7 @@ impl Vms {
             if let Some(process) = &chosen {
                 kill_and_wait(process).await?;
             }
-            return self.remove(row).await;
+            return self.remove_rest(row).await;
         }
         let handles = handles.filter(|_| known.is_some());
         let vmm = self.services.vmms.named(&row.spec.vmm);
@@ -177,7 +178,7 @@ impl Vms {
         Ok(())
     }
 
-    async fn remove(&self, row: VmRow) -> Result<(), VmError> {
+    async fn remove_rest(&self, row: VmRow) -> Result<(), VmError> {
         tracing::info!(vm = %row.name, phase = ?row.phase, "removing what is left of it");
         match discard(self.services.paths.vm(&row.id).path()).await {
             Ok(()) => Ok(self.services.store.delete_vm(&row.id)?),
@@ -238,7 +239,7 @@ async fn complete(
     let handles = match noted {
         Some(handles) => handles,
         // Before it is watched: a monitor speaks to one at a time.
-        None => Handles::of(process.identity(), acceleration(services, &**vmm, &dir).await),
+        None => Handles::of(process.identity(), acceleration(services, &**vmm, &dir).await.into()),
     };
     let pause_watch = PauseWatch::begin(vmm, &process, &dir);
     let guest = Guest::of(dir.clone(), vmm.channel(), pause_watch.stands_still());

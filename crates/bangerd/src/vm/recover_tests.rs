@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::fs;
 use std::sync::Arc;
-use std::time::Duration;
 
 use banger_api::vm::VmState;
 
@@ -33,7 +32,7 @@ fn only(vms: &Vms) -> VmView {
 }
 
 async fn delete(vms: &Vms, view: &VmView) {
-    vms.delete(&view.row.id, true, Duration::ZERO, &Reporter::unwatched()).await.unwrap();
+    vms.delete(&view.row.id, true, &Reporter::unwatched()).await.unwrap();
     assert!(vms.list().is_empty());
     assert_eq!(fs::read_dir(vms.services.paths.vms()).unwrap().count(), 0);
 }
@@ -246,7 +245,7 @@ async fn an_unreadable_row_is_repaired_by_the_record_or_shown_as_broken() {
     assert_eq!(broken.to_api().state, VmState::Broken);
     let start = vms.start(&broken.row.id, &Reporter::unwatched()).await.err().unwrap();
     assert!(matches!(*start, VmError::Broken { .. }), "{start:?}");
-    vms.delete(&broken.row.id, false, Duration::ZERO, &Reporter::unwatched()).await.unwrap();
+    vms.delete(&broken.row.id, false, &Reporter::unwatched()).await.unwrap();
     assert!(bench.services.store.vms().unwrap().is_empty());
     // The disks were the other VM's, and nobody deleted that one.
     assert_eq!(vms.services.paths.lost_found().list().unwrap().len(), 1);

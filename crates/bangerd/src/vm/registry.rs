@@ -3,27 +3,30 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use banger_api::vm::{CreateVm, Lifetime, VmSpec};
 use banger_host::process::Signal;
 use banger_host::sandbox::peer::{Origin, origin};
 use tokio::sync::oneshot;
 
-use super::actor::{Actor, Beginning};
+use super::VmError;
 use super::mailbox::{Answer, Ask, VmHandle};
+use super::patches::PendingPatches;
 use super::state::{Request, State};
+use super::unexported::tell_unasked;
 use super::view::VmView;
 use super::wholeness::{self, VmsDir};
-use super::{VmError, spec};
-use crate::clock::unix_ms;
 use crate::config::{Config, HostSize};
-use crate::identity::{VmId, VmName};
+use crate::identity::VmId;
 use crate::image::ImageService;
 use crate::kernel::KernelService;
 use crate::operation::{Operations, Reporter};
 use crate::paths::Paths;
 use crate::spelling::nearest;
-use crate::store::{Store, StoredSpec, VmPhase, VmRow};
-use crate::vmm::{Accelerator, Vmms, room_to_start};
+use crate::store::Store;
+use crate::store::words::Lifetime;
+use crate::vmm::{Accelerator, Vmms};
+
+/// How long a guest may take to shut down before it is deleted.
+const DELETE_GRACE: Duration = Duration::from_secs(20);
 
 /// What the orchestrator works with.
 pub struct Services {
@@ -65,6 +68,7 @@ impl Members {
 pub struct Vms {
     pub(super) services: Arc<Services>,
     pub(super) members: Members,
+    pub(super) patches: PendingPatches,
 }
 
 /// How many VMs there are.
@@ -76,23 +80,9 @@ pub struct Counts {
     pub leased: Vec<String>,
 }
 
-/// A VM that could be made.
-pub struct Plan {
-    pub id: VmId,
-    pub name: VmName,
-    spec: StoredSpec,
-}
-
-impl Plan {
-    /// The VM as it will be.
-    pub fn shown(&self) -> VmSpec {
-        spec::planned(&self.name, &self.spec)
-    }
-}
-
 impl Vms {
     pub fn new(services: Arc<Services>) -> Self {
-        Self { services, members: Members::default() }
+        Self { services, members: Members::default(), patches: PendingPatches::default() }
     }
 
     /// Somebody may have removed files of a VM since it was looked at, or put them back.
@@ -186,72 +176,6 @@ impl Vms {
         }
     }
 
-    /// Fills in what the request leaves open, and checks what can be checked without touching anything.
-    ///
-    /// # Errors
-    ///
-    /// When the request makes no sense, image or kernel are unknown, the name is taken, or there is no VMM.
-    pub async fn plan(&self, request: &CreateVm) -> Result<Plan, VmError> {
-        let services = &self.services;
-        let vmm = services.vmms.get(spec::vmm(request, &services.config))?;
-        vmm.find()?;
-        room_to_start(&services.paths.vms()).await?;
-        let acceleration = services.accelerator.acceleration().await;
-        let image_kernel = services.images.known(spec::image(request, &services.config)).await?;
-        let (name, spec) = spec::resolve(
-            request,
-            image_kernel,
-            &services.config,
-            services.host,
-            acceleration,
-            vmm.limits(),
-        )?;
-        if self.views().iter().any(|view| view.row.name == name) {
-            return Err(VmError::NameTaken { name: name.to_string() });
-        }
-        // Whoever mistypes the kernel's name should not learn of it after the image was built.
-        services.kernels.show(&spec.kernel).await?;
-        Ok(Plan { id: VmId::random(), name, spec })
-    }
-
-    /// Makes the VM and starts it when `start` is set. When either fails, nothing is left of it.
-    ///
-    /// # Errors
-    ///
-    /// What went wrong.
-    pub async fn create(&self, plan: Plan, start: bool, reporter: &Reporter) -> Result<VmView, Arc<VmError>> {
-        let Plan { id, name, spec } = plan;
-        let row = VmRow {
-            id: id.clone(),
-            name: name.clone(),
-            phase: VmPhase::Creating,
-            image_id: None,
-            kernel_id: None,
-            created_at_unix_ms: unix_ms(),
-            spec,
-        };
-        self.services.store.insert_vm(&row).map_err(|error| match error.is_taken() {
-            true => VmError::NameTaken { name: name.to_string() },
-            false => error.into(),
-        })?;
-        // The actor has the question from its beginning: a creation that fails at once would be gone before it is asked.
-        let (reply, answer) = oneshot::channel();
-        let ask = Ask { request: Request::Exist, grace: Duration::ZERO, reporter: reporter.clone(), reply };
-        Actor::spawn(self.services.clone(), self.members.clone(), row, Beginning::Create(ask));
-        let view = answer.await.map_err(|_| not_found(&id))??.view;
-        if !start {
-            return Ok(view);
-        }
-        let started = self.start(&id, reporter).await;
-        if started.is_err() {
-            // Creating and starting were one request: half of it is not what was asked for.
-            if let Err(error) = self.delete(&id, true, Duration::ZERO, reporter).await {
-                tracing::error!(vm = %name, causes = ?crate::causes::chain(&*error), "could not be removed");
-            }
-        }
-        started
-    }
-
     /// Starts a VM, or waits until it has.
     ///
     /// # Errors
@@ -261,7 +185,8 @@ impl Vms {
         Ok(self.ask(id, Request::Start, Duration::ZERO, reporter).await?.view)
     }
 
-    /// Shuts a VM down, and kills it when it takes longer than `grace`. Says whether it was killed.
+    /// Shuts a VM down, and kills it when it takes longer than `grace`. Says whether it was killed. What would go with a VM that
+    /// is deleted when it stops is told before.
     ///
     /// # Errors
     ///
@@ -272,6 +197,10 @@ impl Vms {
         grace: Duration,
         reporter: &Reporter,
     ) -> Result<(VmView, bool), Arc<VmError>> {
+        let handle = self.handle(id)?;
+        if handle.view().goes_when_it_stops() {
+            self.tell_unexported(&handle, reporter).await;
+        }
         let answer = self.ask(id, Request::Stop, grace, reporter).await?;
         Ok((answer.view, answer.killed))
     }
@@ -282,6 +211,10 @@ impl Vms {
     ///
     /// As [`Self::stop`].
     pub async fn kill(&self, id: &VmId, reporter: &Reporter) -> Result<VmView, Arc<VmError>> {
+        let handle = self.handle(id)?;
+        if handle.view().goes_when_it_stops() {
+            tell_unasked(&handle, reporter);
+        }
         Ok(self.ask(id, Request::Kill, Duration::ZERO, reporter).await?.view)
     }
 
@@ -297,19 +230,30 @@ impl Vms {
         running.process.signal(signal)?.then_some(()).ok_or_else(not_running)
     }
 
-    /// Removes every trace of a VM; fine when there is none.
+    /// Removes every trace of a VM, and tells before what has not been exported; fine when there is none. `force` kills where a
+    /// shutdown would be tried.
     ///
     /// # Errors
     ///
     /// When something of it cannot be removed. It is then still listed and can be deleted again.
-    pub async fn delete(
-        &self,
-        id: &VmId,
-        force: bool,
-        grace: Duration,
-        reporter: &Reporter,
-    ) -> Result<(), Arc<VmError>> {
-        match self.ask(id, Request::Delete { force }, grace, reporter).await {
+    pub async fn delete(&self, id: &VmId, force: bool, reporter: &Reporter) -> Result<(), Arc<VmError>> {
+        if let Some(handle) = self.members.get(id) {
+            self.tell_unexported(&handle, reporter).await;
+        }
+        self.remove(id, force, reporter).await
+    }
+
+    /// The same by force and without a word, of a VM that nobody wants any more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::delete`].
+    pub async fn discard(&self, id: &VmId, reporter: &Reporter) -> Result<(), Arc<VmError>> {
+        self.remove(id, true, reporter).await
+    }
+
+    async fn remove(&self, id: &VmId, force: bool, reporter: &Reporter) -> Result<(), Arc<VmError>> {
+        match self.ask(id, Request::Delete { force }, DELETE_GRACE, reporter).await {
             Ok(_) => Ok(()),
             Err(error) if matches!(*error, VmError::NotFound { .. }) => Ok(()),
             Err(error) => Err(error),
@@ -340,7 +284,7 @@ fn is_vm_dir(dir: &Path) -> bool {
         && names.next() == Some("banger")
 }
 
-fn not_found(id: &VmId) -> Arc<VmError> {
+pub(super) fn not_found(id: &VmId) -> Arc<VmError> {
     Arc::new(VmError::NotFound { reference: id.to_string(), similar: None })
 }
 
@@ -348,6 +292,11 @@ impl VmView {
     /// Is it deleted when the connection that asked for it goes?
     pub fn is_leased(&self) -> bool {
         self.row.spec.lifetime == Lifetime::Leased
+    }
+
+    /// Is it deleted as soon as it has stopped, whatever stopped it?
+    pub fn goes_when_it_stops(&self) -> bool {
+        self.row.spec.lifetime == Lifetime::UntilStopped
     }
 }
 

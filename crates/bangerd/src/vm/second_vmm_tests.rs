@@ -73,7 +73,7 @@ async fn it_starts_answers_and_stops() {
     assert_eq!((view.state, view.last_error), (State::Stopped, None));
     bench.assert_not_running(&dir, "killed");
     vms.start(id, &Reporter::unwatched()).await.unwrap();
-    vms.delete(id, true, Duration::ZERO, &Reporter::unwatched()).await.unwrap();
+    vms.delete(id, true, &Reporter::unwatched()).await.unwrap();
     assert!(vms.list().is_empty() && !dir.path().exists());
 }
 

@@ -53,9 +53,9 @@ pub(super) fn resolve(
         memory_mib: request.memory_mib.unwrap_or(defaults.memory_mib.value),
         disk_mib: request.disk_mib.unwrap_or(defaults.disk_mib.value),
         vmm: vmm(request, config).name().into(),
-        network: request.network.unwrap_or_else(|| config.network.value.mode()),
-        init: request.init,
-        lifetime: request.lifetime,
+        network: request.network.unwrap_or_else(|| config.network.value.mode()).into(),
+        init: request.init.into(),
+        lifetime: request.lifetime.into(),
     };
     check_size(&spec, host, limits)?;
     Ok((name, spec))
@@ -101,8 +101,8 @@ pub(super) fn planned(name: &VmName, spec: &StoredSpec) -> VmSpec {
         memory_mib: spec.memory_mib,
         disk_mib: spec.disk_mib,
         vmm: VmmKind::stored_to_api(&spec.vmm),
-        network: spec.network,
-        init: spec.init,
+        network: spec.network.into(),
+        init: spec.init.into(),
     }
 }
 

@@ -4,9 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use banger_api::image::ImageConfig;
 use banger_api::operation::Stage;
-use banger_api::vm::{InitChoice, NetworkMode};
 use banger_guest_protocol::ByteString;
 use banger_guest_protocol::messages::{
     self, Blob, CommandDefaults, Configure, Configured, DiskSelector, Disks, Network,
@@ -26,6 +24,7 @@ use crate::identity::fill_random;
 use crate::operation::Reporter;
 use crate::paths::VmDir;
 use crate::store::VmRow;
+use crate::store::words::{self, Init, RunConfig};
 use crate::vmm::{DiskRole, Launched, Machine, Nic, PauseWatch, Shared, Vmm, room_to_start, user_network};
 
 /// How long a guest may take to say hello. Emulated on a busy host it takes up to 10 s; where it takes longer than this it
@@ -120,8 +119,11 @@ pub(super) const STEPS: &[Step<Start>] = &[
 /// Looks everything up before anything is touched.
 fn plan(start: &mut Start) -> StepFuture<'_> {
     Box::pin(async {
-        start.reporter.stage(Stage::Boot, "booting");
         let services = &start.services;
+        if let Some(why) = services.accelerator.notice().await {
+            start.reporter.notice(why);
+        }
+        start.reporter.stage(Stage::Boot, "booting");
         room_to_start(&services.paths.vms()).await?;
         let spec = &start.row.spec;
         if let Some(fault) = wholeness::fault(&services.paths, &start.row) {
@@ -143,8 +145,8 @@ fn plan(start: &mut Start) -> StepFuture<'_> {
             kernel: Machine::KERNEL,
             disks: Machine::DISKS.into(),
             nic: match spec.network {
-                NetworkMode::User => Some(Nic::User),
-                NetworkMode::None => None,
+                words::Network::User => Some(Nic::User),
+                words::Network::None => None,
             },
         });
         start.shared = Some(Shared {
@@ -153,7 +155,7 @@ fn plan(start: &mut Start) -> StepFuture<'_> {
             image: services.images.usable_file(&image)?,
             modules: services.kernels.modules_disk(&kernel),
         });
-        let ImageConfig { env, working_dir, .. } = image.details.config;
+        let RunConfig { env, working_dir, .. } = image.details.config;
         start.command_defaults = CommandDefaults {
             env: env.into_iter().map(ByteString::from).collect(),
             working_dir: working_dir.map(ByteString::from),
@@ -195,7 +197,7 @@ async fn boot_once(start: &mut Start, limit: Duration) -> Result<(), VmError> {
     let acceleration = machine.acceleration;
     let launched = vmm.launch(machine, &dir).await?;
     let process = start.launched.insert(launched).process.clone();
-    let handles = Handles::of(process.identity(), acceleration);
+    let handles = Handles::of(process.identity(), acceleration.into());
     handles.write(&dir)?;
     start.handles = Some(handles);
     let watch = start.pause_watch.insert(PauseWatch::begin(&vmm, &process, &dir)).clone();
@@ -293,21 +295,21 @@ fn configuration(row: &VmRow, disks: Disks, command_defaults: CommandDefaults) -
         entropy_seed: Blob(seed.to_vec()),
         disks,
         network: match row.spec.network {
-            NetworkMode::User => Some(Network {
+            words::Network::User => Some(Network {
                 address: user_network::GUEST,
                 prefix_len: user_network::PREFIX_LEN,
                 gateway: user_network::GATEWAY,
                 dns_servers: vec![IpAddr::V4(user_network::DNS)],
                 dns_search: Vec::new(),
             }),
-            NetworkMode::None => None,
+            words::Network::None => None,
         },
         // Until `vm ssh` there is nobody to log in.
         authorized_key: None,
         files: Vec::new(),
         init: match row.spec.init {
-            InitChoice::Auto => messages::InitChoice::Auto,
-            InitChoice::Agent => messages::InitChoice::Agent,
+            Init::Auto => messages::InitChoice::Auto,
+            Init::Agent => messages::InitChoice::Agent,
         },
         command_defaults,
     }

@@ -45,6 +45,19 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// What it asks for, in a sentence: "cannot start".
+    pub(super) fn verb(self) -> &'static str {
+        match self {
+            Self::Exist => "create",
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Kill => "kill",
+            Self::Delete { .. } => "delete",
+        }
+    }
+}
+
 /// Work that changes the state. At most one at a time is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Job {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use banger_api::config::Origin;
-use banger_api::vm::{InitChoice, Lifetime, NetworkMode};
 use banger_guest_protocol::PROTOCOL_VERSION;
 use banger_guest_protocol::messages::Hello;
 use banger_guest_protocol::preamble::{GreetingScanner, answer};
@@ -28,6 +27,7 @@ use crate::image::ImageService;
 use crate::kernel::KernelService;
 use crate::operation::{Operations, Reporter};
 use crate::paths::{Paths, VmDir};
+use crate::store::words::{Init, Lifetime, Network};
 use crate::store::{ImageDetails, ImageRow, KernelRow, Store, StoredSpec, VmPhase, VmRow};
 use crate::vmm::fake::{Fake, PlayedAgent};
 use crate::vmm::{Accelerator, Qemu, VmmKind, Vmms};
@@ -117,8 +117,8 @@ impl Bench {
                 memory_mib: 128,
                 disk_mib: 64,
                 vmm: self.vmm.name().into(),
-                network: NetworkMode::None,
-                init: InitChoice::Auto,
+                network: Network::None,
+                init: Init::Auto,
                 lifetime: Lifetime::Kept,
             },
         }

@@ -75,3 +75,22 @@ pub(super) fn clean_up(dir: &VmDir) -> Result<(), VmError> {
     Handles::remove(dir)?;
     Ok(VmDir::WHILE_RUNNING.iter().try_for_each(|name| remove_file(dir, name))?)
 }
+
+/// The signal of that name (`TERM`, `SIGTERM`) or number.
+///
+/// # Errors
+///
+/// When a VMM is of no use after it, or there is none.
+pub fn parse_signal(name: &str) -> Result<Signal, VmError> {
+    let upper = name.to_ascii_uppercase();
+    Ok(match upper.strip_prefix("SIG").unwrap_or(&upper) {
+        "KILL" | "9" => Signal::KILL,
+        "TERM" | "15" => Signal::TERM,
+        "INT" | "2" => Signal::INT,
+        "QUIT" | "3" => Signal::QUIT,
+        "HUP" | "1" => Signal::HUP,
+        "STOP" | "19" => Signal::STOP,
+        "CONT" | "18" => Signal::CONT,
+        _ => return Err(VmError::UnknownSignal { name: name.into() }),
+    })
+}

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::VmError;
+use super::mailbox::VmHandle;
 use super::registry::Vms;
 use super::workspace::parts_of;
-use super::{VmError, VmView};
 use crate::operation::Reporter;
 use crate::workspace::{self, Losses, WorkspaceError};
 
@@ -18,14 +19,13 @@ const UNASKED_SINCE: &str =
 
 impl Vms {
     /// Says in one line what work in a running VM's workspace has not been exported. Nobody is kept from deleting it.
-    pub async fn tell_unexported(&self, view: &VmView, reporter: &Reporter) {
-        let Ok(handle) = self.handle(&view.row.id) else { return };
+    pub(super) async fn tell_unexported(&self, handle: &VmHandle, reporter: &Reporter) {
         let slot = handle.workspace.clone();
         let Some(current) = slot.current().filter(|current| current.complete && slot.is_free()) else {
             return;
         };
         let looking = async {
-            let guest = self.running_guest(&handle)?;
+            let guest = self.running_guest(handle)?;
             let parts = parts_of(&current)?;
             let losses = workspace::losses(&guest, &current.guest_path, &parts);
             let timeout = VmError::Workspace(WorkspaceError::Timeout { limit: LIMIT });
@@ -44,25 +44,24 @@ impl Vms {
                 reporter.notice(format!("not exported, and gone with it: {}", told(&losses)));
             }
             Err(VmError::Cancelled) => {}
-            Err(VmError::NotRunning { .. }) => self.tell_unasked(view, reporter),
+            Err(VmError::NotRunning { .. }) => tell_unasked(handle, reporter),
             // It has no git.
             Err(VmError::Workspace(WorkspaceError::GuestCommand { code: 127, .. })) => {
-                self.tell_unasked(view, reporter);
+                tell_unasked(handle, reporter);
             }
             Err(error) => {
-                tracing::info!(%error, vm = %view.row.name, "it does not say what it holds");
+                tracing::info!(%error, vm = %handle.view().row.name, "it does not say what it holds");
                 reporter.notice("the VM does not say whether there is work that was not exported");
             }
         }
     }
+}
 
-    /// Says that a VM's workspace goes without a look at it: a VM that does not run cannot be asked, and one that is killed is not.
-    pub fn tell_unasked(&self, view: &VmView, reporter: &Reporter) {
-        let Ok(handle) = self.handle(&view.row.id) else { return };
-        if handle.workspace.current().is_some_and(|current| current.complete) {
-            let exported = handle.workspace.is_exported();
-            reporter.notice(if exported { UNASKED_SINCE } else { UNASKED });
-        }
+/// Says that a VM's workspace goes without a look at it: a VM that does not run cannot be asked, and one that is killed is not.
+pub(super) fn tell_unasked(handle: &VmHandle, reporter: &Reporter) {
+    if handle.workspace.current().is_some_and(|current| current.complete) {
+        let exported = handle.workspace.is_exported();
+        reporter.notice(if exported { UNASKED_SINCE } else { UNASKED });
     }
 }
 

@@ -1,4 +1,4 @@
-use banger_api::vm::{Acceleration, NetworkMode, Pause, Vm, VmState};
+use banger_api::vm::{Acceleration, Pause, Vm, VmState};
 use banger_api::workspace::Workspace;
 
 use banger_host::process::ProcessHandle;
@@ -8,6 +8,7 @@ use super::spec::planned;
 use super::state::State;
 use crate::clock::unix_ms;
 use crate::guest::Guest;
+use crate::store::words::Network;
 use crate::store::{StoredWorkspace, VmRow};
 use crate::vmm::{PauseWatch, user_network};
 
@@ -77,13 +78,13 @@ impl VmView {
         let paused_because = self.pause();
         let running = self.running.as_ref();
         let spec = &self.row.spec;
-        let address = (spec.network == NetworkMode::User).then(|| user_network::GUEST.to_string());
+        let address = (spec.network == Network::User).then(|| user_network::GUEST.to_string());
         Vm {
             id: self.row.id.to_string(),
             spec: planned(&self.row.name, spec),
             state: self.shown_state(),
             paused_because,
-            lifetime: spec.lifetime,
+            lifetime: spec.lifetime.into(),
             created_at_unix_ms: self.row.created_at_unix_ms,
             uptime_ms: running.map(|running| unix_ms().saturating_sub(running.started_at_unix_ms)),
             vmm_pid: running.and_then(|running| u32::try_from(running.process.identity().pid).ok()),
@@ -104,7 +105,7 @@ fn shown(workspace: &StoredWorkspace) -> Workspace {
         guest_path: workspace.guest_path.clone(),
         host_path: workspace.host_path.clone(),
         inside: workspace.inside.clone(),
-        mode: workspace.mode,
+        mode: workspace.mode.into(),
         include_untracked: workspace.include_untracked,
         commit: workspace.commit.clone(),
         branch: workspace.branch.clone(),

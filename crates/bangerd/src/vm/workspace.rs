@@ -5,17 +5,15 @@
 //! later is marked incomplete, here and in the store, and is not exported.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
 
 use banger_api::workspace::{PrepareWorkspace, WorkspaceContents, WorkspaceMode};
 use banger_guest_protocol::ByteString;
 
 use super::mailbox::VmHandle;
 use super::record::VmRecord;
-use super::registry::{Plan, Vms};
+use super::registry::Vms;
 use super::{VmError, VmView};
-use crate::causes::chain;
 use crate::clock::unix_ms;
 use crate::guest::Guest;
 use crate::identity::VmId;
@@ -132,28 +130,14 @@ impl Inspected {
     }
 }
 
-impl Vms {
-    /// Makes and starts a VM and copies a repository into it. When any of it fails, nothing is left of the VM.
-    ///
-    /// # Errors
-    ///
-    /// What went wrong.
-    pub async fn create_with_workspace(
-        &self,
-        plan: Plan,
-        inspected: Inspected,
-        reporter: &Reporter,
-    ) -> Result<VmView, Arc<VmError>> {
-        let view = self.create(plan, true, reporter).await?;
-        let prepared = self.prepare(&view.row.id, inspected, reporter).await;
-        if prepared.is_err()
-            && let Err(error) = self.delete(&view.row.id, true, Duration::ZERO, reporter).await
-        {
-            tracing::error!(vm = %view.row.name, causes = ?chain(&*error), "could not be removed");
-        }
-        prepared.map_err(Arc::new)
-    }
+/// Where a workspace's repository on the host stands.
+pub struct Staleness {
+    pub stale: bool,
+    pub prepared_commit: Option<String>,
+    pub host_commit: Option<String>,
+}
 
+impl Vms {
     /// Copies a repository into a running VM.
     ///
     /// # Errors
@@ -204,17 +188,20 @@ impl Vms {
         Ok(handle.view())
     }
 
-    /// The commits that a workspace was made of, and that its repository on the host is at now.
+    /// Whether a workspace's repository on the host has moved on since it was prepared.
     ///
     /// # Errors
     ///
     /// When the VM has no workspace.
-    pub async fn staleness(&self, view: &VmView) -> Result<(Option<String>, Option<String>), VmError> {
+    pub async fn staleness(&self, view: &VmView) -> Result<Staleness, VmError> {
         let missing = || VmError::NoWorkspace { name: view.row.name.to_string() };
         let workspace = view.workspace.as_ref().ok_or_else(missing)?;
         // A repository that has gone or moved has no commit; the export says so, if it matters there.
         let now = workspace::head_commit_at(Path::new(workspace.host_path.as_os_str())).await;
-        Ok((workspace.commit.clone(), now.map(|now| now.to_string())))
+        let (prepared_commit, host_commit) = (workspace.commit.clone(), now.map(|now| now.to_string()));
+        // A repository that is gone has not moved on.
+        let stale = host_commit.is_some() && host_commit != prepared_commit;
+        Ok(Staleness { stale, prepared_commit, host_commit })
     }
 
     pub(super) fn handle(&self, id: &VmId) -> Result<VmHandle, VmError> {
@@ -266,7 +253,7 @@ fn stored(checkout: &Checkout, preparation: &Preparation, reporter: &Reporter) -
         guest_path: preparation.guest_path.clone(),
         host_path: bytes(repository.root()),
         inside: bytes(start_dir),
-        mode: preparation.mode,
+        mode: preparation.mode.into(),
         include_untracked: preparation.include_untracked,
         commit: repository.commit().map(|commit| commit.to_string()),
         branch: preparation.checked_out(repository).map(|branch| branch.display().to_string()),

@@ -1,10 +1,10 @@
-use banger_api::image::ImageConfig;
 use banger_host::kernel_version::is_release;
 use serde::{Deserialize, Serialize};
 
 use super::BundleError;
 use crate::artifact::is_sha256;
 use crate::catalog::Kind;
+use crate::store::words::RunConfig;
 
 /// What is written, and the newest that is read.
 const FORMAT: u32 = 1;
@@ -29,7 +29,7 @@ pub(crate) struct Manifest {
     architecture: String,
     /// An image's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    config: Option<ImageConfig>,
+    config: Option<RunConfig>,
     /// A kernel's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     release: Option<String>,
@@ -55,7 +55,7 @@ pub(super) struct BundleFile {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Details {
     Image {
-        config: ImageConfig,
+        config: RunConfig,
     },
     Kernel {
         /// What `uname -r` prints.

@@ -4,7 +4,6 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
-use banger_api::image::ImageConfig;
 use banger_host::command::Command;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -14,6 +13,7 @@ use super::write::write;
 use super::*;
 use crate::artifact::{ArtifactError, sha256};
 use crate::catalog::Kind;
+use crate::store::words::RunConfig;
 
 const GO_ON: fn(u64, u64) -> ControlFlow<()> = |_, _| ControlFlow::Continue(());
 const KERNEL: Expected<'static> = Expected { kind: Kind::Kernel, sha256: None, size_bytes: None };
@@ -91,7 +91,7 @@ fn a_kernel_comes_back_with_its_holes() {
 /// Nothing here is read or written hole by hole: 1 TiB would take hours.
 #[test]
 fn an_image_takes_time_and_space_by_its_data() {
-    let config = ImageConfig { env: vec!["A=b".into()], ..ImageConfig::default() };
+    let config = RunConfig { env: vec!["A=b".into()], ..RunConfig::default() };
     let details = Details::Image { config };
     let len = 1 << 40;
     let image = sparse(len, &[(1 << 20, b"first"), (len / 2, &[9; 100_000]), (len - 3, b"end")]);
