@@ -1,14 +1,15 @@
 # What a person types. Everything here is one line over cargo, cargo xtask and scripts/setup.
 #
-# One profile (release) serves dist, clippy, doc and the tests: on two cores a second build of all
+# One profile (release) serves dist, clippy, doc and the tests of `make test`: on two cores a second build of all
 # dependencies would cost more than everything else together, and it is the shipped code that gets tested.
+# `make check` is for the loop while you work, and uses dev: docs/decisions/0002.
 
 CARGO ?= cargo
 PREFIX ?= /usr/local
 DESTDIR ?=
 
 .DEFAULT_GOAL := build
-.PHONY: build quickstart test lint bench install clean
+.PHONY: build quickstart check test lint bench install clean
 
 build: ## banger, bangerd and banger-agent side by side in target/dist
 	$(CARGO) xtask dist
@@ -17,6 +18,11 @@ quickstart: ## from a fresh checkout to a guest's uname
 	scripts/setup run
 	$(CARGO) xtask dist
 	target/dist/banger vm run --rm -- uname -a
+
+check: ## while you work: formatting, clippy and unit tests, in the dev profile; no VM, nothing installed
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) nextest run --workspace --exclude e2e
 
 lint: ## what needs no VM
 	$(CARGO) fmt --all --check

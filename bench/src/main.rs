@@ -1,7 +1,7 @@
 //! Times banger against bare QEMU, on this machine, in one run.
 //!
-//! It drives the programs in `target/dist` in a home of its own, `$XDG_CACHE_HOME/banger-bench`, which keeps the kernel and
-//! the image between runs and can be removed at any time.
+//! It drives the programs in `target/dist` in a home of its own, `$XDG_CACHE_HOME/banger-bench`, which keeps
+//! the kernel and the image between runs and can be removed at any time.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -27,25 +27,18 @@ mod workspace;
 use std::process::ExitCode;
 
 use args::{Args, Subject};
+use clap::Parser as _;
 use error::BenchError;
 use home::Home;
 
 fn main() -> ExitCode {
-    let args = match Args::parse(std::env::args().skip(1)) {
-        Ok(args) => args,
-        Err(usage) => {
-            eprintln!("{usage}");
-            return ExitCode::from(2);
-        }
-    };
+    let args = Args::parse();
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error}");
-            let mut source = std::error::Error::source(&error);
-            while let Some(cause) = source {
+            for cause in banger_guest_protocol::causes::causes(&error) {
                 eprintln!("  because: {cause}");
-                source = cause.source();
             }
             ExitCode::FAILURE
         }
