@@ -105,7 +105,8 @@ fn without_disks(args: Vec<OsString>) -> Vec<OsString> {
     kept
 }
 
-/// The daemon hands its VMM sockets that listen already; this one makes them itself: `id=agent,fd=7` is `agent.sock`.
+/// The daemon hands its VMM sockets that listen already; this one makes them itself: `id=agent,fd=7` is
+/// `agent.sock`.
 fn with_own_socket(arg: OsString) -> OsString {
     let Some(rest) = arg.to_str().and_then(|text| text.strip_prefix("socket,id=")) else { return arg };
     let mut parts = rest.split(',');

@@ -14,7 +14,8 @@ const KERNEL: &str = "debian-6.12";
 /// The same VM for every measurement.
 const VM: &str = "[vm_defaults]\nvcpu = 1\nmemory_mib = 512\ndisk_size = \"256MiB\"\n";
 
-/// banger's directories for the bench, with kernel and image in place. Its daemon is stopped when this is dropped.
+/// banger's directories for the bench, with kernel and image in place. Its daemon is stopped when this is
+/// dropped.
 pub(crate) struct Home {
     root: PathBuf,
     programs: PathBuf,
@@ -164,7 +165,8 @@ pub(crate) fn command(program: &Path) -> Command {
     Command::new(program)
 }
 
-/// `<target>/dist`, two levels beside our own `<target>/<profile>/bench`; `$BANGER_E2E_BIN_DIR` has the last word.
+/// `<target>/dist`, two levels beside our own `<target>/<profile>/bench`; `$BANGER_E2E_BIN_DIR` has the last
+/// word.
 fn programs() -> Result<PathBuf, BenchError> {
     let own = std::env::current_exe().map_err(BenchError::file("find", "/proc/self/exe"))?;
     let beside = own.ancestors().nth(2).unwrap_or(Path::new("target")).join("dist");

@@ -17,8 +17,8 @@ const RATIO: f64 = 0.5;
 const MEMORY_MIB: f64 = 100.0;
 const IMAGE: &str = "bench-pull";
 
-/// An image of 20,000 files and 400 MB from a registry on the loopback interface to an ext4 file: by `banger image pull`, and by
-/// `skopeo copy`, `umoci unpack` and `mke2fs -d`. Both begin without a single layer.
+/// An image of 20,000 files and 400 MB from a registry on the loopback interface to an ext4 file: by `banger
+/// image pull`, and by `skopeo copy`, `umoci unpack` and `mke2fs -d`. Both begin without a single layer.
 pub(crate) fn measure(home: &Home, rounds: usize) -> Result<(), BenchError> {
     if !rustix::process::geteuid().is_root() {
         return Err(BenchError::NeedsRoot { what: "umoci unpack keeps owners only as root" });

@@ -10,8 +10,8 @@ pub(crate) const STORED_VMS: usize = 200;
 const PREFIX: &str = "bench-copy-";
 
 impl Home {
-    /// Fills the store up to [`STORED_VMS`] with copies of one VM's row, and links to its disks. Real ones would take
-    /// minutes to make, and listing only looks whether they are there.
+    /// Fills the store up to [`STORED_VMS`] with copies of one VM's row, and links to its disks. Real ones
+    /// would take minutes to make, and listing only looks whether they are there.
     pub(crate) fn store_many(&self) -> Result<(), BenchError> {
         self.banger(&["vm", "create", "--quiet", "--name", "bench-template"])?;
         self.banger(&["daemon", "stop"])?;

@@ -16,7 +16,8 @@ const RATIO: f64 = 1.5;
 const MEMORY_MIB: f64 = 60.0;
 const VM: &str = "bench-workspace";
 
-/// A repository of 20,000 files and 500 MB through `vm workspace prepare`, and its files through `tar` and `vm exec -- tar`.
+/// A repository of 20,000 files and 500 MB through `vm workspace prepare`, and its files through `tar` and
+/// `vm exec -- tar`.
 pub(crate) fn measure(home: &Home, rounds: usize) -> Result<(), BenchError> {
     let repository = home.scratch()?;
     eprintln!("bench: making a repository");
@@ -54,7 +55,8 @@ pub(crate) fn measure(home: &Home, rounds: usize) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// Half text, half bytes that nothing compresses; all committed. Answers a file with the names, each ended by a NUL.
+/// Half text, half bytes that nothing compresses; all committed. Answers a file with the names, each ended by
+/// a NUL.
 fn fill(root: &Path) -> Result<tempfile::NamedTempFile, BenchError> {
     let mut random = noise();
     for dir in 0..DIRS {

@@ -11,7 +11,8 @@ pub struct HttpAnswer {
     pub body: String,
 }
 
-/// One HTTP/1.1 request by hand over a Unix socket. `head` is the request line's method and path, and further headers.
+/// One HTTP/1.1 request by hand over a Unix socket. `head` is the request line's method and path, and further
+/// headers.
 ///
 /// # Panics
 ///

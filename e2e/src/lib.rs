@@ -1,8 +1,9 @@
 //! The rooms for the scenarios in `tests/scenarios`: real programs, real VMs, a home of their own.
 //!
-//! A [`Home`] is a directory with everything that banger keeps (configuration, state, cache, sockets), and so with a daemon
-//! of its own. It begins with a kernel and an image in place, hard-linked from a [`seed`] that banger itself built once.
-//! When it is dropped, everything that runs in it is killed and the directory removed, panic or not.
+//! A [`Home`] is a directory with everything that banger keeps (configuration, state, cache, sockets), and so
+//! with a daemon of its own. It begins with a kernel and an image in place, hard-linked from a [`seed`] that
+//! banger itself built once. When it is dropped, everything that runs in it is killed and the directory
+//! removed, panic or not.
 //!
 //! A [`StandIn`] is a tarball with the root filesystem of another distribution, or of its shape.
 //!
@@ -10,8 +11,8 @@
 //!
 //! A [`Repo`] is a git repository on the host, a [`RoundTrip`] its way into a VM and back.
 //!
-//! [`Run`] runs `banger` there, [`Terminal`] does so on a pseudo-terminal. What fails, fails loudly: with the command line
-//! and everything it printed.
+//! [`Run`] runs `banger` there, [`Terminal`] does so on a pseudo-terminal. What fails, fails loudly: with the
+//! command line and everything it printed.
 //!
 //! | variable | meaning |
 //! |---|---|

@@ -5,14 +5,15 @@ use crate::run::Running;
 use crate::spawn::tool;
 use crate::wait::until;
 
-/// A mount namespace with something in it that only those see who enter it; it lasts as long as this value. A daemon in there is
-/// found from in there only: its state directory is another one from outside.
+/// A mount namespace with something in it that only those see who enter it; it lasts as long as this value. A
+/// daemon in there is found from in there only: its state directory is another one from outside.
 pub struct MountNamespace {
     kept: Running,
 }
 
 impl MountNamespace {
-    /// Runs `script` in a new namespace, in the environment of `home`. It mounts what it likes and ends with `exec "$@"`.
+    /// Runs `script` in a new namespace, in the environment of `home`. It mounts what it likes and ends with
+    /// `exec "$@"`.
     #[track_caller]
     pub fn new(home: &Home, script: &str, size: &str) -> Self {
         let wrapper = ["unshare", "--mount", "sh", "-c", script, "sh"];

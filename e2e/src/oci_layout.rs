@@ -60,7 +60,7 @@ impl OciLayout {
     ///
     /// When they cannot be written.
     pub fn blob(&self, media_type: &str, bytes: &[u8]) -> Value {
-        let hex = hex(&Sha256::digest(bytes));
+        let hex = hex::encode(Sha256::digest(bytes));
         fs::write(self.dir.join("blobs/sha256").join(&hex), bytes).expect("a blob");
         json!({ "mediaType": media_type, "digest": format!("sha256:{hex}"), "size": bytes.len() })
     }
@@ -71,7 +71,7 @@ impl OciLayout {
     ///
     /// When it cannot be compressed or written.
     pub fn layer(&self, tar: &[u8], packing: Packing) -> OciLayer {
-        let diff_id = format!("sha256:{}", hex(&Sha256::digest(tar)));
+        let diff_id = format!("sha256:{}", hex::encode(Sha256::digest(tar)));
         let descriptor = match packing {
             Packing::Plain => self.blob(LAYER, tar),
             Packing::Gzip => {
@@ -86,7 +86,8 @@ impl OciLayout {
         OciLayer { descriptor, diff_id }
     }
 
-    /// An image for `architecture` of these layers, lowest first; `config` is what `docker inspect` shows as `Config`.
+    /// An image for `architecture` of these layers, lowest first; `config` is what `docker inspect` shows as
+    /// `Config`.
     pub fn image(&self, layers: &[OciLayer], config: Value, architecture: &str) -> Value {
         let diff_ids: Vec<&str> = layers.iter().map(|layer| layer.diff_id.as_str()).collect();
         let config = json!({
@@ -203,8 +204,4 @@ impl LayerTar {
     pub fn finish(self) -> Vec<u8> {
         self.0.into_inner().expect("a tar in memory")
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

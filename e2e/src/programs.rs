@@ -42,7 +42,8 @@ impl Programs {
     }
 }
 
-/// Two levels above the test's own program (`<target>/<profile>/deps/x`), wherever cargo's configuration has that.
+/// Two levels above the test's own program (`<target>/<profile>/deps/x`), wherever cargo's configuration has
+/// that.
 fn target_dir() -> PathBuf {
     let own = std::env::current_exe().expect("the path of this program");
     let deps =

@@ -118,7 +118,8 @@ impl Registry {
         assert!(pushed, "{argv:?}: {said}");
     }
 
-    /// The blobs and manifests it was asked for since it was started, as paths; a push asks with other methods.
+    /// The blobs and manifests it was asked for since it was started, as paths; a push asks with other
+    /// methods.
     pub fn downloads(&self) -> Vec<String> {
         let log = fs::read_to_string(self.dir.join("log")).unwrap_or_default();
         let requests = log.lines().filter_map(|line| line.split_once("\"GET ")?.1.split(' ').next());

@@ -203,7 +203,7 @@ fn note_all(path: &Path, lines: &mut Vec<String>) {
     } else {
         Vec::new()
     };
-    let hash: String = Sha256::digest(&content).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = hex::encode(&Sha256::digest(&content)[..8]);
     let (mode, mtime, mtime_ns) = (found.mode(), found.mtime(), found.mtime_nsec());
     lines.push(format!("{:?} {mode:o} {mtime}.{mtime_ns} {hash}", path.as_os_str()));
     if found.is_dir() {

@@ -9,8 +9,8 @@ use crate::owned::owned_by;
 const LIMIT: Duration = Duration::from_secs(15);
 
 impl Home {
-    /// Insists that no VM has left anything: no row, no process, no file, no socket. Asking starts a daemon if there is
-    /// none, as any command does.
+    /// Insists that no VM has left anything: no row, no process, no file, no socket. Asking starts a daemon
+    /// if there is none, as any command does.
     #[track_caller]
     pub fn assert_no_residue(&self) {
         let deadline = Instant::now() + LIMIT;

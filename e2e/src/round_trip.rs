@@ -23,7 +23,8 @@ impl<'a> RoundTrip<'a> {
         Self { home, vm, repo, place: format!("/root/{name}"), is_large: false }
     }
 
-    /// An emulated guest is slow to hash everything again and again: only sizes and times tell what has changed in it.
+    /// An emulated guest is slow to hash everything again and again: only sizes and times tell what has
+    /// changed in it.
     #[must_use]
     pub fn large(self) -> Self {
         Self { is_large: true, ..self }
@@ -64,7 +65,8 @@ impl<'a> RoundTrip<'a> {
         }
     }
 
-    /// Prepares with more words, and insists that the host's repository stays as it is and the guest's is sound.
+    /// Prepares with more words, and insists that the host's repository stays as it is and the guest's is
+    /// sound.
     #[track_caller]
     pub fn prepare(&self, words: &str) -> Finished {
         let before = self.repo.fingerprint();

@@ -1,4 +1,5 @@
-//! Kernel and images for homes: built by banger itself, once for a state of the recipes, and hard-linked from then on.
+//! Kernel and images for homes: built by banger itself, once for a state of the recipes, and hard-linked from
+//! then on.
 //!
 //! They live in `$XDG_CACHE_HOME/banger-e2e` and can be removed at any time.
 
@@ -128,7 +129,7 @@ fn recipes_key() -> String {
     for recipe in RECIPES {
         feed(&workspace.join(recipe), &mut hash);
     }
-    hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&hash.finalize()[..6])
 }
 
 fn feed(path: &Path, hash: &mut Sha256) {

@@ -7,7 +7,8 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     Command::new(program)
 }
 
-/// Runs a tool of the host to its end; none when it is not there. Answers whether it succeeded, and what it printed.
+/// Runs a tool of the host to its end; none when it is not there. Answers whether it succeeded, and what it
+/// printed.
 pub fn tool(argv: &[&str]) -> Option<(bool, String)> {
     let output = command(argv[0]).args(&argv[1..]).output().ok()?;
     let text = [output.stdout, output.stderr].concat();

@@ -19,8 +19,8 @@ pub enum StandIn {
     Runit,
     /// sysvinit with its scripts, and a `/usr` that `/bin` and `/sbin` are not part of.
     Sysvinit,
-    /// systemd with udev, networkd and resolved, and nobody has linked `/sbin/init` to it; no machine id; a DHCP client for
-    /// whatever interface there is.
+    /// systemd with udev, networkd and resolved, and nobody has linked `/sbin/init` to it; no machine id; a
+    /// DHCP client for whatever interface there is.
     Systemd,
 }
 
@@ -124,8 +124,7 @@ fn cached(name: &str, recipe: &Recipe) -> PathBuf {
     let lock = File::create(dir.join(format!("{name}.lock"))).expect("a lock for the stand-in");
     flock(&lock, FlockOperation::LockExclusive).expect("our turn to make the stand-in");
     let args = recipe.args();
-    let key: String =
-        Sha256::digest(args.join("\0")).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let key: String = hex::encode(&Sha256::digest(args.join("\0"))[..6]);
     let finished = dir.join(format!("{name}-{key}.tar"));
     if finished.is_file() {
         return finished;

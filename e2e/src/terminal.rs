@@ -69,7 +69,8 @@ impl Terminal {
         }
     }
 
-    /// Waits until something new on the screen contains `text`, and looks past it. Answers what came up to there.
+    /// Waits until something new on the screen contains `text`, and looks past it. Answers what came up to
+    /// there.
     #[track_caller]
     pub fn expect(&mut self, text: &str) -> String {
         let deadline = Instant::now() + LIMIT;

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-/// What git sees of a directory: each file's and each symlink's path, kind, executable bit and content. `.git` at the top is
-/// left out.
+/// What git sees of a directory: each file's and each symlink's path, kind, executable bit and content.
+/// `.git` at the top is left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tree {
     nodes: BTreeMap<Vec<u8>, Node>,

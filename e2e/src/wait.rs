@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
-/// What scenarios wait for takes this many times longer at most on a machine that is busy with something else. Only what
-/// goes wrong waits that long.
+/// What scenarios wait for takes this many times longer at most on a machine that is busy with something
+/// else. Only what goes wrong waits that long.
 pub(crate) const BUSY_FACTOR: u32 = 5;
 
 /// Asks again and again until there is an answer.

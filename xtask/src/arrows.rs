@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::cargo::Cargo;
 
-/// Every member of the workspace, and which of our own crates it may name: as a normal, a dev or a build dependency.
+/// Every member of the workspace, and which of our own crates it may name: as a normal, a dev or a build
+/// dependency.
 const ARROWS: &[(&str, &[&str])] = &[
     ("banger-guest-protocol", &[]),
     ("banger-host", &[]),
@@ -17,7 +18,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("bangerd", &["banger-api", "banger-host", "banger-registry", "banger-guest-protocol"]),
     ("banger", &["banger-api"]),
     ("e2e", &["banger-api"]),
-    // It boots QEMU bare, as the daemon would, and waits for the agent's hello; images come from the scenarios' registry.
+    // It boots QEMU bare, as the daemon would, and waits for the agent's hello; images come from the
+    // scenarios' registry.
     ("bench", &["banger-api", "banger-host", "banger-guest-protocol", "e2e"]),
     ("xtask", &[]),
 ];

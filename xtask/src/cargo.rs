@@ -29,8 +29,8 @@ impl Cargo {
     pub(crate) fn new(arguments: &[&str]) -> Self {
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.args(arguments).current_dir(crate::workspace_dir());
-        // What cargo tells us of ourselves is not for other packages: ring, and all above it, is built anew when it changes.
-        // A name that is no UTF-8 is none of cargo's.
+        // What cargo tells us of ourselves is not for other packages: ring, and all above it, is built anew
+        // when it changes. A name that is no UTF-8 is none of cargo's.
         for name in std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()) {
             if OF_THIS_PACKAGE.iter().any(|prefix| name.starts_with(prefix)) {
                 command.env_remove(name);

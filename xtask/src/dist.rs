@@ -64,7 +64,8 @@ fn build_host(profile: HostProfile, target_dir: &Path) -> Result<PathBuf, DistEr
     }
 }
 
-/// The agent has a target directory of its own: its flags would make cargo rebuild everything else in the shared one.
+/// The agent has a target directory of its own: its flags would make cargo rebuild everything else in the
+/// shared one.
 fn build_agent(target_dir: &Path) -> Result<PathBuf, DistError> {
     let agent_dir = target_dir.join("agent");
     let agent_dir_argument = agent_dir.to_string_lossy();
@@ -94,7 +95,8 @@ fn publish(built_in: &Path, program: &str, dist_dir: &Path) -> Result<(), DistEr
     fs::rename(&staged, &published).map_err(file("replace", &published))
 }
 
-/// Two levels above our own program: cargo put us into `<target>/<profile>/`, wherever its configuration has that.
+/// Two levels above our own program: cargo put us into `<target>/<profile>/`, wherever its configuration has
+/// that.
 fn target_dir() -> Result<PathBuf, DistError> {
     let own_path = std::env::current_exe().map_err(file("find", Path::new("/proc/self/exe")))?;
     match own_path.ancestors().nth(2) {

@@ -1,8 +1,8 @@
 //! Repository chores, run as `cargo xtask <chore>`.
 //!
-//! Its tests hold the rules that no compiler checks: the dependency arrows between the crates (`arrows`), the rooms
-//! inside `bangerd` (`rooms`), the size and names of source files (`sources`), the failures that nobody hears of
-//! (`swallowed`), and the tests that docs/review.md names (`claims`).
+//! Its tests hold the rules that no compiler checks: the dependency arrows between the crates (`arrows`), the
+//! rooms inside `bangerd` (`rooms`), the size and names of source files (`sources`), the failures that nobody
+//! hears of (`swallowed`), and the tests that docs/review.md names (`claims`).
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 const MAX_LINES: usize = 400;
 
+/// As rustfmt has it (rustfmt.toml), which leaves comments as they are.
+const MAX_COLUMNS: usize = 110;
+
 /// Files that may be longer, each with its reason. Empty is best.
 const LONGER: &[(&str, &str)] = &[];
 
@@ -47,6 +50,17 @@ fn complaints(sources: &[(PathBuf, String)], longer: &[(&str, &str)]) -> Vec<Str
         if lines <= MAX_LINES && listed {
             complaints.push(format!("{}: listed as longer, and is not any more", path.display()));
         }
+        let too_wide =
+            |line: &&str| line.trim_start().starts_with("//") && line.chars().count() > MAX_COLUMNS;
+        // What has no blank to be broken at (an address) may stand, and so may a row of a table.
+        let breakable = |line: &&str| line.trim_start().split(' ').count() > 2 && !line.contains(" |");
+        for (number, _) in text.lines().enumerate().filter(|(_, line)| too_wide(line) && breakable(line)) {
+            complaints.push(format!(
+                "{}:{}: a comment of more than {MAX_COLUMNS} columns",
+                path.display(),
+                number + 1
+            ));
+        }
         let names = path.with_extension("");
         for name in names.iter().filter(|name| SAYS_NOTHING.iter().any(|nothing| name == nothing)) {
             complaints.push(format!("{}: `{}` says nothing", path.display(), name.display()));
@@ -71,6 +85,7 @@ fn long_files_and_empty_names_are_found() {
         (PathBuf::from("crates/a/src/long.rs"), long.clone()),
         (PathBuf::from("crates/a/src/excused.rs"), long),
         (PathBuf::from("crates/a/src/utility.rs"), "//\n".repeat(MAX_LINES)),
+        (PathBuf::from("crates/a/src/wide.rs"), format!("//\n/// {}", "word ".repeat(22))),
     ];
     let longer = [("crates/a/src/excused.rs", "a table"), ("crates/a/src/utility.rs", "was long once")];
     assert_eq!(
@@ -80,6 +95,7 @@ fn long_files_and_empty_names_are_found() {
             "crates/a/src/common/mod.rs: `common` says nothing",
             "crates/a/src/long.rs: 401 lines, 400 at most",
             "crates/a/src/utility.rs: listed as longer, and is not any more",
+            "crates/a/src/wide.rs:2: a comment of more than 110 columns",
         ]
     );
 }

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crate::sources::sources;
 
-/// What throws a `Result` away, as far as a line's text can tell: a value that is bound to a name that nobody uses, an error
-/// that is turned into nothing, one that is dropped, and a look that failed and is taken for one that found nothing.
+/// What throws a `Result` away, as far as a line's text can tell: a value that is bound to a name that nobody
+/// uses, an error that is turned into nothing, one that is dropped, and a look that failed and is taken for
+/// one that found nothing.
 fn swallows(code: &str) -> bool {
     let statement = code.trim_start();
     if let Some(binding) = statement.strip_prefix("let _") {
@@ -40,7 +41,8 @@ fn takes_for_nothing(statement: &str) -> bool {
         })
 }
 
-/// Calls that do something and fail, by their names. A name with `_` before it that holds one of these is no guard.
+/// Calls that do something and fail, by their names. A name with `_` before it that holds one of these is no
+/// guard.
 fn throws(value: &str) -> bool {
     const CALLS: &[&str] = &[
         "write",
@@ -66,7 +68,8 @@ fn throws(value: &str) -> bool {
     CALLS.iter().any(|call| value.contains(call))
 }
 
-/// The code of a file that runs outside of tests, by line: (number, code, has a comment). Tests are the last in a file.
+/// The code of a file that runs outside of tests, by line: (number, code, has a comment). Tests are the last
+/// in a file.
 fn lines(text: &str) -> Vec<(usize, &str, bool)> {
     let tests = ["mod ", "pub(crate) mod "].map(|start| format!("#[cfg(test)]\n{start}"));
     let end = tests.iter().filter_map(|start| text.find(start)).min().unwrap_or(text.len());

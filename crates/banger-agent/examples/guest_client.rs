@@ -1,6 +1,7 @@
 //! Drives a guest by hand over the socket of its virtio-serial port.
 //!
-//! `guest_client SOCKET hello | health | configure JSON-FILE | shutdown | reboot | exec CMD... | tty CMD... | echo MIB | pour MIB | leave CMD...`
+//! `guest_client SOCKET hello | health | configure JSON-FILE | shutdown | reboot | exec CMD... | tty CMD... |
+//! echo MIB | pour MIB | leave CMD...`
 
 #[path = "../tests/host/mod.rs"]
 mod host;

@@ -204,7 +204,7 @@ async fn finish_workspace(request: Request<Incoming>, agent: &Agent) -> Answer {
 }
 
 fn workspace_failure(error: &WorkspaceError) -> Answer {
-    let told = error.told();
+    let told = error.to_guest_error();
     let status = match told.kind {
         GuestErrorKind::Refused => StatusCode::CONFLICT,
         _ => StatusCode::INTERNAL_SERVER_ERROR,

@@ -10,8 +10,8 @@ use tokio::io::unix::AsyncFd;
 
 const DISCARD_LEN: usize = 64 * 1024;
 
-/// A non-blocking descriptor whose other side, once it has hung up, does not come back: what would block then is end of
-/// file. Reading and writing take `&self`, so that both directions of a terminal can share it.
+/// A non-blocking descriptor whose other side, once it has hung up, does not come back: what would block then
+/// is end of file. Reading and writing take `&self`, so that both directions of a terminal can share it.
 #[derive(Debug)]
 pub struct AsyncFile {
     fd: AsyncFd<OwnedFd>,

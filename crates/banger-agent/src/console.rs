@@ -1,9 +1,9 @@
 //! Terse lines on the guest's console, where boot problems must be readable.
 
-use std::error::Error;
 use std::fmt::Display;
 use std::io::Write;
 
+pub use banger_guest_protocol::causes::{causes, on_one_line as one_line};
 use rustix::fs::{Mode, OFlags};
 
 /// Prints one line on `/dev/console`.
@@ -17,20 +17,4 @@ pub fn say(line: impl Display) {
     };
     // There is nowhere left to complain to.
     drop(result);
-}
-
-/// An error with all its causes on one line.
-pub fn one_line(error: &dyn Error) -> String {
-    std::iter::once(error.to_string()).chain(causes(error)).collect::<Vec<_>>().join(": ")
-}
-
-/// The causes of an error, outermost first.
-pub fn causes(error: &dyn Error) -> Vec<String> {
-    let mut texts = Vec::new();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        texts.push(cause.to_string());
-        next = cause.source();
-    }
-    texts
 }

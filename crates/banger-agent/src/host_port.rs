@@ -12,9 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The port: unlike a pipe, it comes back when the next host connects.
 ///
-/// The runtime takes a hang-up for final. Once it has seen one, it reports the descriptor as ready for ever, also when the
-/// host came back between its look and ours. So what would block on a port that is said to have hung up is end of file
-/// only if the kernel says so now; else the descriptor is registered anew.
+/// The runtime takes a hang-up for final. Once it has seen one, it reports the descriptor as ready for ever,
+/// also when the host came back between its look and ours. So what would block on a port that is said to have
+/// hung up is end of file only if the kernel says so now; else the descriptor is registered anew.
 #[derive(Debug)]
 pub struct HostPort {
     fd: AsyncFd<OwnedFd>,

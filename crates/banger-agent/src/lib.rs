@@ -1,14 +1,15 @@
-//! The guest side of banger: `/init` of the initramfs, and the agent that answers the host. One static program, two
-//! processes.
+//! The guest side of banger: `/init` of the initramfs, and the agent that answers the host. One static
+//! program, two processes.
 //!
-//! - **PID 1** ([`init`]) mounts the kernel's filesystems, loads the `early` modules and starts the agent. Then it is a tiny
-//!   supervisor that reaps orphans, until the agent tells it to become the image's own init.
-//! - **The agent** ([`server`]) finds the virtio-serial port ([`port`]), says hello ([`session`]) and serves the HTTP API
-//!   ([`api`]): `configure` makes the generic kernel into one VM ([`configure`]), `exec` runs commands ([`exec`]), `files`
-//!   brings files in and out ([`files`]), `shutdown` ends it all ([`shutdown`]).
+//! - **PID 1** ([`init`]) mounts the kernel's filesystems, loads the `early` modules and starts the agent.
+//!   Then it is a tiny supervisor that reaps orphans, until the agent tells it to become the image's own
+//!   init.
+//! - **The agent** ([`server`]) finds the virtio-serial port ([`port`]), says hello ([`session`]) and serves
+//!   the HTTP API ([`api`]): `configure` makes the generic kernel into one VM ([`configure`]), `exec` runs
+//!   commands ([`exec`]), `files` brings files in and out ([`files`]), `shutdown` ends it all ([`shutdown`]).
 //!
-//! Nothing that needs a disk or a network is touched before `configure`: a memory snapshot taken after the hello must
-//! hold no image and no identity.
+//! Nothing that needs a disk or a network is touched before `configure`: a memory snapshot taken after the
+//! hello must hold no image and no identity.
 
 pub mod agent;
 pub mod api;
@@ -29,7 +30,8 @@ mod spawn;
 pub mod system_error;
 pub mod workspace;
 
-/// The agent's build, for people: its version, unless the builder sets `BANGER_AGENT_BUILD` (`0.1.0 (0123abcd)`).
+/// The agent's build, for people: its version, unless the builder sets `BANGER_AGENT_BUILD` (`0.1.0
+/// (0123abcd)`).
 pub const AGENT_BUILD: &str = match option_env!("BANGER_AGENT_BUILD") {
     Some(build) => build,
     None => env!("CARGO_PKG_VERSION"),

@@ -1,7 +1,8 @@
 //! One session with the host: greeting, hello, then HTTP requests on multiplexed streams.
 //!
-//! A transport hands its streams to [`serve_stream`]. The virtio-serial port ([`serve_port`]) makes many streams of one pipe
-//! with yamux; a transport that has streams of its own (vsock: one connection is one stream) calls `serve_stream` directly.
+//! A transport hands its streams to [`serve_stream`]. The virtio-serial port ([`serve_port`]) makes many
+//! streams of one pipe with yamux; a transport that has streams of its own (vsock: one connection is one
+//! stream) calls `serve_stream` directly.
 
 use std::future::poll_fn;
 use std::io;
@@ -59,7 +60,8 @@ pub enum SessionError {
 ///
 /// # Errors
 ///
-/// How the session broke; that the host left is no error. The port stays usable for the next session either way.
+/// How the session broke; that the host left is no error. The port stays usable for the next session either
+/// way.
 pub async fn serve_port<P>(port: &mut P, agent: &Arc<Agent>) -> Result<SessionEnd, SessionError>
 where
     P: AsyncRead + AsyncWrite + Send + Unpin,

@@ -24,8 +24,8 @@ use crate::{console, signals, spawn};
 /// How long commands of the host's get to end; a little more than they need to be killed.
 const COMMANDS_GRACE: Duration = Duration::from_millis(3500);
 
-/// How much of the host's patience the image's init may take, in percent. Ending the guest without it takes some seconds
-/// on a busy emulated machine, and is better than being killed by the host.
+/// How much of the host's patience the image's init may take, in percent. Ending the guest without it takes
+/// some seconds on a busy emulated machine, and is better than being killed by the host.
 const INIT_SHARE_PERCENT: u64 = 60;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -33,7 +33,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// The answer to the request must get out before everything ends.
 const ANSWER_PAUSE: Duration = Duration::from_millis(20);
 
-/// Processes that are named in files here stay when Debian's scripts end all others before they unmount (sysvinit, openrc).
+/// Processes that are named in files here stay when Debian's scripts end all others before they unmount
+/// (sysvinit, openrc).
 const SPARED_DIR: &str = "/run/sendsigs.omit.d";
 
 /// How long other programs get to write their last, once busybox's init has told all to end.

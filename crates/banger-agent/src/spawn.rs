@@ -22,13 +22,14 @@ const AGENT_OOM_SCORE: &[u8] = b"-900";
 const COMMAND_FILES: u64 = 1024;
 const FILES_MAX: u64 = 524_288;
 
-/// Emulated processors run AVX and `rep movsb` copies several times slower than plain SSE2 ones; real ones hardly differ.
+/// Emulated processors run AVX and `rep movsb` copies several times slower than plain SSE2 ones; real ones
+/// hardly differ.
 const PLAIN_COPIES: &str = "glibc.cpu.hwcaps=-AVX2,-AVX512F,-AVX512VL,-AVX,-ERMS,-FSRM";
 
 /// Starts the agent process: this very program, with its socket to PID 1 as stdin.
 ///
-/// Its `argv[0]` begins with `@`: systemd spares such processes in the killing spree of a shutdown, so that the agent is
-/// there until the end.
+/// Its `argv[0]` begins with `@`: systemd spares such processes in the killing spree of a shutdown, so that
+/// the agent is there until the end.
 pub(crate) fn agent(socket: OwnedFd) -> io::Result<Pid> {
     let child = std::process::Command::new("/proc/self/exe")
         .arg0("@banger-agent")
@@ -40,7 +41,8 @@ pub(crate) fn agent(socket: OwnedFd) -> io::Result<Pid> {
     i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// Replaces PID 1's program with the image's init, as the kernel would have started it. Returns only on failure.
+/// Replaces PID 1's program with the image's init, as the kernel would have started it. Returns only on
+/// failure.
 pub(crate) fn become_init(program: &Path) -> io::Error {
     std::process::Command::new(program)
         .env_clear()
@@ -67,8 +69,8 @@ pub(crate) fn run_quietly(program: &Path, args: &[&str]) -> io::Result<bool> {
 pub(crate) fn prepare_agent() {
     // A name for people only.
     let _kept = rustix::thread::set_name(c"banger-agent");
-    // Kernel defaults (1024/4096 files) are too low for build tools; the upper one is what systemd gives a session. The agent
-    // itself may need all of them: every output that is still open is one.
+    // Kernel defaults (1024/4096 files) are too low for build tools; the upper one is what systemd gives a
+    // session. The agent itself may need all of them: every output that is still open is one.
     let limit = Rlimit { current: Some(FILES_MAX), maximum: Some(FILES_MAX) };
     // With less it works as well, until it does not: there is nobody to tell yet.
     let _kept = rustix::process::setrlimit(Resource::Nofile, limit);
@@ -105,8 +107,8 @@ pub(crate) fn command(
         .stdout(Stdio::from(streams.stdout))
         .stderr(Stdio::from(streams.stderr));
     let terminal = streams.terminal;
-    // SAFETY: between fork and exec the closure makes only plain system calls on constants; it allocates nothing and
-    // takes no lock.
+    // SAFETY: between fork and exec the closure makes only plain system calls on constants; it allocates
+    // nothing and takes no lock.
     #[allow(unsafe_code, reason = "a session and a controlling terminal can only be set in the child")]
     unsafe {
         command.pre_exec(move || in_child(terminal));

@@ -73,7 +73,8 @@ async fn a_greeting_is_found_behind_left_overs_and_repeats_are_dropped() {
     tokio::time::sleep(Duration::from_millis(20)).await;
     channel.write_all(&old[10..]).await.unwrap();
     tokio::time::sleep(Duration::from_millis(20)).await;
-    // A yamux ping: version 0, type 2, SYN, stream 0, and some value. It is answered only when the repeats are gone.
+    // A yamux ping: version 0, type 2, SYN, stream 0, and some value. It is answered only when the repeats
+    // are gone.
     channel.write_all(&[0, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9]).await.unwrap();
     let mut seen = Vec::new();
     let pong = [0, 2, 0, 2, 0, 0, 0, 0, 0, 0, 0, 9];

@@ -32,8 +32,8 @@ mod streams;
 pub use error::ClientError;
 pub use streams::{ByteStream, EventStream, ExecStream};
 
-/// Talks to the daemon of a state directory. Calls one after the other share a connection; what is streamed, and what is asked
-/// meanwhile, has its own.
+/// Talks to the daemon of a state directory. Calls one after the other share a connection; what is streamed,
+/// and what is asked meanwhile, has its own.
 ///
 /// A call waits for as long as the daemon is at it, and gives up on a daemon that does not answer at all
 /// ([`ClientError::Silent`]).
@@ -79,7 +79,8 @@ impl Client {
         self.get(&path(&["vms", vm]), &()).await
     }
 
-    /// Result: [`Vm`]. With [`crate::vm::Lifetime::Leased`], the VM lives as long as the returned stream is held.
+    /// Result: [`Vm`]. With [`crate::vm::Lifetime::Leased`], the VM lives as long as the returned stream is
+    /// held.
     pub async fn vm_create(&self, vm: &CreateVm) -> Result<EventStream, ClientError> {
         self.operation(Method::POST, "/v1/vms", vm).await
     }

@@ -1,4 +1,5 @@
-//! The configuration as it is in force. `bangerd config --json` prints a [`ConfigView`] without any daemon running.
+//! The configuration as it is in force. `bangerd config --json` prints a [`ConfigView`] without any daemon
+//! running.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,5 @@
-//! What a client tells the daemon about the network: the daemon may have been started in another shell, with other proxies.
+//! What a client tells the daemon about the network: the daemon may have been started in another shell, with
+//! other proxies.
 
 use std::collections::BTreeMap;
 use std::env::{join_paths, split_paths};
@@ -25,8 +26,8 @@ pub const VARIABLES: [&str; 12] = [
     "SSL_CERT_DIR",
 ];
 
-/// The variables that the programs need which know a user's credentials (docker-credential-*): how to reach the keyring of
-/// his session, his keys, his account in a cloud.
+/// The variables that the programs need which know a user's credentials (docker-credential-*): how to reach
+/// the keyring of his session, his keys, his account in a cloud.
 pub const HELPER_VARIABLES: [&str; 16] = [
     "DBUS_SESSION_BUS_ADDRESS",
     "GNUPGHOME",
@@ -46,11 +47,12 @@ pub const HELPER_VARIABLES: [&str; 16] = [
     "GOOGLE_APPLICATION_CREDENTIALS",
 ];
 
-/// Which bits new files of the caller's do not get, in octal: sent like a variable, for what the daemon writes for him.
+/// Which bits new files of the caller's do not get, in octal: sent like a variable, for what the daemon
+/// writes for him.
 pub const UMASK: &str = "umask";
 
-/// What the daemon keeps of the environment that it is started in. Everything else would be whatever the shell had that
-/// happened to start it.
+/// What the daemon keeps of the environment that it is started in. Everything else would be whatever the
+/// shell had that happened to start it.
 pub fn is_kept_by_daemon(name: &OsStr) -> bool {
     const KEPT: [&str; 16] = [
         "HOME",

@@ -1,3 +1,4 @@
+use banger_guest_protocol::causes::causes;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -57,12 +58,7 @@ impl ApiError {
 
     /// Takes the message from `error` and the causes from its chain of sources.
     pub fn from_error(code: ErrorCode, error: &dyn std::error::Error) -> Self {
-        let mut causes = Vec::new();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            causes.push(without_errno(cause.to_string()));
-            source = cause.source();
-        }
+        let causes = causes(error).into_iter().map(without_errno).collect();
         Self { code, message: error.to_string(), causes, hint: None }
     }
 

@@ -1,4 +1,5 @@
-//! Files and trees of files, in and out of a running VM, as tar streams. Paths are bytes and go percent-encoded into the query.
+//! Files and trees of files, in and out of a running VM, as tar streams. Paths are bytes and go
+//! percent-encoded into the query.
 
 use banger_guest_protocol::messages;
 use serde::{Deserialize, Serialize};

@@ -15,15 +15,16 @@ pub struct Image {
     pub size_bytes: Option<u64>,
     /// What it takes on disk, in bytes.
     pub disk_used_bytes: Option<u64>,
-    /// SHA-256 of what it was made from, in hex: the tar stream, the OCI manifest (the configuration where an archive has none), the
-    /// imported file. Not of the image file,
-    /// most of which is holes. None for one that is used in place.
+    /// SHA-256 of what it was made from, in hex: the tar stream, the OCI manifest (the configuration where an
+    /// archive has none), the imported file. Not of the image file, most of which is holes. None for one that
+    /// is used in place.
     pub sha256: Option<String>,
     /// Milliseconds since the Unix epoch.
     pub created_at_unix_ms: Option<u64>,
     /// Names of the VMs that use it.
     pub used_by: Vec<String>,
-    /// The full OCI reference that it was pulled by, or that the archive had it under which it was imported from.
+    /// The full OCI reference that it was pulled by, or that the archive had it under which it was imported
+    /// from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
     /// The kernel of its VMs when nobody asks for another.
@@ -77,8 +78,9 @@ pub struct PullImage {
 #[serde(deny_unknown_fields)]
 pub struct ImportImage {
     pub name: String,
-    /// An ext4 filesystem, a tarball of a root filesystem (plain, gzip, zstd, xz), an image bundle, an archive of container images
-    /// (`docker save`, OCI; packed likewise) or a directory with an OCI layout. Absolute.
+    /// An ext4 filesystem, a tarball of a root filesystem (plain, gzip, zstd, xz), an image bundle, an
+    /// archive of container images (`docker save`, OCI; packed likewise) or a directory with an OCI layout.
+    /// Absolute.
     pub path: String,
     /// Use the ext4 file where it lies, instead of a copy. Nobody may write to it from then on.
     #[serde(default)]

@@ -1,12 +1,12 @@
 //! The contract between the `banger` CLI and `bangerd`: one module per noun, and the typed [`Client`].
 //!
-//! HTTP/1.1 with JSON bodies over the Unix socket that the daemon's [`record`] names. Every request carries the caller's [`Build`] in the header
-//! [`BUILD_HEADER`]; the daemon refuses another build's with [`ErrorCode::VersionMismatch`].
-//! [`record::STATE_HEADER`] says which state directory's daemon is meant; another one's refuses it.
-//! With [`environment::ENVIRONMENT_HEADER`] it tells its proxies and the like.
+//! HTTP/1.1 with JSON bodies over the Unix socket that the daemon's [`record`] names. Every request carries
+//! the caller's [`Build`] in the header [`BUILD_HEADER`]; the daemon refuses another build's with
+//! [`ErrorCode::VersionMismatch`]. [`record::STATE_HEADER`] says which state directory's daemon is meant;
+//! another one's refuses it. With [`environment::ENVIRONMENT_HEADER`] it tells its proxies and the like.
 //!
-//! Anything that takes time answers with a stream of [`Event`]s, one JSON object a line (see [`operation`]). Commands in
-//! a VM run over an HTTP Upgrade that carries the frames of [`stream`].
+//! Anything that takes time answers with a stream of [`Event`]s, one JSON object a line (see [`operation`]).
+//! Commands in a VM run over an HTTP Upgrade that carries the frames of [`stream`].
 
 mod build;
 pub mod bundle;
@@ -23,6 +23,7 @@ pub mod kernel;
 pub mod lost_found;
 pub mod operation;
 pub mod record;
+pub mod size;
 pub mod socket;
 pub mod vm;
 pub mod workspace;

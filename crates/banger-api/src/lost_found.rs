@@ -1,4 +1,5 @@
-//! What lay among banger's files and nothing explains: moved to `lost+found`, and kept until the user decides.
+//! What lay among banger's files and nothing explains: moved to `lost+found`, and kept until the user
+//! decides.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -1,9 +1,9 @@
-//! Work that takes time. Its events are streamed as NDJSON: first [`Event::Accepted`], then progress, last one of
-//! [`Event::Succeeded`] and [`Event::Failed`]. Blank lines are keep-alives and mean nothing.
+//! Work that takes time. Its events are streamed as NDJSON: first [`Event::Accepted`], then progress, last
+//! one of [`Event::Succeeded`] and [`Event::Failed`]. Blank lines are keep-alives and mean nothing.
 //!
-//! Hanging up does not stop an operation, except where the request says that the VM lives as long as the connection
-//! ([`crate::vm::Lifetime::Leased`]). `DELETE /v1/operations/{id}` calls one off; `GET /v1/operations/{id}/events` shows it from
-//! its beginning, to any number of watchers.
+//! Hanging up does not stop an operation, except where the request says that the VM lives as long as the
+//! connection ([`crate::vm::Lifetime::Leased`]). `DELETE /v1/operations/{id}` calls one off; `GET
+//! /v1/operations/{id}/events` shows it from its beginning, to any number of watchers.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

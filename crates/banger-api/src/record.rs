@@ -15,15 +15,15 @@ use serde::{Deserialize, Serialize};
 /// Held with `flock` by the one daemon that may use the state directory, which writes its record into it.
 pub const LOCK: &str = "bangerd.lock";
 
-/// A request's header: which state directory its client stands for, as [`directory_id`] writes it. A daemon refuses what is
-/// meant for another one's, which may have had its socket before.
+/// A request's header: which state directory its client stands for, as [`directory_id`] writes it. A daemon
+/// refuses what is meant for another one's, which may have had its socket before.
 pub const STATE_HEADER: &str = "banger-state";
 
 /// Every record is this long, so that a new one takes the place of an old one even when the disk is full.
 const RECORD_LEN: usize = 4096;
 
-/// The state directory that the environment asks for: `$XDG_STATE_HOME/banger`, else `~/.local/state/banger`. None where
-/// there is no home directory.
+/// The state directory that the environment asks for: `$XDG_STATE_HOME/banger`, else `~/.local/state/banger`.
+/// None where there is no home directory.
 pub fn state_dir() -> Option<PathBuf> {
     let absolute = |dir: &PathBuf| dir.is_absolute();
     let named = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(absolute);
@@ -48,8 +48,8 @@ pub struct DaemonRecord {
 }
 
 impl DaemonRecord {
-    /// The record in a state directory. None when there is none, when it is just being written, and when it is not the
-    /// user's own.
+    /// The record in a state directory. None when there is none, when it is just being written, and when it
+    /// is not the user's own.
     pub fn read(state: &Path) -> Option<Self> {
         let file = open(&state.join(LOCK)).ok()?;
         // All of it at one go: read without an idea of the length, it comes in ten small pieces.

@@ -18,9 +18,9 @@ pub enum SocketDirError {
     Mode { path: PathBuf, mode: u32 },
 }
 
-/// The directories for what lives as long as a login, the best one first: `$XDG_RUNTIME_DIR/banger`, or what stands in for
-/// it where there is none (a plain `su`, a container, cron): `/run/user/<uid>/banger` if there is such a login, and
-/// `/tmp/banger-<uid>`.
+/// The directories for what lives as long as a login, the best one first: `$XDG_RUNTIME_DIR/banger`, or what
+/// stands in for it where there is none (a plain `su`, a container, cron): `/run/user/<uid>/banger` if there
+/// is such a login, and `/tmp/banger-<uid>`.
 pub fn runtime_dirs() -> Vec<PathBuf> {
     let uid = rustix::process::geteuid().as_raw();
     let named = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute());
@@ -42,7 +42,8 @@ pub fn fits(path: &Path) -> bool {
     path.as_os_str().as_bytes().len() <= 107
 }
 
-/// A path as it is given to the kernel to listen on or connect to: by way of its open directory if it is too long.
+/// A path as it is given to the kernel to listen on or connect to: by way of its open directory if it is too
+/// long.
 #[derive(Debug)]
 pub struct Address {
     path: PathBuf,
@@ -68,8 +69,8 @@ impl Address {
     }
 }
 
-/// Makes a directory for the socket if it is missing and makes sure that it is the user's alone. In a directory like `/tmp`
-/// anybody may have made it first, and would then be the one we talk to.
+/// Makes a directory for the socket if it is missing and makes sure that it is the user's alone. In a
+/// directory like `/tmp` anybody may have made it first, and would then be the one we talk to.
 ///
 /// # Errors
 ///

@@ -165,8 +165,8 @@ impl Default for ExportWorkspace {
     }
 }
 
-/// A branch to be made in the host's repository, of objects alone: no file of the working tree, no index and no hook has a part in
-/// it. It begins at the commit that was prepared.
+/// A branch to be made in the host's repository, of objects alone: no file of the working tree, no index and
+/// no hook has a part in it. It begins at the commit that was prepared.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WantedBranch {
@@ -203,7 +203,8 @@ pub struct Export {
     #[schema(value_type = Vec<String>)]
     pub nested: Vec<ByteString>,
     pub patch_bytes: u64,
-    /// Names the patch for `GET /v1/patches/{id}`, for a short while; none when it is withheld, or a branch was wanted.
+    /// Names the patch for `GET /v1/patches/{id}`, for a short while; none when it is withheld, or a branch
+    /// was wanted.
     pub patch: Option<String>,
     /// Why it does not apply to the host's repository now; none when it does, or nobody asked.
     pub conflict: Option<String>,

@@ -1,14 +1,15 @@
 //! Frames of a running command: `length: u32 little-endian`, `channel: u8`, then `length` bytes of payload.
 //!
-//! The client's first frame is [`Frame::Start`]; the guest's last one is [`Frame::Exit`]. An empty `Stdin`, `Stdout` or `Stderr`
-//! frame says end of file. The client may have at most [`STDIN_WINDOW`] bytes of stdin under way; the guest answers every
-//! byte that reached the command with [`Frame::Credit`]. So a command that does not read its input never keeps a signal
-//! or a resize from getting through.
+//! The client's first frame is [`Frame::Start`]; the guest's last one is [`Frame::Exit`]. An empty `Stdin`,
+//! `Stdout` or `Stderr` frame says end of file. The client may have at most [`STDIN_WINDOW`] bytes of stdin
+//! under way; the guest answers every byte that reached the command with [`Frame::Credit`]. So a command that
+//! does not read its input never keeps a signal or a resize from getting through.
 //!
-//! A client whose own reader went away sends an empty `Stdout` or `Stderr` frame: the command then meets a closed pipe there,
-//! as it would without a guest in between. (A guest too old to know that takes it for a client that left, and ends the
-//! command.) A guest that passed a signal on says so with a `Credit` of 0 bytes, which tells a command that takes its time
-//! from a guest that hangs; one that has more to say than the client takes in leaves it out.
+//! A client whose own reader went away sends an empty `Stdout` or `Stderr` frame: the command then meets a
+//! closed pipe there, as it would without a guest in between. (A guest too old to know that takes it for a
+//! client that left, and ends the command.) A guest that passed a signal on says so with a `Credit` of 0
+//! bytes, which tells a command that takes its time from a guest that hangs; one that has more to say than
+//! the client takes in leaves it out.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::de::DeserializeOwned;
@@ -40,18 +41,19 @@ pub struct ExecSpec {
     /// Absolute directory; when absent it is the image's working directory, else root's home.
     #[serde(default)]
     pub workdir: Option<ByteString>,
-    /// Run it through `mise exec` where the guest has mise, so that the tools that a repository pins are found.
+    /// Run it through `mise exec` where the guest has mise, so that the tools that a repository pins are
+    /// found.
     #[serde(default)]
     pub mise: bool,
-    /// Take nothing but `PATH` from the image's environment: for commands that are not the user's, which nobody but the host
-    /// shall steer.
+    /// Take nothing but `PATH` from the image's environment: for commands that are not the user's, which
+    /// nobody but the host shall steer.
     #[serde(default)]
     pub ignore_image: bool,
     /// With a terminal of this size; stdout and stderr are then one stream (`Stdout`).
     #[serde(default)]
     pub tty: Option<WindowSize>,
-    /// Stdout and stderr end in one file at the client: the command gets one pipe for both, so that their order is kept, and
-    /// all of it comes as `Stdout`.
+    /// Stdout and stderr end in one file at the client: the command gets one pipe for both, so that their
+    /// order is kept, and all of it comes as `Stdout`.
     #[serde(default)]
     pub merge_output: bool,
 }
@@ -133,7 +135,8 @@ impl Decoder for FrameCodec {
         let Some(header) = src.get(..HEADER_LEN) else { return Ok(None) };
         let len = u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize;
         let channel = header[4];
-        // Refused from the header alone: a peer must not be able to make us wait for, or hold, what we never accept.
+        // Refused from the header alone: a peer must not be able to make us wait for, or hold, what we never
+        // accept.
         let max = match channel {
             channel::START => START_MAX_LEN,
             channel::STDIN..=channel::EXIT => PAYLOAD_MAX_LEN,

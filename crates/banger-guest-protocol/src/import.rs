@@ -1,14 +1,15 @@
 //! Putting a git repository into the guest.
 //!
-//! 1. `POST /v1/workspace/begin` ([`Begin`]) makes an empty staging directory beside the place where the repository is to be.
+//! 1. `POST /v1/workspace/begin` ([`Begin`]) makes an empty staging directory beside the place where the
+//!    repository is to be.
 //! 2. `POST /v1/files/unpack` fills it: the working tree and the small files of `.git`.
-//! 3. `POST /v1/workspace/finish` with a stream of [`Record`]s as its body makes the object pack and the index, and moves the
-//!    directory to its place. The answer is a [`FinishEvent`] on each line, and begins before the records have ended: large files
-//!    take their time, and the host wants to know that they do.
+//! 3. `POST /v1/workspace/finish` with a stream of [`Record`]s as its body makes the object pack and the
+//!    index, and moves the directory to its place. The answer is a [`FinishEvent`] on each line, and begins
+//!    before the records have ended: large files take their time, and the host wants to know that they do.
 //!
-//! A blob that lies in the working tree as well travels once: the pack's record of it is a reference to the file
-//! ([`Record::PackFile`]), which the agent copies in as [`stored`] blocks. The host has seen the same bytes, so it knows every
-//! checksum, and an emulated guest neither hashes nor deflates anything.
+//! A blob that lies in the working tree as well travels once: the pack's record of it is a reference to the
+//! file ([`Record::PackFile`]), which the agent copies in as [`stored`] blocks. The host has seen the same
+//! bytes, so it knows every checksum, and an emulated guest neither hashes nor deflates anything.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
@@ -81,7 +82,8 @@ impl ObjectFormat {
 pub struct IndexEntry {
     /// As git has it: 0o100644, 0o100755, 0o120000, 0o160000.
     pub mode: u32,
-    /// The file in the working tree has the content that `id` names: the agent notes its size and times, and git need not read it.
+    /// The file in the working tree has the content that `id` names: the agent notes its size and times, and
+    /// git need not read it.
     pub clean: bool,
     pub skip_worktree: bool,
     pub intent_to_add: bool,
@@ -91,14 +93,16 @@ pub struct IndexEntry {
     pub path: ByteString,
 }
 
-/// One step of making the pack and the index. They come in this order: one `Finish`, the pack from its first byte to its
-/// last, its `PackIndex`, the index entries sorted by path, `End`. Without an `End` the host broke off.
+/// One step of making the pack and the index. They come in this order: one `Finish`, the pack from its first
+/// byte to its last, its `PackIndex`, the index entries sorted by path, `End`. Without an `End` the host
+/// broke off.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     Finish(Finish),
     /// The pack goes on with these bytes.
     Pack(Bytes),
-    /// The pack goes on with the content of this file of the working tree, as [`stored`] blocks without zlib's header and checksum.
+    /// The pack goes on with the content of this file of the working tree, as [`stored`] blocks without
+    /// zlib's header and checksum.
     PackFile {
         len: u64,
         path: ByteString,
@@ -247,8 +251,8 @@ fn put(dst: &mut BytesMut, kind: u8, parts: &[&[u8]]) -> Result<(), RecordError>
     Ok(())
 }
 
-/// Deflate's stored blocks: the one way to put bytes into a zlib stream without compressing them. Both sides lay them out
-/// alike, so that the host knows offsets and checksums of a pack that the guest writes.
+/// Deflate's stored blocks: the one way to put bytes into a zlib stream without compressing them. Both sides
+/// lay them out alike, so that the host knows offsets and checksums of a pack that the guest writes.
 pub mod stored {
     /// What a zlib stream of stored blocks begins with.
     pub const ZLIB_HEADER: [u8; 2] = [0x78, 0x01];
@@ -264,7 +268,8 @@ pub mod stored {
         [u8::from(last), low, high, !low, !high]
     }
 
-    /// The length of the block that begins at `offset` of `total` bytes, and whether it is the last. No bytes at all are one empty block.
+    /// The length of the block that begins at `offset` of `total` bytes, and whether it is the last. No bytes
+    /// at all are one empty block.
     pub fn block_at(offset: u64, total: u64) -> (u16, bool) {
         let rest = total.saturating_sub(offset);
         let len = rest.min(BLOCK_LEN as u64);

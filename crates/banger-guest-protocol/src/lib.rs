@@ -2,18 +2,21 @@
 //!
 //! A conversation has three layers:
 //!
-//! 1. [`preamble`]: on a byte channel that may hold left-overs of an earlier session, both sides find a common start, and
-//!    the guest says hello: its protocol version and its build.
+//! 1. [`preamble`]: on a byte channel that may hold left-overs of an earlier session, both sides find a
+//!    common start, and the guest says hello: its protocol version and its build.
 //! 2. HTTP/1.1 requests, one per multiplexed stream; bodies are the JSON types of [`messages`].
-//! 3. After an HTTP Upgrade of `/v1/exec`, the [`frame`]s of a running command; files travel as an [`archive`] in a body.
+//! 3. After an HTTP Upgrade of `/v1/exec`, the [`frame`]s of a running command; files travel as an
+//!    [`archive`] in a body.
 //!
 //! # Version policy
 //!
-//! [`PROTOCOL_VERSION`] grows when an old peer would misunderstand a new one. Added optional fields and new endpoints do
-//! not change it. The host refuses an agent of another version with an error that names both, and never guesses.
+//! [`PROTOCOL_VERSION`] grows when an old peer would misunderstand a new one. Added optional fields and new
+//! endpoints do not change it. The host refuses an agent of another version with an error that names both,
+//! and never guesses.
 
 pub mod archive;
 mod bytestring;
+pub mod causes;
 pub mod frame;
 pub mod import;
 pub mod messages;
@@ -26,8 +29,13 @@ pub use query::QueryError;
 /// The protocol's version; see the version policy above.
 pub const PROTOCOL_VERSION: u32 = 1;
 
-/// The name of the virtio-serial port that carries the conversation (`/sys/class/virtio-ports/*/name` in the guest).
+/// The name of the virtio-serial port that carries the conversation (`/sys/class/virtio-ports/*/name` in the
+/// guest).
 pub const PORT_NAME: &str = "dev.banger.agent";
+
+/// Size of the chunks of a VM's copy-on-write disk, in bytes: this size measured best. The host reckons with
+/// it how large that disk can become.
+pub const COW_CHUNK_BYTES: u64 = 32 * 1024;
 
 /// The HTTP `Upgrade` token of streams that carry [`frame`]s.
 pub const UPGRADE_TOKEN: &str = "banger-stream";

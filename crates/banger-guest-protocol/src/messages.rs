@@ -90,8 +90,8 @@ pub struct GuestFile {
     pub content: Blob,
 }
 
-/// What commands get unless the client says otherwise, as the image's maker wants it. It comes from the image unchecked: the
-/// guest leaves out what no command can have, and warns.
+/// What commands get unless the client says otherwise, as the image's maker wants it. It comes from the image
+/// unchecked: the guest leaves out what no command can have, and warns.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CommandDefaults {
@@ -157,8 +157,8 @@ pub struct Shutdown {
     /// Restart instead of powering off.
     #[serde(default)]
     pub reboot: bool,
-    /// After this long the host kills the VM, in milliseconds. The agent lets init take a part of it, and with the rest
-    /// ends the guest itself: without init, but with its filesystems clean.
+    /// After this long the host kills the VM, in milliseconds. The agent lets init take a part of it, and
+    /// with the rest ends the guest itself: without init, but with its filesystems clean.
     #[serde(default = "Shutdown::default_grace_ms")]
     pub grace_ms: u64,
 }
@@ -203,14 +203,15 @@ pub enum GuestErrorKind {
 
 /// Unpacks the archive in the request's body below a directory.
 ///
-/// Files are owned by root and keep mode and time. What is in a file's place is replaced; a directory that is there stays
-/// and gets the mode. Nothing is written outside of the directory, whatever the names and the symlinks in it.
+/// Files are owned by root and keep mode and time. What is in a file's place is replaced; a directory that is
+/// there stays and gets the mode. Nothing is written outside of the directory, whatever the names and the
+/// symlinks in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unpack {
     /// Absolute.
     pub dir: ByteString,
-    /// Make the directory (0755), which must not be there yet; it is removed again when unpacking fails. Else it must be
-    /// there.
+    /// Make the directory (0755), which must not be there yet; it is removed again when unpacking fails. Else
+    /// it must be there.
     pub create: bool,
 }
 
@@ -232,8 +233,9 @@ pub struct FileAt {
 
 /// Packs a file, directory or symlink of the guest's into an archive.
 ///
-/// Its last part is its name there. A symlink is packed as such; with `/.` at the end it is the content of a directory that is
-/// packed, and the names in the archive begin with `./`. Directories where other file systems are mounted are packed empty.
+/// Its last part is its name there. A symlink is packed as such; with `/.` at the end it is the content of a
+/// directory that is packed, and the names in the archive begin with `./`. Directories where other file
+/// systems are mounted are packed empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pack {
     /// Absolute.

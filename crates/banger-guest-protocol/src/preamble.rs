@@ -1,18 +1,21 @@
 //! Finding the start of a session on a channel that outlives sessions.
 //!
-//! A virtio-serial port is one endless byte pipe. When bangerd dies in the middle of a session, bytes of that session are
-//! still on their way in both directions, and nothing in the pipe marks where the next one begins. So:
+//! A virtio-serial port is one endless byte pipe. When bangerd dies in the middle of a session, bytes of that
+//! session are still on their way in both directions, and nothing in the pipe marks where the next one
+//! begins. So:
 //!
-//! - The **host** opens with [`FLUSH_LEN`] bytes of 0xFF. They push whatever half frame the guest's multiplexer was still
-//!   waiting for over its end, and no valid frame begins with 0xFF, so the old session in the guest dies of a clear error.
-//!   Then it sends a [`greeting`] with a fresh session id, again every 250 ms until it is answered.
-//! - The **guest** skips bytes until a complete greeting, answers with [`answer`] (the id it saw, and its [`Hello`]), and the
-//!   multiplexer starts on the very next byte.
+//! - The **host** opens with [`FLUSH_LEN`] bytes of 0xFF. They push whatever half frame the guest's
+//!   multiplexer was still waiting for over its end, and no valid frame begins with 0xFF, so the old session
+//!   in the guest dies of a clear error. Then it sends a [`greeting`] with a fresh session id, again every
+//!   250 ms until it is answered.
+//! - The **guest** skips bytes until a complete greeting, answers with [`answer`] (the id it saw, and its
+//!   [`Hello`]), and the multiplexer starts on the very next byte.
 //! - The host skips bytes until the answer with its own id. Repeated greetings that were still under way are
-//!   [`GREETING_LEN`] bytes each; the guest drops those that directly follow the first one (see [`GreetingScanner`]).
-//! - A guest that looks for a greeting and gets multiplexer frames has lost a session that the host still believes in (a
-//!   port's hang-up and its data reach the guest by different ways). It sends [`FLUSH_LEN`] bytes of 0xFF once, of which
-//!   the host's session dies as clearly as the guest's would.
+//!   [`GREETING_LEN`] bytes each; the guest drops those that directly follow the first one (see
+//!   [`GreetingScanner`]).
+//! - A guest that looks for a greeting and gets multiplexer frames has lost a session that the host still
+//!   believes in (a port's hang-up and its data reach the guest by different ways). It sends [`FLUSH_LEN`]
+//!   bytes of 0xFF once, of which the host's session dies as clearly as the guest's would.
 //!
 //! A greeting has a fixed length, an answer is one line.
 
@@ -21,8 +24,8 @@ use serde::{Deserialize, Serialize};
 const GREETING_MAGIC: &[u8] = b"\nBANGER-HOST ";
 const ANSWER_MAGIC: &[u8] = b"\nBANGER-GUEST ";
 
-/// How many bytes of 0xFF end the other side's session: more than the body of the largest multiplexer frame that either
-/// side ever sends.
+/// How many bytes of 0xFF end the other side's session: more than the body of the largest multiplexer frame
+/// that either side ever sends.
 pub const FLUSH_LEN: usize = 32 * 1024;
 
 /// Length of a greeting in bytes.
@@ -40,7 +43,7 @@ pub struct SessionId(String);
 impl SessionId {
     /// Makes an id from random bytes.
     pub fn from_random(bytes: [u8; 16]) -> Self {
-        Self(bytes.iter().map(|b| format!("{b:02x}")).collect())
+        Self(hex::encode(bytes))
     }
 
     fn parse(bytes: &[u8]) -> Option<Self> {
@@ -83,7 +86,8 @@ pub struct GreetingScanner {
 impl GreetingScanner {
     /// Takes one byte; answers the session id when it completes a greeting.
     pub fn push(&mut self, byte: u8) -> Option<SessionId> {
-        // A line feed ends a greeting and begins one, and stands nowhere else in it. So nothing has to be looked at twice.
+        // A line feed ends a greeting and begins one, and stands nowhere else in it. So nothing has to be
+        // looked at twice.
         if byte == b'\n' {
             let id = self.window.strip_prefix(GREETING_MAGIC).and_then(SessionId::parse);
             self.window.clear();

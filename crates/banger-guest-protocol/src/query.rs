@@ -1,4 +1,5 @@
-//! Requests whose body is an archive have their parameters in the URI's query: percent-encoded, for paths are bytes.
+//! Requests whose body is an archive have their parameters in the URI's query: percent-encoded, for paths are
+//! bytes.
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 

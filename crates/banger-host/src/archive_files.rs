@@ -1,8 +1,9 @@
-//! The files of an archive of container images, in a tar file or a directory, by their names. Nothing is unpacked: a tar file is read
-//! where its files lie in it.
+//! The files of an archive of container images, in a tar file or a directory, by their names. Nothing is
+//! unpacked: a tar file is read where its files lie in it.
 //!
-//! A tar file is foreign: names and links lead nowhere but to its own entries, and there is a bound on how many of these are kept. A
-//! directory is the user's own: there links are followed (some builders make layouts of nothing else).
+//! A tar file is foreign: names and links lead nowhere but to its own entries, and there is a bound on how
+//! many of these are kept. A directory is the user's own: there links are followed (some builders make
+//! layouts of nothing else).
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -16,7 +17,7 @@ use rustix::fs::OFlags;
 use crate::archive_marks::Marks;
 use crate::layer::source::read_at;
 use crate::tar_source::{
-    FileContent, Segment, TarEntry, TarError, TarKind, normal_path, read_entries, shown,
+    FileContent, Segment, TarEntry, TarError, TarKind, normal_path, printable, read_entries,
 };
 
 /// Bounds on memory. Docker has 127 layers an image at most, and three files for each.
@@ -93,7 +94,7 @@ impl ArchiveFiles {
             }
             marks.see(&entry.path, !matches!(entry.kind, TarKind::Directory));
             if entries.len() >= ENTRIES_MAX || segments > SEGMENTS_MAX {
-                let (name, what, max) = (shown(&entry.path), "file", ENTRIES_MAX);
+                let (name, what, max) = (printable(&entry.path), "file", ENTRIES_MAX);
                 too_many.get_or_insert(TarError::TooMany { name, what, max });
                 return Ok(());
             }

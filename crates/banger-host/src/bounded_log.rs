@@ -1,7 +1,7 @@
 //! A log that does not grow for ever: the newest of it, in two files.
 //!
-//! `NAME` is written until it is full; then it becomes `NAME.1`, in place of the one before it, and `NAME` begins anew. Names
-//! change and files do not: whoever has one open reads it to its end.
+//! `NAME` is written until it is full; then it becomes `NAME.1`, in place of the one before it, and `NAME`
+//! begins anew. Names change and files do not: whoever has one open reads it to its end.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};

@@ -1,5 +1,5 @@
-//! A daemon begins with nothing of whoever happened to start it: not his open files, his environment, his limits, his
-//! umask, his signals. What it starts itself then inherits nothing of that either.
+//! A daemon begins with nothing of whoever happened to start it: not his open files, his environment, his
+//! limits, his umask, his signals. What it starts itself then inherits nothing of that either.
 
 use std::ffi::OsStr;
 use std::io;
@@ -22,9 +22,9 @@ pub struct TakenOver {
     pub ignores_hangup: bool,
 }
 
-/// Starts over. To be called before there is a second thread; returns in the same process, which has then only the
-/// variables that `keeps` names, closed all files but the standard ones, and is in no session of a terminal (where it is
-/// no foreground job of a shell).
+/// Starts over. To be called before there is a second thread; returns in the same process, which has then
+/// only the variables that `keeps` names, closed all files but the standard ones, and is in no session of a
+/// terminal (where it is no foreground job of a shell).
 ///
 /// # Errors
 ///
@@ -52,8 +52,8 @@ fn close_foreign_files() -> io::Result<()> {
     if closed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Executes this program anew without them: taken out of the process alone they would still be in `/proc`, where a secret
-/// among them could be read for as long as the daemon lives.
+/// Executes this program anew without them: taken out of the process alone they would still be in `/proc`,
+/// where a secret among them could be read for as long as the daemon lives.
 fn drop_foreign_variables(keeps: &impl Fn(&OsStr) -> bool) {
     let (kept, foreign): (Vec<_>, Vec<_>) = std::env::vars_os().partition(|(name, _)| keeps(name));
     if foreign.is_empty() {
@@ -80,7 +80,8 @@ fn drop_foreign_variables(keeps: &impl Fn(&OsStr) -> bool) {
 fn usual_signals() -> io::Result<bool> {
     let mut ignores_hangup = false;
     #[allow(unsafe_code, reason = "neither the standard library nor rustix sets signals")]
-    // SAFETY: plain system calls on memory of this function's own; a disposition of SIG_DFL refers to no code.
+    // SAFETY: plain system calls on memory of this function's own; a disposition of SIG_DFL refers to no
+    // code.
     unsafe {
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&mut none);

@@ -1,8 +1,8 @@
 //! The one place that runs foreground tools.
 //!
-//! A tool runs in its own process group. The group is killed when the caller loses interest (drops the future), and the tool
-//! itself when the daemon dies, however it dies. Tools that fork and must not leave children behind after a SIGKILL of the
-//! daemon need a PID namespace on top (see [`crate::debian`]).
+//! A tool runs in its own process group. The group is killed when the caller loses interest (drops the
+//! future), and the tool itself when the daemon dies, however it dies. Tools that fork and must not leave
+//! children behind after a SIGKILL of the daemon need a PID namespace on top (see [`crate::debian`]).
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -162,8 +162,8 @@ impl Command {
         self.execute(None).await
     }
 
-    /// Like [`Self::run`], but hands over every line as it comes (carriage returns end a line as well) and keeps only the
-    /// last 16 KiB of each stream.
+    /// Like [`Self::run`], but hands over every line as it comes (carriage returns end a line as well) and
+    /// keeps only the last 16 KiB of each stream.
     ///
     /// # Errors
     ///
@@ -175,8 +175,8 @@ impl Command {
         self.execute(Some(&mut on_line)).await
     }
 
-    /// Runs the tool to its end and passes on what it prints, piece by piece and no faster than `sink` takes it. When nobody
-    /// takes it any more the tool is ended.
+    /// Runs the tool to its end and passes on what it prints, piece by piece and no faster than `sink` takes
+    /// it. When nobody takes it any more the tool is ended.
     ///
     /// # Errors
     ///
@@ -225,7 +225,8 @@ impl Command {
                 () = ended(group.0) => tokio::time::timeout(AFTER_EXIT, talk).await.ok(),
             }
         };
-        // Somebody whom the tool has started holds its output open, and may do so for ever: the group ends with its leader.
+        // Somebody whom the tool has started holds its output open, and may do so for ever: the group ends
+        // with its leader.
         if talked.is_none() {
             group.kill();
         }
@@ -331,7 +332,8 @@ async fn pipe(mut stdout: impl AsyncRead + Unpin, sink: mpsc::Sender<Bytes>) -> 
 async fn ended(pid: Option<Pid>) {
     let pidfd = pid.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
     #[allow(unsafe_code, reason = "tokio cannot know that an OwnedFd stays what it is")]
-    // SAFETY: the descriptor is owned by what is registered, which nobody else can reach to close or replace it.
+    // SAFETY: the descriptor is owned by what is registered, which nobody else can reach to close or replace
+    // it.
     let watched = pidfd.map(|pidfd| unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) });
     match watched {
         Some(Ok(pidfd)) if pidfd.readable().await.is_ok() => {}

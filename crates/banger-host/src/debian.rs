@@ -1,8 +1,9 @@
 //! Kernels and images out of Debian's signed archive, by mmdebstrap: a tar file in a staging directory.
 //!
-//! mmdebstrap chooses mirror and keys. It runs in namespaces of our making: as root of a new user namespace when we are an
-//! ordinary user (so the staging directory can stay private), and always as the child of a PID namespace's first process. When the
-//! daemon is killed, the kernel kills that process, with it everything in the namespace, and drops the mounts.
+//! mmdebstrap chooses mirror and keys. It runs in namespaces of our making: as root of a new user namespace
+//! when we are an ordinary user (so the staging directory can stay private), and always as the child of a PID
+//! namespace's first process. When the daemon is killed, the kernel kills that process, with it everything in
+//! the namespace, and drops the mounts.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -116,7 +117,8 @@ impl Recipe {
     fn args(self) -> Vec<String> {
         let packages = match self {
             Self::Kernel => {
-                // The last two are what depmod opens compressed modules with, if it finds them; without, it sees no dependency.
+                // The last two are what depmod opens compressed modules with, if it finds them; without, it
+                // sees no dependency.
                 return ["--variant=extract", "--include=linux-image-cloud-amd64,liblzma5,libzstd1"]
                     .map(String::from)
                     .into();
@@ -178,13 +180,14 @@ impl DebianBuild {
         check_keyring()
     }
 
-    /// Builds, and answers the path of the tar file in `staging`, an existing directory. `on_line` gets progress for people. It
-    /// takes seconds for a kernel and minutes for an image.
+    /// Builds, and answers the path of the tar file in `staging`, an existing directory. `on_line` gets
+    /// progress for people. It takes seconds for a kernel and minutes for an image.
     ///
     /// # Errors
     ///
-    /// As [`Self::check`], when the archive cannot be reached or verified, when the disk fills, or when a package does not
-    /// install. What the build left is removed then; after a cancellation [`crate::staging::remove_stale`] does that.
+    /// As [`Self::check`], when the archive cannot be reached or verified, when the disk fills, or when a
+    /// package does not install. What the build left is removed then; after a cancellation
+    /// [`crate::staging::remove_stale`] does that.
     pub async fn run(
         &self,
         staging: &Path,
@@ -263,8 +266,8 @@ fn prepare(work: &Path) -> io::Result<()> {
     std::fs::write(work.join("extract.sh"), EXTRACT)
 }
 
-/// Waits until a build has said nothing for a while on a nearly full disk: apt, when it cannot write, may wait for ever for a
-/// download that it has given up.
+/// Waits until a build has said nothing for a while on a nearly full disk: apt, when it cannot write, may
+/// wait for ever for a download that it has given up.
 async fn stuck(is_nearly_full: impl Fn() -> bool, spoke: &AtomicBool, interval: Duration) {
     let mut looks = 0;
     while looks < STUCK_LOOKS {

@@ -73,7 +73,8 @@ fn invalid(detail: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, detail)
 }
 
-/// Blocks of `length: u32 little-endian` and compressed data, without an end mark: the end of the input is the end.
+/// Blocks of `length: u32 little-endian` and compressed data, without an end mark: the end of the input is
+/// the end.
 fn lz4_legacy(bytes: &[u8], max_len: usize) -> io::Result<Vec<u8>> {
     let mut rest = &bytes[LZ4_LEGACY_MAGIC.len()..];
     let (mut output, mut block) = (Vec::new(), Vec::new());

@@ -1,7 +1,8 @@
 //! Many files of a working tree change together: all of them, or none.
 //!
-//! What is new lies in a stage beside the tree first, on the same file system; what was there is moved aside into it. Each step is
-//! one rename, so that whoever finds an exchange half-done can tell what has been done, and undo it.
+//! What is new lies in a stage beside the tree first, on the same file system; what was there is moved aside
+//! into it. Each step is one rename, so that whoever finds an exchange half-done can tell what has been done,
+//! and undo it.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -97,9 +98,9 @@ impl Stamp {
 }
 
 impl Exchange {
-    /// Plans to take the files `taken` out of the tree at `root`, if they are still what their stamps say, and to put there what
-    /// lies in `stage/new`, numbered in the order of `put`. Paths are relative to `root`; `dir_mode` is for directories that are
-    /// new.
+    /// Plans to take the files `taken` out of the tree at `root`, if they are still what their stamps say,
+    /// and to put there what lies in `stage/new`, numbered in the order of `put`. Paths are relative to
+    /// `root`; `dir_mode` is for directories that are new.
     ///
     /// # Errors
     ///
@@ -128,8 +129,8 @@ impl Exchange {
         &self.stage
     }
 
-    /// Says what would stop it, as far as that can be known before: directories that cannot be written to or lie on another file
-    /// system, and files that nobody may move. Blocks.
+    /// Says what would stop it, as far as that can be known before: directories that cannot be written to or
+    /// lie on another file system, and files that nobody may move. Blocks.
     ///
     /// # Errors
     ///
@@ -205,8 +206,9 @@ impl Exchange {
         done.map_err(cannot(action, path))
     }
 
-    /// Brings the tree back to what it was, however much has been done. Answers the files that somebody has written to since they
-    /// were put there: they stay, and what was there before is in the stage, which must be kept.
+    /// Brings the tree back to what it was, however much has been done. Answers the files that somebody has
+    /// written to since they were put there: they stay, and what was there before is in the stage, which must
+    /// be kept.
     ///
     /// # Errors
     ///
@@ -294,7 +296,8 @@ enum Step<'e> {
     Put(usize, &'e Path),
 }
 
-/// A directory as the one above gives it to whoever makes one: where that has an access list for it, it stands for the umask.
+/// A directory as the one above gives it to whoever makes one: where that has an access list for it, it
+/// stands for the umask.
 fn make_new_dir(above: &OwnedFd, name: &OsStr, mode: u32) -> Result<(), Errno> {
     let path = PathBuf::from(format!("/proc/self/fd/{}", above.as_raw_fd()));
     match acl::is_inherited(&path) {
@@ -340,8 +343,8 @@ fn rename(
     renameat_with(from, name.as_ref(), to, new_name.as_ref(), RenameFlags::NOREPLACE)
 }
 
-/// Directories that have nothing in them when the files are taken and put, the deepest first: git keeps none. One that is empty
-/// already, and in the place of a file, is one of them.
+/// Directories that have nothing in them when the files are taken and put, the deepest first: git keeps none.
+/// One that is empty already, and in the place of a file, is one of them.
 fn emptied(root: &Path, taken: &[PathBuf], put: &[PathBuf]) -> Result<Vec<Directory>, ExchangeError> {
     let needed: BTreeSet<&Path> = put.iter().flat_map(|path| path.ancestors().skip(1)).collect();
     let mut gone: BTreeSet<PathBuf> = taken.iter().cloned().collect();

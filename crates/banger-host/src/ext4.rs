@@ -1,9 +1,9 @@
 //! Tar files made into an ext4 image, in this process, without root, mounts or an unpacked tree in between.
 //!
-//! Two passes: the first reads the headers into a [`FileTree`] and decides where everything goes, the second copies the contents
-//! there. Nothing is written twice, and besides the tree nothing is kept in memory that grows with the image. The forms of
-//! what lies on disk, checksums and hashes are `mkext4`'s; its own builder is not used: it knows only names in UTF-8, and takes
-//! close to a kilobyte of memory a file.
+//! Two passes: the first reads the headers into a [`FileTree`] and decides where everything goes, the second
+//! copies the contents there. Nothing is written twice, and besides the tree nothing is kept in memory that
+//! grows with the image. The forms of what lies on disk, checksums and hashes are `mkext4`'s; its own builder
+//! is not used: it knows only names in UTF-8, and takes close to a kilobyte of memory a file.
 
 mod attributes;
 mod directory;
@@ -126,16 +126,17 @@ pub struct Ext4Summary {
     pub notices: Vec<String>,
 }
 
-/// Told how many bytes of content are done, and of how many. It may ask to stop. While the archives' headers are read, nothing is
-/// done and the number is a guess.
+/// Told how many bytes of content are done, and of how many. It may ask to stop. While the archives' headers
+/// are read, nothing is done and the number is a guess.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>;
 
-/// Makes the image `image` (which must not exist) of everything in `tar`. The same input gives the same bytes.
+/// Makes the image `image` (which must not exist) of everything in `tar`. The same input gives the same
+/// bytes.
 ///
 /// # Errors
 ///
-/// When the archive is malformed or holds what ext4 cannot, when the disk is full, or when `progress` asks to stop. No file is
-/// left then.
+/// When the archive is malformed or holds what ext4 cannot, when the disk is full, or when `progress` asks to
+/// stop. No file is left then.
 pub fn tar_to_ext4(
     tar: &Path,
     image: &Path,
@@ -148,8 +149,8 @@ pub fn tar_to_ext4(
     build.write(image, options)
 }
 
-/// Makes the image `image` (which must not exist) of an OCI image's layers: plain tar files, the lowest first. Later ones remove
-/// and replace what is in earlier ones, as the OCI image specification has it.
+/// Makes the image `image` (which must not exist) of an OCI image's layers: plain tar files, the lowest
+/// first. Later ones remove and replace what is in earlier ones, as the OCI image specification has it.
 ///
 /// # Errors
 ///
@@ -170,7 +171,8 @@ pub fn layers_to_ext4(
     build.write(image, options)
 }
 
-/// Makes a read-only image of a kernel tarball's modules, to be mounted at `/lib/modules`: its paths begin with the release.
+/// Makes a read-only image of a kernel tarball's modules, to be mounted at `/lib/modules`: its paths begin
+/// with the release.
 ///
 /// # Errors
 ///

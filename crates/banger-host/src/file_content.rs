@@ -9,7 +9,8 @@ use crate::tar_source::FileContent;
 
 const BLOCK_LEN: u64 = sparse_file::BLOCK_LEN as u64;
 
-/// Runs of whole blocks that hold data, as start and end in the file; the last may end in the middle of a block.
+/// Runs of whole blocks that hold data, as start and end in the file; the last may end in the middle of a
+/// block.
 pub(crate) fn data_runs(content: &FileContent) -> Vec<(u64, u64)> {
     let mut runs: Vec<(u64, u64)> = Vec::new();
     for segment in &content.segments {
@@ -39,7 +40,8 @@ impl<'a> ContentReader<'a> {
         Self { source, content, runs, next_segment: 0 }
     }
 
-    /// Fills `buffer`, which must not be larger than what is left; says how many of the bytes were in the tar file.
+    /// Fills `buffer`, which must not be larger than what is left; says how many of the bytes were in the tar
+    /// file.
     pub(crate) fn read(&mut self, mut buffer: &mut [u8]) -> io::Result<u64> {
         let mut held = 0;
         while !buffer.is_empty() {

@@ -1,8 +1,10 @@
-//! A tree of files as unpacking tar files over one another would leave it, held in memory without the contents.
+//! A tree of files as unpacking tar files over one another would leave it, held in memory without the
+//! contents.
 //!
-//! Later entries win over earlier ones of the same name, parents may come after their children or not at all, and hard links
-//! share one node. An image may have hundreds of thousands of files, so that the tree is made of few large tables: about 100
-//! bytes a file, names included. What is replaced or removed only loses its name; its node stays in the table.
+//! Later entries win over earlier ones of the same name, parents may come after their children or not at all,
+//! and hard links share one node. An image may have hundreds of thousands of files, so that the tree is made
+//! of few large tables: about 100 bytes a file, names included. What is replaced or removed only loses its
+//! name; its node stays in the table.
 
 mod arena;
 mod names;
@@ -13,7 +15,7 @@ pub(crate) use arena::{Node, NodeId, NodeKind, ROOT};
 pub(crate) use names::DirEntryId;
 use names::Names;
 
-use crate::tar_source::{Attributes, FileContent, Segment, TarEntry, TarError, TarKind, Xattrs, shown};
+use crate::tar_source::{Attributes, FileContent, Segment, TarEntry, TarError, TarKind, Xattrs, printable};
 
 /// A bound on memory, far above what any real image has.
 const PENDING_LINK_BYTES_MAX: usize = 16 << 20;
@@ -52,7 +54,8 @@ impl FileTree {
         self.pending_link_bytes = 0;
         for (name, target) in std::mem::take(&mut self.pending_links) {
             let id = self.find_link_target(&target);
-            let id = id.ok_or_else(|| TarError::LinkTarget { name: shown(&name), target: shown(&target) })?;
+            let id = id
+                .ok_or_else(|| TarError::LinkTarget { name: printable(&name), target: printable(&target) })?;
             self.put(&name, id)?;
         }
         Ok(())
@@ -102,7 +105,7 @@ impl FileTree {
         }
         self.pending_link_bytes += name.len() + target.len();
         if self.pending_link_bytes > PENDING_LINK_BYTES_MAX {
-            return Err(TarError::LinkTarget { name: shown(&name), target: shown(&target) });
+            return Err(TarError::LinkTarget { name: printable(&name), target: printable(&target) });
         }
         self.pending_links.push((name, target));
         Ok(())

@@ -25,7 +25,8 @@ pub(crate) fn cannot<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io
     move |source| FileError::Io { action, path: path.to_owned(), source }
 }
 
-/// Replaces a file: readers see the old content or the new one, a power cut as well. `mode` is the file's permission bits.
+/// Replaces a file: readers see the old content or the new one, a power cut as well. `mode` is the file's
+/// permission bits.
 ///
 /// # Errors
 ///
@@ -48,8 +49,8 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileErro
     sync_dir(dir)
 }
 
-/// Moves a finished file or directory to its final name, after its content has reached the disk. A directory must not exist at
-/// `dest` yet (an empty one may); a file is replaced.
+/// Moves a finished file or directory to its final name, after its content has reached the disk. A directory
+/// must not exist at `dest` yet (an empty one may); a file is replaced.
 ///
 /// # Errors
 ///
@@ -87,7 +88,8 @@ fn parent(path: &Path) -> Result<&Path, FileError> {
     }
 }
 
-/// Makes a directory (and missing parents) that only we may enter, or makes sure that an existing one is ours and so.
+/// Makes a directory (and missing parents) that only we may enter, or makes sure that an existing one is ours
+/// and so.
 ///
 /// # Errors
 ///

@@ -1,7 +1,7 @@
 //! git on the host's repository, for looking only.
 //!
-//! Every call is one that writes nothing: no refreshed index, no reflog, no lazy fetch, no hook, no fsmonitor daemon. The
-//! daemon's own `GIT_*` variables are kept out, so that the repository alone decides.
+//! Every call is one that writes nothing: no refreshed index, no reflog, no lazy fetch, no hook, no fsmonitor
+//! daemon. The daemon's own `GIT_*` variables are kept out, so that the repository alone decides.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};

@@ -1,9 +1,9 @@
 //! The initramfs: the agent and the few modules it needs, nothing else.
 //!
-//! `/init` is the agent. `/modules/early` names, one a line and in load order, the modules it loads before its hello;
-//! `/modules/late` those for the disks and the network, which it loads when it is configured. A `-` before a name says that the
-//! guest can do without. Not compressed, and without the modules' signatures (docs/decisions/0006): either would cost the guest
-//! more time than reading it.
+//! `/init` is the agent. `/modules/early` names, one a line and in load order, the modules it loads before
+//! its hello; `/modules/late` those for the disks and the network, which it loads when it is configured. A
+//! `-` before a name says that the guest can do without. Not compressed, and without the modules' signatures
+//! (docs/decisions/0006): either would cost the guest more time than reading it.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -56,8 +56,8 @@ fn early_modules() -> Vec<WantedModule<'static>> {
 /// What it needs to assemble the root and the network.
 fn late_modules() -> Vec<WantedModule<'static>> {
     let required = ["virtio_blk", "ext4", "dm_snapshot", "virtio_net"].map(WantedModule::required);
-    // Packet sockets are wanted by DHCP clients and tcpdump. Nothing else is here for convenience: loading modules
-    // is the longest stage of configuring an emulated guest.
+    // Packet sockets are wanted by DHCP clients and tcpdump. Nothing else is here for convenience: loading
+    // modules is the longest stage of configuring an emulated guest.
     let optional = ["af_packet"].map(WantedModule::optional);
     required.into_iter().chain(optional).collect()
 }
@@ -75,9 +75,10 @@ pub fn build(kernel: &KernelTree, agent: &[u8]) -> Result<Initramfs, InitramfsEr
 
 /// Makes one initramfs of the two archives, whose length is a multiple of [`PAGE_LEN`].
 ///
-/// QEMU puts an initramfs at the end of the guest's memory, aligned to pages at its beginning only, where microvm's
-/// firmware has put the ACPI tables (about 1 KiB at the very end): with an unlucky length the one overwrote the other,
-/// and the guest booted without devices. A length of whole pages leaves the last page to the tables.
+/// QEMU puts an initramfs at the end of the guest's memory, aligned to pages at its beginning only, where
+/// microvm's firmware has put the ACPI tables (about 1 KiB at the very end): with an unlucky length the one
+/// overwrote the other, and the guest booted without devices. A length of whole pages leaves the last page to
+/// the tables.
 pub fn join(mut agent_archive: Vec<u8>, modules_archive: &[u8]) -> Vec<u8> {
     agent_archive.extend(modules_archive);
     // Linux skips zeros behind an archive.
@@ -85,8 +86,8 @@ pub fn join(mut agent_archive: Vec<u8>, modules_archive: &[u8]) -> Vec<u8> {
     agent_archive
 }
 
-/// The part that belongs to the kernel: its modules and in which order to load them. Linux takes archives one after the other, so
-/// [`agent_archive`] and this, [joined](join), make an initramfs.
+/// The part that belongs to the kernel: its modules and in which order to load them. Linux takes archives one
+/// after the other, so [`agent_archive`] and this, [joined](join), make an initramfs.
 ///
 /// # Errors
 ///
@@ -112,7 +113,8 @@ pub fn modules_archive(kernel: &KernelTree, signatures: Signatures) -> Result<In
     Ok(Initramfs { bytes: trailer(archive.bytes)?, missing })
 }
 
-/// The part that belongs to the agent: its program as `/init`, and the console. Ends where another archive may begin.
+/// The part that belongs to the agent: its program as `/init`, and the console. Ends where another archive
+/// may begin.
 ///
 /// # Errors
 ///

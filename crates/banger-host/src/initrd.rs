@@ -1,4 +1,5 @@
-//! Kernel modules out of a distribution's initrd: archives (cpio, newc) one after the other, each compressed or not.
+//! Kernel modules out of a distribution's initrd: archives (cpio, newc) one after the other, each compressed
+//! or not.
 
 use std::io;
 use std::ops::Range;

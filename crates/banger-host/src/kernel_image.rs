@@ -1,7 +1,7 @@
 //! The ELF `vmlinux` inside a distribution's `vmlinuz` (bzImage).
 //!
-//! Booting the ELF directly saves the guest its own decompression, and Firecracker takes nothing else. See the kernel's
-//! `Documentation/arch/x86/boot.rst` for the header.
+//! Booting the ELF directly saves the guest its own decompression, and Firecracker takes nothing else. See
+//! the kernel's `Documentation/arch/x86/boot.rst` for the header.
 
 use std::io;
 
@@ -101,8 +101,8 @@ fn unpack(payload: &[u8]) -> Result<Vec<u8>, KernelImageError> {
     compression.decompress(payload, VMLINUX_MAX_LEN).map_err(KernelImageError::Decompress)
 }
 
-/// Makes sure that it is an ELF kernel that can be booted: 64-bit, little-endian, x86-64, executable, and every segment to load
-/// is there.
+/// Makes sure that it is an ELF kernel that can be booted: 64-bit, little-endian, x86-64, executable, and
+/// every segment to load is there.
 ///
 /// # Errors
 ///

@@ -12,8 +12,8 @@ pub fn is_release(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "._+~-".contains(c))
 }
 
-/// Compares releases as people number them: `6.10` is newer than `6.9`, `6.1.0-13` than `6.1.0-9`, and `6.12.0` than
-/// `6.12.0-rc7`.
+/// Compares releases as people number them: `6.10` is newer than `6.9`, `6.1.0-13` than `6.1.0-9`, and
+/// `6.12.0` than `6.12.0-rc7`.
 pub fn compare_releases(a: &str, b: &str) -> Ordering {
     let (mut a, mut b) = (parts(a), parts(b));
     loop {

@@ -1,7 +1,7 @@
 //! Is KVM truly usable?
 //!
-//! A `/dev/kvm` that opens proves little: nested and partial implementations exist that create VMs and then cannot run ordinary
-//! 64-bit code. So the probe runs some. It may hang there, hence [`probe_in_child`].
+//! A `/dev/kvm` that opens proves little: nested and partial implementations exist that create VMs and then
+//! cannot run ordinary 64-bit code. So the probe runs some. It may hang there, hence [`probe_in_child`].
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -250,8 +250,8 @@ mod guest {
         vcpu.set_regs(&kvm_regs { rip: CODE as u64, rsp: RESULT as u64, rflags: 2, ..Default::default() })
     }
 
-    /// The guest's memory. Declared after the VM in `run`, but the kernel keeps its own hold on the pages, so the order in which
-    /// they are dropped does not matter.
+    /// The guest's memory. Declared after the VM in `run`, but the kernel keeps its own hold on the pages, so
+    /// the order in which they are dropped does not matter.
     struct Memory(*mut u8);
 
     impl Memory {

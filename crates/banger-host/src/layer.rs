@@ -1,8 +1,8 @@
-//! One layer of an OCI image: from the blob as a registry or an archive has it to the plain tar file inside, verified. Tarballs of
-//! the user's go the same way.
+//! One layer of an OCI image: from the blob as a registry or an archive has it to the plain tar file inside,
+//! verified. Tarballs of the user's go the same way.
 //!
-//! How a blob is packed is told by its first bytes, as Docker and Podman do it: media types are wrong in many an image whose digests
-//! are right.
+//! How a blob is packed is told by its first bytes, as Docker and Podman do it: media types are wrong in many
+//! an image whose digests are right.
 
 pub(crate) mod source;
 mod stream;
@@ -25,8 +25,8 @@ use crate::tar_source::FileContent;
 /// A multiple of the blocks that become holes.
 const SPOOL_LEN: usize = 256 << 10;
 
-/// How much larger than the blob its content may be. Sources come to a tenth, and an image of one whole large file of zeros is
-/// no image that anybody boots.
+/// How much larger than the blob its content may be. Sources come to a tenth, and an image of one whole large
+/// file of zeros is no image that anybody boots.
 const EXPANSION_MAX: u64 = 200;
 
 /// What every layer may expand to, however small it is.
@@ -92,7 +92,8 @@ pub struct LayerBlob<'a> {
     pub part: Option<BlobPart<'a>>,
     /// `sha256:` and the digest of the blob. None: it was checked before, or nobody knows it.
     pub digest: Option<&'a str>,
-    /// `sha256:` and the digest of the tar file inside, as the image's configuration has it. None: nobody knows it.
+    /// `sha256:` and the digest of the tar file inside, as the image's configuration has it. None: nobody
+    /// knows it.
     pub diff_id: Option<&'a str>,
 }
 
@@ -106,7 +107,7 @@ pub struct BlobPart<'a> {
 
 impl LayerBlob<'_> {
     /// The file for errors, and what in it.
-    fn shown(&self) -> PathBuf {
+    fn display_path(&self) -> PathBuf {
         let path = self.path.to_owned();
         self.part.map_or(path, |part| format!("{}:{}", self.path.display(), part.name).into())
     }
@@ -123,25 +124,26 @@ pub struct LayerTar {
 /// Told how many bytes of the blob are done, and of how many. It may ask to stop.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>;
 
-/// Unpacks a layer into the file `spool` (which must not exist), with holes for zeros, and holds it against its digests. Of a
-/// whole file that is not compressed only the latter is done: no spool is made.
+/// Unpacks a layer into the file `spool` (which must not exist), with holes for zeros, and holds it against
+/// its digests. Of a whole file that is not compressed only the latter is done: no spool is made.
 ///
 /// # Errors
 ///
-/// When the blob is damaged, is not what it is said to be, expands beyond reason, or the disk is full, or when `progress` asks to
-/// stop. No spool is left then.
+/// When the blob is damaged, is not what it is said to be, expands beyond reason, or the disk is full, or
+/// when `progress` asks to stop. No spool is left then.
 pub fn unpack_layer(
     blob: &LayerBlob<'_>,
     spool: &Path,
     progress: Progress<'_>,
 ) -> Result<LayerTar, LayerError> {
-    let read_error = |source| LayerError::Read { path: blob.shown(), source };
+    let read_error = |source| LayerError::Read { path: blob.display_path(), source };
     let expected = Expected { diff_id: blob.diff_id.map(digest_of).transpose()?, blob: blob.digest };
     let file = File::open(blob.path).map_err(read_error)?;
     let mut source = Source::new(file, blob.part.map(|part| part.content.clone()), blob.digest.is_some());
     let blob_bytes = source.len().map_err(read_error)?;
     let start = source.start().map_err(read_error)?;
-    let compression = packed_as(start).map_err(|found| LayerError::Unknown { path: blob.shown(), found })?;
+    let compression =
+        packed_as(start).map_err(|found| LayerError::Unknown { path: blob.display_path(), found })?;
     let mut stream = Stream::of(compression, source).map_err(read_error)?;
     let (size_bytes, hash) = (0, Sha256::new());
     let mut unpacking = Unpacking { blob, compression, blob_bytes, spool, progress, size_bytes, hash };
@@ -205,7 +207,7 @@ impl Unpacking<'_> {
             let position = self.size_bytes;
             self.size_bytes += len as u64;
             if self.compression != Compression::None && self.size_bytes > max_bytes {
-                let (path, blob_bytes) = (self.blob.shown(), self.blob_bytes);
+                let (path, blob_bytes) = (self.blob.display_path(), self.blob_bytes);
                 return Err(LayerError::Expands { path, blob_bytes, max_bytes });
             }
             self.hash.update(&buffer[..len]);
@@ -220,14 +222,14 @@ impl Unpacking<'_> {
     }
 
     fn check(&mut self, expected: Expected<'_>, stream: Stream) -> Result<(), LayerError> {
-        let path = self.blob.shown();
-        let blob = stream.blob_digest().map(|digest| hex(&digest)).zip(expected.blob);
+        let path = self.blob.display_path();
+        let blob = stream.blob_digest().map(|digest| hex::encode(&digest)).zip(expected.blob);
         if let Some((actual, expected)) =
             blob.filter(|(actual, expected)| format!("sha256:{actual}") != *expected)
         {
             return Err(LayerError::WrongBlob { path, expected: expected.to_owned(), actual });
         }
-        let actual = hex(&std::mem::take(&mut self.hash).finalize());
+        let actual = hex::encode(std::mem::take(&mut self.hash).finalize());
         match expected.diff_id.filter(|expected| *expected != actual) {
             Some(expected) => {
                 Err(LayerError::WrongContent { path, expected: format!("sha256:{expected}"), actual })
@@ -246,7 +248,7 @@ impl Unpacking<'_> {
     }
 
     fn stream_error(&self, source: io::Error) -> LayerError {
-        let path = self.blob.shown();
+        let path = self.blob.display_path();
         // The system's errors come with their number, the decoders' ones do not.
         if source.raw_os_error().is_some() {
             return LayerError::Read { path, source };
@@ -264,10 +266,6 @@ impl Unpacking<'_> {
             _ => LayerError::Write { path, source },
         }
     }
-}
-
-fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The layers of an OCI image put over one another.
 //!
-//! A layer says what it removes of those below it by names of its own: `.wh.NAME` removes NAME, `.wh..wh..opq` all that the
-//! directory held. Neither touches what the layer itself brings, wherever in the layer it stands: so a layer is read twice, first
-//! for what it removes, then for what it adds.
+//! A layer says what it removes of those below it by names of its own: `.wh.NAME` removes NAME,
+//! `.wh..wh..opq` all that the directory held. Neither touches what the layer itself brings, wherever in the
+//! layer it stands: so a layer is read twice, first for what it removes, then for what it adds.
 
 use std::path::Path;
 

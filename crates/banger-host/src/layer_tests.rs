@@ -17,7 +17,7 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn diff_id(bytes: &[u8]) -> String {
-    let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex::encode(Sha256::digest(bytes));
     format!("sha256:{hex}")
 }
 

@@ -1,7 +1,7 @@
 //! Every touch of Linux on the host: tools, processes, files, filesystems, kernels, KVM.
 //!
-//! Functions that work on files or burn CPU are blocking; those that run a tool are async (tokio). Nothing here knows what a
-//! VM or an image *is*: the daemon decides, this crate does.
+//! Functions that work on files or burn CPU are blocking; those that run a tool are async (tokio). Nothing
+//! here knows what a VM or an image *is*: the daemon decides, this crate does.
 //!
 //! | topic | modules |
 //! |---|---|

@@ -1,7 +1,8 @@
 //! The process that writes a VM's logs (`bangerd vmm-log`): from pipes into [`BoundedLog`]s.
 //!
-//! A VMM writes to whatever it is given for as long as it likes, and outlives the daemon. So each has a process of its own
-//! that does nothing but this, ends when the VMM's ends of the pipes are closed, and may do nothing else.
+//! A VMM writes to whatever it is given for as long as it likes, and outlives the daemon. So each has a
+//! process of its own that does nothing but this, ends when the VMM's ends of the pipes are closed, and may
+//! do nothing else.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -36,13 +37,14 @@ pub enum LogKeeperError {
     Wait(#[source] io::Error),
 }
 
-/// Moves what comes out of each pipe, a descriptor that this process was started with, into the log beside it, until all
-/// pipes are closed. The logs lie in `dir`, which is the only place that can be written to from then on.
+/// Moves what comes out of each pipe, a descriptor that this process was started with, into the log beside
+/// it, until all pipes are closed. The logs lie in `dir`, which is the only place that can be written to from
+/// then on.
 ///
 /// # Errors
 ///
-/// When there is no such pipe, or a log cannot be opened. What cannot be written later (a full disk) is lost: nobody is to
-/// wait for a log.
+/// When there is no such pipe, or a log cannot be opened. What cannot be written later (a full disk) is lost:
+/// nobody is to wait for a log.
 pub fn keep(dir: &Path, logs: Vec<(RawFd, PathBuf)>) -> Result<(), LogKeeperError> {
     let taken = logs.into_iter().map(|(pipe, path)| match take(pipe) {
         Ok(file) => Ok((file, path)),
@@ -108,8 +110,8 @@ fn wait<'a>(pipes: impl Iterator<Item = BorrowedFd<'a>>) -> io::Result<Vec<bool>
     Ok(watched.iter().map(|pipe| !pipe.revents().is_empty()).collect())
 }
 
-/// From here on: new files and other names in `dir`, nothing read, nothing executed. Where the kernel has no landlock, the
-/// process goes on without; it looks at nothing of what it copies.
+/// From here on: new files and other names in `dir`, nothing read, nothing executed. Where the kernel has no
+/// landlock, the process goes on without; it looks at nothing of what it copies.
 fn confine(dir: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let all = AccessFs::from_all(ABI::V5);
     let needed = AccessFs::MakeReg | AccessFs::RemoveFile | AccessFs::WriteFile;

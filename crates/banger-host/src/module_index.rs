@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How many soft dependencies are followed in a row: far more than any kernel has, and nothing that fills a stack.
+/// How many soft dependencies are followed in a row: far more than any kernel has, and nothing that fills a
+/// stack.
 const SOFT_DEPTH_MAX: usize = 16;
 
 /// A module that is asked for, by name (`-` and `_` mean the same).
@@ -46,7 +47,8 @@ pub struct ModuleIndex {
     /// By normalised name: the path, and the paths of all it needs, the deepest last.
     loadable: BTreeMap<String, (String, Vec<String>)>,
     built_in: BTreeSet<String>,
-    /// By normalised name: the normalised names of what should be loaded before, where there is a module for it.
+    /// By normalised name: the normalised names of what should be loaded before, where there is a module for
+    /// it.
     before: BTreeMap<String, Vec<String>>,
 }
 
@@ -63,8 +65,9 @@ impl ModuleIndex {
         Self { loadable: loadable.collect(), built_in: built_in.collect(), before }
     }
 
-    /// Adds what `modules.softdep` says, whose names are often aliases: ext4 asks the running kernel for `crypto-crc32c`, which
-    /// several modules have. A kernel loads those by itself where there is a modprobe; an initramfs has none.
+    /// Adds what `modules.softdep` says, whose names are often aliases: ext4 asks the running kernel for
+    /// `crypto-crc32c`, which several modules have. A kernel loads those by itself where there is a modprobe;
+    /// an initramfs has none.
     pub fn add_soft_dependencies(&mut self, softdep: &str, alias: &str) {
         for line in softdep.lines() {
             let mut words = line.split_whitespace();
@@ -108,8 +111,8 @@ impl ModuleIndex {
         self.loadable.values().all(|(_, needs)| needs.is_empty())
     }
 
-    /// The modules to load for `wanted`, in order; those in `loaded` are taken as there, and what is chosen is added to it.
-    /// Also answers the optional ones that do not exist.
+    /// The modules to load for `wanted`, in order; those in `loaded` are taken as there, and what is chosen
+    /// is added to it. Also answers the optional ones that do not exist.
     ///
     /// # Errors
     ///

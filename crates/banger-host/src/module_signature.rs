@@ -3,14 +3,14 @@
 /// What a signed module ends with (`MODULE_SIG_STRING` in Linux's `module_signature.h`).
 const MAGIC: &[u8] = b"~Module signature appended~\n";
 
-/// Length of `struct module_signature`, which stands before the magic; its last field is the big-endian length of the
-/// signature before it.
+/// Length of `struct module_signature`, which stands before the magic; its last field is the big-endian
+/// length of the signature before it.
 const DESCRIPTION_LEN: usize = 12;
 
 /// The module without its appended signature; unchanged when it has none, or one whose length makes no sense.
 ///
-/// Each signature costs an emulated guest about 25 ms to check (docs/decisions/0006), and proves nothing here: the modules
-/// lie in an initramfs that the host makes, beside a kernel that nobody checks either.
+/// Each signature costs an emulated guest about 25 ms to check (docs/decisions/0006), and proves nothing
+/// here: the modules lie in an initramfs that the host makes, beside a kernel that nobody checks either.
 pub(crate) fn without_signature(mut module: Vec<u8>) -> Vec<u8> {
     if let Some(len) = unsigned_len(&module) {
         module.truncate(len);

@@ -47,8 +47,8 @@ pub struct KernelTree {
 }
 
 impl KernelTree {
-    /// Looks through a tarball that holds `boot/vmlinuz-RELEASE` and `lib/modules/RELEASE` (or `usr/lib/modules/RELEASE`) with
-    /// depmod's files.
+    /// Looks through a tarball that holds `boot/vmlinuz-RELEASE` and `lib/modules/RELEASE` (or
+    /// `usr/lib/modules/RELEASE`) with depmod's files.
     ///
     /// # Errors
     ///

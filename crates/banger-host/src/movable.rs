@@ -1,4 +1,5 @@
-//! Whether a file may be moved. Without these questions a rename would find out when others have been moved already.
+//! Whether a file may be moved. Without these questions a rename would find out when others have been moved
+//! already.
 
 use std::path::Path;
 
@@ -12,7 +13,8 @@ pub(crate) fn movable(path: &Path) -> Result<(), Errno> {
     if found.stx_attributes.intersects(fixed) { Err(Errno::PERM) } else { Ok(()) }
 }
 
-/// Whether the file may be taken out of its directory: out of a sticky one (`/tmp`) only its owner, and the directory's, may.
+/// Whether the file may be taken out of its directory: out of a sticky one (`/tmp`) only its owner, and the
+/// directory's, may.
 pub(crate) fn removable(path: &Path) -> Result<(), Errno> {
     let above = stat(path.parent().unwrap_or(path))?;
     let file = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)?;

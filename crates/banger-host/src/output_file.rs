@@ -16,8 +16,8 @@ use crate::staging::STAGING_PREFIX;
 /// What a file gets that somebody else may want to read as well, before the umask.
 const MODE: u32 = 0o666;
 
-/// A file that has no name yet. Dropped without one it leaves nothing, and killed neither, where the file system can make
-/// such files.
+/// A file that has no name yet. Dropped without one it leaves nothing, and killed neither, where the file
+/// system can make such files.
 #[derive(Debug)]
 pub struct OutputFile {
     dest: PathBuf,

@@ -1,7 +1,7 @@
-//! Processes that outlive the daemon (VMMs): started apart from it, found again by what `/proc` shows, held by pidfd.
+//! Processes that outlive the daemon (VMMs): started apart from it, found again in `/proc`, held by pidfd.
 //!
-//! There is no pid file. A process is named by pid *and* start time, and acted on through a pidfd only, so a recycled pid is
-//! never hit.
+//! There is no pid file. A process is named by pid *and* start time, and acted on through a pidfd only, so a
+//! recycled pid is never hit.
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
@@ -75,8 +75,8 @@ pub struct DetachedSpec {
     pub passed: Vec<OwnedFd>,
 }
 
-/// Starts a process in a session of its own, with nothing of ours but the descriptors of `spec`. Needs a tokio runtime, in
-/// which a task reaps the process should it end before the daemon does.
+/// Starts a process in a session of its own, with nothing of ours but the descriptors of `spec`. Needs a
+/// tokio runtime, in which a task reaps the process should it end before the daemon does.
 ///
 /// # Errors
 ///
@@ -133,8 +133,8 @@ pub fn open_log(path: &Path) -> Result<OwnedFd, ProcessError> {
     file.map(OwnedFd::from).map_err(|source| ProcessError::Log { path: path.to_owned(), source })
 }
 
-/// A pipe for the output of a process: what to read from, and what to write to. Whoever writes never waits: what does not
-/// fit is refused.
+/// A pipe for the output of a process: what to read from, and what to write to. Whoever writes never waits:
+/// what does not fit is refused.
 ///
 /// # Errors
 ///
@@ -247,7 +247,8 @@ impl ProcessHandle {
         // A copy, because one descriptor can be registered only once, and several callers may wait.
         let copy = self.inner.pidfd.try_clone().map_err(|source| self.error("watch", source))?;
         #[allow(unsafe_code, reason = "tokio cannot know that an OwnedFd stays what it is")]
-        // SAFETY: the descriptor is owned by what is registered, which nobody else can reach to close or replace it.
+        // SAFETY: the descriptor is owned by what is registered, which nobody else can reach to close or
+        // replace it.
         let watched = unsafe { AsyncFd::register_with_interest(copy, Interest::READABLE) };
         let watched = watched.map_err(|error| self.error("watch", error.into()))?;
         let ready = watched.readable().await;
@@ -302,8 +303,8 @@ pub struct FoundProcess {
     pub argv: Vec<OsString>,
 }
 
-/// Processes of this user whose working directory lies directly in `dir` (deleted ones included), and one of whose arguments
-/// contains `marker`. That is how a restarted daemon finds its VMMs.
+/// Processes of this user whose working directory lies directly in `dir` (deleted ones included), and one of
+/// whose arguments contains `marker`. That is how a restarted daemon finds its VMMs.
 ///
 /// # Errors
 ///
@@ -370,7 +371,8 @@ impl Stat {
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "malformed /proc/<pid>/stat"))
     }
 
-    /// The second field is the program's name in parentheses and may hold anything, so count from the last one.
+    /// The second field is the program's name in parentheses and may hold anything, so count from the last
+    /// one.
     fn parse(bytes: &[u8]) -> Option<Self> {
         let end_of_name = bytes.iter().rposition(|byte| *byte == b')')?;
         let rest = std::str::from_utf8(bytes.get(end_of_name + 1..)?).ok()?;

@@ -31,7 +31,8 @@ const PACKAGES: &[(&str, &str)] = &[
 /// Where an ordinary user's PATH does not look, but Debian keeps administration tools.
 const EXTRA_PATH: &[&str] = &["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
-/// Finds a program on PATH, then where Debian keeps administration tools. A name with a slash is taken as a path.
+/// Finds a program on PATH, then where Debian keeps administration tools. A name with a slash is taken as a
+/// path.
 ///
 /// # Errors
 ///

@@ -34,7 +34,8 @@ impl Piece<'_> {
     }
 }
 
-/// Hands over the first `len` bytes of a file in order, holes in one piece. It may ask to stop; the answer tells whether it did.
+/// Hands over the first `len` bytes of a file in order, holes in one piece. It may ask to stop; the answer
+/// tells whether it did.
 ///
 /// # Errors
 ///
@@ -72,8 +73,8 @@ pub fn read_sparse<E: From<io::Error>>(
     Ok(ControlFlow::Continue(()))
 }
 
-/// Writes a piece of content to `offset` of a file that holds nothing there yet, and leaves out blocks of zeros. The file's length
-/// is the caller's.
+/// Writes a piece of content to `offset` of a file that holds nothing there yet, and leaves out blocks of
+/// zeros. The file's length is the caller's.
 ///
 /// # Errors
 ///

@@ -13,8 +13,8 @@ fn is_zero(bytes: &[u8]) -> bool {
     bytes.chunks(BLOCK_LEN).all(|chunk| *chunk == ZEROS[..chunk.len()])
 }
 
-/// Writes `bytes` at `offset` of a file that holds nothing there yet, without the blocks that hold only zeros. The file's
-/// length is the caller's business.
+/// Writes `bytes` at `offset` of a file that holds nothing there yet, without the blocks that hold only
+/// zeros. The file's length is the caller's business.
 pub(crate) fn write_sparse(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
     let mut position = 0;
     // Where what is to be written begins.

@@ -1,7 +1,7 @@
 //! Directories for work in progress: published by a rename or gone.
 //!
-//! A [`StagingDir`] is locked while its owner lives, and the kernel drops the lock when the owner dies, however it dies. So
-//! what a killed daemon left behind is told from work in progress without asking any pid.
+//! A [`StagingDir`] is locked while its owner lives, and the kernel drops the lock when the owner dies,
+//! however it dies. So what a killed daemon left behind is told from work in progress without asking any pid.
 
 use std::fs::File;
 use std::io;
@@ -82,8 +82,8 @@ fn is_same(open: &File, path: &Path) -> bool {
     }
 }
 
-/// Removes the staging directories (and staged files) in `parent` whose owner is dead, and answers their paths. A `parent` that
-/// does not exist holds none.
+/// Removes the staging directories (and staged files) in `parent` whose owner is dead, and answers their
+/// paths. A `parent` that does not exist holds none.
 ///
 /// # Errors
 ///
@@ -122,8 +122,8 @@ fn lock_dead(path: &Path) -> Option<File> {
     }
 }
 
-/// Removes a finished directory: it loses its name first, so that what is left when this is cut off is known for what it is, and
-/// removed by [`remove_stale`]. One that is not there is fine.
+/// Removes a finished directory: it loses its name first, so that what is left when this is cut off is known
+/// for what it is, and removed by [`remove_stale`]. One that is not there is fine.
 ///
 /// # Errors
 ///
@@ -140,8 +140,8 @@ pub async fn discard(path: &Path) -> Result<(), FileError> {
     }
 }
 
-/// Removes a file or tree; one that is not there is fine. An ordinary user gets rid of files of its sub-uids as well, which an
-/// image build that was cut off leaves behind.
+/// Removes a file or tree; one that is not there is fine. An ordinary user gets rid of files of its sub-uids
+/// as well, which an image build that was cut off leaves behind.
 ///
 /// # Errors
 ///

@@ -26,8 +26,9 @@ pub fn total_memory_mib() -> u64 {
 
 /// Has the C library give large blocks back to the system as soon as they are freed, from now on.
 ///
-/// glibc raises the size from which a block is a mapping of its own to that of the largest it has seen freed; the next
-/// ones come from the heap of the thread, and [`release_free_memory`] does not reach the end of a thread's heap.
+/// glibc raises the size from which a block is a mapping of its own to that of the largest it has seen freed;
+/// the next ones come from the heap of the thread, and [`release_free_memory`] does not reach the end of a
+/// thread's heap.
 #[cfg(target_env = "gnu")]
 pub fn return_large_blocks() {
     // glibc's own first value; what matters is that one that is set stays.
@@ -39,7 +40,8 @@ pub fn return_large_blocks() {
     }
 }
 
-/// Gives memory that is free back to the system: glibc keeps what large work has used, in case there is more of it.
+/// Gives memory that is free back to the system: glibc keeps what large work has used, in case there is more
+/// of it.
 #[cfg(target_env = "gnu")]
 pub fn release_free_memory() {
     // SAFETY: it touches nothing but what malloc itself knows to be free, under malloc's own locks.

@@ -1,8 +1,9 @@
 //! A tar file as a list of entries, with the places of their contents in it.
 //!
-//! Understands what distributions and container tools write: ustar, GNU (long names, sparse files) and PAX (long names, exact
-//! times, extended attributes, sparse files). Contents are not read here; see [`Segment`]. Names and targets are bytes: a tar
-//! file may hold any. The file is foreign: every length is bounded before anything is read by it.
+//! Understands what distributions and container tools write: ustar, GNU (long names, sparse files) and PAX
+//! (long names, exact times, extended attributes, sparse files). Contents are not read here; see [`Segment`].
+//! Names and targets are bytes: a tar file may hold any. The file is foreign: every length is bounded before
+//! anything is read by it.
 
 mod blocks;
 mod header;
@@ -17,11 +18,12 @@ use std::path::{Path, PathBuf};
 use blocks::BlockReader;
 use header::{BLOCK_LEN, Header};
 use names::symlink_target;
-pub(crate) use names::{path as normal_path, shown};
+pub(crate) use names::{path as normal_path, printable};
 use pax::Pax;
 use sparse::content;
 
-/// Longest extended header or long name accepted, in bytes. That of Go's and GNU's programs is the same or less.
+/// Longest extended header or long name accepted, in bytes. That of Go's and GNU's programs is the same or
+/// less.
 const EXTENSION_MAX: u64 = 1 << 20;
 
 /// Why a tar file cannot be used.
@@ -192,11 +194,12 @@ impl<'a> Entries<'a> {
                 }
                 return Ok(None);
             };
-            let name = shown(&header.path());
+            let name = printable(&header.path());
             match header.kind() {
                 b'x' => {
                     let bytes = self.extension(&header, &name)?;
-                    // Of several the last counts, as with Go's reader, which most container tools are built on.
+                    // Of several the last counts, as with Go's reader, which most container tools are built
+                    // on.
                     extensions.pax = Some(self.global.with_local(&bytes, &name)?);
                 }
                 b'g' => {
@@ -266,7 +269,7 @@ impl<'a> Entries<'a> {
             .or_else(|| pax.path.clone())
             .or(extensions.long_name)
             .unwrap_or_else(|| header.path());
-        let name = shown(&raw_name);
+        let name = printable(&raw_name);
         let raw_link = pax.link_path.clone().or(extensions.long_link).unwrap_or_else(|| header.link());
         let kind = match header.kind() {
             b'5' => TarKind::Directory,
@@ -295,7 +298,8 @@ impl<'a> Entries<'a> {
         Ok(TarEntry { path, attributes, kind })
     }
 
-    /// Where the contents are; they are skipped as well. No other kind of entry has any, whatever its size says.
+    /// Where the contents are; they are skipped as well. No other kind of entry has any, whatever its size
+    /// says.
     fn content(&mut self, header: &Header, pax: &Pax, name: &str) -> Result<FileContent, EntryError> {
         let stored = pax.size.or_else(|| header.size());
         let stored = stored.ok_or_else(|| TarError::Field { name: name.to_owned(), field: "size" })?;

@@ -1,4 +1,5 @@
-//! Tar archives written as a stream: POSIX ones, where a file with holes takes no more than its data (PAX sparse format 1.0).
+//! Tar archives written as a stream: POSIX ones, where a file with holes takes no more than its data (PAX
+//! sparse format 1.0).
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -204,7 +205,8 @@ fn put(field: &mut [u8], text: &[u8]) {
     field[..len].copy_from_slice(&text[..len]);
 }
 
-/// How many runs, then offset and length of each, one number a line, in whole blocks. A hole at the end is told by an empty run.
+/// How many runs, then offset and length of each, one number a line, in whole blocks. A hole at the end is
+/// told by an empty run.
 fn sparse_map(runs: &[DataRun], len: u64) -> Vec<u8> {
     let ends_in_hole = runs.last().map_or(0, |run| run.end()) < len;
     let last = ends_in_hole.then_some(DataRun { offset: len, len: 0 });

@@ -1,10 +1,10 @@
 //! The frequency of the host's time stamp counter.
 //!
-//! Under emulation the guest reads the host's counter. Told its frequency (`tsc_early_khz=`), the guest need not calibrate it
-//! against an emulated timer, which goes wrong when the host is busy.
+//! Under emulation the guest reads the host's counter. Told its frequency (`tsc_early_khz=`), the guest need
+//! not calibrate it against an emulated timer, which goes wrong when the host is busy.
 
-/// The counter's frequency in kHz, measured against the monotonic clock; takes about 20 ms. None when the counter does not
-/// run at a constant rate, or there is none.
+/// The counter's frequency in kHz, measured against the monotonic clock; takes about 20 ms. None when the
+/// counter does not run at a constant rate, or there is none.
 pub fn host_tsc_khz() -> Option<u64> {
     #[cfg(target_arch = "x86_64")]
     return measure::tsc_khz();
@@ -43,7 +43,8 @@ mod measure {
         u64::try_from((ticks * 1_000_000).checked_div(elapsed_ns)?).ok().filter(|khz| *khz > 0)
     }
 
-    /// The counter and the clock at one instant: the tightest of many pairs, so that one that was interrupted does not count.
+    /// The counter and the clock at one instant: the tightest of many pairs, so that one that was interrupted
+    /// does not count.
     fn sample() -> (u64, u64) {
         let pair = || {
             let before = rdtsc();
@@ -59,7 +60,8 @@ mod measure {
 
     #[allow(unsafe_code, reason = "an instruction, not a library call")]
     fn rdtsc() -> u64 {
-        // SAFETY: every x86-64 CPU has it, and the kernel lets user space execute it unless asked not to (PR_SET_TSC).
+        // SAFETY: every x86-64 CPU has it, and the kernel lets user space execute it unless asked not to
+        // (PR_SET_TSC).
         unsafe { core::arch::x86_64::_rdtsc() }
     }
 }

@@ -1,5 +1,5 @@
-//! Unix sockets by directory and name. An address holds 108 bytes and a directory may be deeper than that, so the directory
-//! goes by its descriptor.
+//! Unix sockets by directory and name. An address holds 108 bytes and a directory may be deeper than that, so
+//! the directory goes by its descriptor.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -22,8 +22,8 @@ pub async fn connect_in(dir: &Path, name: &str) -> io::Result<UnixStream> {
     UnixStream::connect(address(&dir, name)).await
 }
 
-/// A socket `name` in `dir` that listens, for another process to take clients on. Only its owner may connect. Nothing may
-/// have the name yet.
+/// A socket `name` in `dir` that listens, for another process to take clients on. Only its owner may connect.
+/// Nothing may have the name yet.
 ///
 /// # Errors
 ///

@@ -1,5 +1,6 @@
-//! A file, or a directory with all that is in it, opened for reading. The path it begins with may be a symlink; below that
-//! none is followed, whatever is swapped for what meanwhile: each step goes from an open directory.
+//! A file, or a directory with all that is in it, opened for reading. The path it begins with may be a
+//! symlink; below that none is followed, whatever is swapped for what meanwhile: each step goes from an open
+//! directory.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;

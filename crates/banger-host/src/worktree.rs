@@ -1,5 +1,5 @@
-//! Files of a working tree, opened without following any symlink: a directory that was replaced by a link must not let
-//! anything through that lies elsewhere.
+//! Files of a working tree, opened without following any symlink: a directory that was replaced by a link
+//! must not let anything through that lies elsewhere.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -145,7 +145,8 @@ impl Worktree {
     }
 
     fn open_at(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
-        // No magic links and no mount points are excluded on purpose: a repository may lie across file systems.
+        // No magic links and no mount points are excluded on purpose: a repository may lie across file
+        // systems.
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         loop {
             match openat2(&self.dir, path, flags, Mode::empty(), resolve) {

@@ -13,8 +13,8 @@ pub(crate) struct StoredXattr {
     pub(crate) value: Vec<u8>,
 }
 
-/// None when ext4 cannot store an attribute of this name (those of other filesystems mean nothing to it), or when an access
-/// list is malformed.
+/// None when ext4 cannot store an attribute of this name (those of other filesystems mean nothing to it), or
+/// when an access list is malformed.
 pub(crate) fn stored(name: &[u8], value: &[u8]) -> Option<StoredXattr> {
     if let Some((_, namespace)) = ACCESS_LISTS.iter().find(|(list, _)| *list == name) {
         return Some(StoredXattr { namespace: *namespace, name: Vec::new(), value: access_list(value)? });
@@ -25,8 +25,8 @@ pub(crate) fn stored(name: &[u8], value: &[u8]) -> Option<StoredXattr> {
     accepted.then(|| StoredXattr { namespace: *namespace, name: name.to_vec(), value: value.to_vec() })
 }
 
-/// From the form of the system calls (version 2: every entry has a tag, permissions and an id) to the disk's (version 1: only
-/// named users and groups have an id).
+/// From the form of the system calls (version 2: every entry has a tag, permissions and an id) to the disk's
+/// (version 1: only named users and groups have an id).
 fn access_list(value: &[u8]) -> Option<Vec<u8>> {
     const CALL_VERSION: [u8; 4] = 2_u32.to_le_bytes();
     const DISK_VERSION: [u8; 4] = 1_u32.to_le_bytes();

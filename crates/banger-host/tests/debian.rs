@@ -1,4 +1,5 @@
-//! Builds from Debian's archive. They need the network and take minutes, so they run only with `BANGER_TEST_NETWORK=1`.
+//! Builds from Debian's archive. They need the network and take minutes, so they run only with
+//! `BANGER_TEST_NETWORK=1`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests may panic and print")]
 
 use std::collections::BTreeSet;

@@ -1,6 +1,6 @@
 //! The name of a piece of content: the hash of its bytes.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
@@ -34,12 +34,7 @@ impl Digest {
     /// The 64 hexadecimal digits.
     #[must_use]
     pub fn hex(&self) -> String {
-        let mut text = String::with_capacity(64);
-        for byte in self.0 {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-        }
-        text
+        hex::encode(self.0)
     }
 
     /// Reads 64 hexadecimal digits without their algorithm.

@@ -84,7 +84,8 @@ impl fmt::Display for Size {
     }
 }
 
-/// What was wrong with a connection, in the words of whoever found it: the system, the TLS library, or the HTTP library.
+/// What was wrong with a connection, in the words of whoever found it: the system, the TLS library, or the
+/// HTTP library.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Cause(pub(crate) String);

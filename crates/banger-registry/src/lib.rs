@@ -1,15 +1,16 @@
 //! Images out of OCI registries, and single files over HTTP: verified, resumed, bounded.
 //!
-//! The way of a pull: [`Reference`] (what was typed) -> [`Client::resolve`] (manifests and configuration, every one
-//! checked against the digest that named it) -> [`Resolved`] -> [`Client::fetch`] (layers into the [`BlobStore`], resumed
-//! where they stopped) -> one [`BlobLease`] per layer, which keeps its file from [`BlobStore::prune`].
+//! The way of a pull: [`Reference`] (what was typed) -> [`Client::resolve`] (manifests and configuration,
+//! every one checked against the digest that named it) -> [`Resolved`] -> [`Client::fetch`] (layers into the
+//! [`BlobStore`], resumed where they stopped) -> one [`BlobLease`] per layer, which keeps its file from
+//! [`BlobStore::prune`].
 //!
-//! Registries are not trusted: what they send is bounded in size, nesting and time, and believed only where its digest
-//! is right. Credentials go to the registry that they are for and to the token server it names, over https, and to
-//! nobody else; no error, `Debug` or progress text holds one.
+//! Registries are not trusted: what they send is bounded in size, nesting and time, and believed only where
+//! its digest is right. Credentials go to the registry that they are for and to the token server it names,
+//! over https, and to nobody else; no error, `Debug` or progress text holds one.
 //!
-//! The crate spawns no process and reads no environment of its own accord: [`Settings`], [`Keychain`] and the runner of
-//! credential helpers come in by constructor.
+//! The crate spawns no process and reads no environment of its own accord: [`Settings`], [`Keychain`] and the
+//! runner of credential helpers come in by constructor.
 
 mod digest;
 mod error;

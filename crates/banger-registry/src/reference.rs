@@ -198,8 +198,8 @@ fn check_tag(tag: &str) -> Result<String, ReferenceError> {
     if good { Ok(tag.to_owned()) } else { Err(ReferenceError::Tag(printable(tag, SHOWN_CHARS))) }
 }
 
-/// Tells `host/name` from `user/name`. Docker takes upper case for a sign of a host as well; in lower case, as hosts are
-/// compared, it would then be a user.
+/// Tells `host/name` from `user/name`. Docker takes upper case for a sign of a host as well; in lower case,
+/// as hosts are compared, it would then be a user.
 fn looks_like_a_host(first: &str) -> bool {
     first.eq_ignore_ascii_case("localhost") || first.contains(['.', ':'])
 }
@@ -218,7 +218,8 @@ fn split_registry(name: &str) -> Result<(String, String), ReferenceError> {
     Ok((registry, repository))
 }
 
-/// A host name, an address or `[an IPv6 address]`, and perhaps a port; in lower case, as host names are compared.
+/// A host name, an address or `[an IPv6 address]`, and perhaps a port; in lower case, as host names are
+/// compared.
 fn check_registry(registry: &str) -> Result<String, ReferenceError> {
     let wrong = || ReferenceError::Registry(printable(registry, SHOWN_CHARS));
     let (host, port) = match registry.strip_prefix('[') {

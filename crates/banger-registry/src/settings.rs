@@ -1,4 +1,4 @@
-//! How to reach the network: proxies, certificates, patience. All of it comes in by constructor.
+//! How to reach the network: proxies, certificates, retries. All of it comes in by constructor.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -74,7 +74,8 @@ impl fmt::Debug for Proxies {
 #[derive(Clone, Debug)]
 pub struct Certificates {
     pub roots: Roots,
-    /// Directories in the manner of `/etc/docker/certs.d`: `HOST[:PORT]/*.crt` are believed for that host too.
+    /// Directories in the manner of `/etc/docker/certs.d`: `HOST[:PORT]/*.crt` are believed for that host
+    /// too.
     pub host_dirs: Vec<PathBuf>,
 }
 

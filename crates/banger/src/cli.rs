@@ -16,7 +16,8 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-// Deferred, as are the others: to make the arguments of all commands takes a third of the time that a short command takes.
+// Deferred, as are the others: to make the arguments of all commands takes a third of the time that a short
+// command takes.
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
 pub(crate) enum Command {
@@ -155,8 +156,8 @@ mod tests {
         Cli::command().debug_assert();
     }
 
-    /// A doc comment on a struct of arguments would take the place of what the command says of itself, and only where it is
-    /// built: not in the list of commands above it.
+    /// A doc comment on a struct of arguments would take the place of what the command says of itself, and
+    /// only where it is built: not in the list of commands above it.
     #[test]
     fn commands_say_of_themselves_what_the_list_of_commands_says() {
         fn compare(listed: &clap::Command, built: &clap::Command) {

@@ -1,7 +1,7 @@
 //! The `banger` command line: asks [`bangerd`](banger_api) and shows what it answers.
 //!
-//! `cmd` has one file per noun (and one per verb of `vm`), `ui` is all that prints, `session` connects a terminal to a
-//! command in a guest, `copy` brings files in and out, `daemon` finds and starts bangerd.
+//! `cmd` has one file per noun (and one per verb of `vm`), `ui` is all that prints, `session` connects a
+//! terminal to a command in a guest, `copy` brings files in and out, `daemon` finds and starts bangerd.
 
 mod cli;
 mod cmd;

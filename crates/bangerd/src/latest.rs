@@ -1,8 +1,9 @@
 //! A value that one side changes and many look at.
 //!
-//! The one place of the daemon that touches `tokio::sync::watch`. A `watch::Ref` is a read lock: whoever holds one while he
-//! takes a second, with a writer queued in between, waits for ever, and so does the writer. So no lock leaves this module:
-//! readers get copies. clippy's `disallowed-methods` keeps it that way.
+//! The one place of the daemon that touches `tokio::sync::watch`. A `watch::Ref` is a read lock: whoever
+//! holds one while he takes a second, with a writer queued in between, waits for ever, and so does the
+//! writer. So no lock leaves this module: readers get copies. clippy's `disallowed-methods` keeps it that
+//! way.
 #![allow(
     clippy::disallowed_methods,
     reason = "this is the wrapper: every lock it takes ends inside the statement"
@@ -43,8 +44,8 @@ impl<T: Clone> Follower<T> {
         part(&self.0.borrow())
     }
 
-    /// The first value that is as wanted, the present one included; none when there is nobody left to change it. `wanted`
-    /// runs under the lock: it must look at nothing but its argument.
+    /// The first value that is as wanted, the present one included; none when there is nobody left to change
+    /// it. `wanted` runs under the lock: it must look at nothing but its argument.
     pub async fn wait_for(&mut self, wanted: impl FnMut(&T) -> bool) -> Option<T> {
         let value = self.0.wait_for(wanted).await;
         value.ok().map(|value| value.clone())

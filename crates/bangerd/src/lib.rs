@@ -4,6 +4,7 @@ pub mod artifact;
 pub mod catalog;
 mod causes;
 pub mod channel;
+mod checksum;
 pub mod clock;
 pub mod config;
 pub mod disk;

@@ -26,7 +26,8 @@ pub enum LoggingError {
     Twice(#[from] TryInitError),
 }
 
-/// Sends all messages of this process, panics included, to the [`BoundedLog`] `path`: guests can make a daemon talk.
+/// Sends all messages of this process, panics included, to the [`BoundedLog`] `path`: guests can make a
+/// daemon talk.
 ///
 /// # Errors
 ///

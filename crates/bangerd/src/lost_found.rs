@@ -1,5 +1,5 @@
-//! `lost+found/`: what lies among banger's files and cannot be explained. It is moved there, told of, and never removed
-//! but by the user.
+//! `lost+found/`: what lies among banger's files and cannot be explained. It is moved there, told of, and
+//! never removed but by the user.
 //!
 //! ```text
 //! lost+found/<kind>-<name>-<ms>/   found.json   content (the file or directory as it was)

@@ -137,8 +137,8 @@ impl Paths {
         self.cache.join("downloads")
     }
 
-    /// Patches on their way from a guest to somebody who asked for them. Nothing here outlives a daemon for long: the next one
-    /// begins with an empty directory.
+    /// Patches on their way from a guest to somebody who asked for them. Nothing here outlives a daemon for
+    /// long: the next one begins with an empty directory.
     pub fn patches(&self) -> PathBuf {
         self.state.join("patches")
     }

@@ -1,7 +1,7 @@
 //! Records: what an image, a kernel or a VM is, as a small JSON file beside its own files.
 //!
-//! The store answers queries. The records are there for the day on which the store is lost, empty or older than the
-//! directories: then everything is known again from what lies beside the disks.
+//! The store answers queries. The records are there for the day on which the store is lost, empty or older
+//! than the directories: then everything is known again from what lies beside the disks.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,5 @@
-//! `bangerd doctor --repair`: a store that cannot be used is set aside, and a new one is made of what lies beside the disks.
+//! `bangerd doctor --repair`: a store that cannot be used is set aside, and a new one is made of what lies
+//! beside the disks.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -91,8 +92,8 @@ fn lock(paths: &Paths) -> Result<File, RepairError> {
     }
 }
 
-/// Moves the store to lost+found when its content is no use. One of a newer banger is fine, and so is one that cannot be reached
-/// for now: both are left alone.
+/// Moves the store to lost+found when its content is no use. One of a newer banger is fine, and so is one
+/// that cannot be reached for now: both are left alone.
 fn set_broken_store_aside(paths: &Paths) -> Result<Option<PathBuf>, RepairError> {
     let path = paths.database();
     let error = match Store::open(&path).and_then(|store| store.integrity_check()) {

@@ -1,8 +1,9 @@
 //! Looks from outside whether the runtime still does anything.
 //!
-//! A thread of its own asks the runtime for a sign of life each second. When none comes for a while it logs what was under
-//! way, which nobody inside can do any more; when none comes at all it ends the process. VMs do not notice, and the next
-//! command starts a daemon that works: that is better than one that hangs for good.
+//! A thread of its own asks the runtime for a sign of life each second. When none comes for a while it logs
+//! what was under way, which nobody inside can do any more; when none comes at all it ends the process. VMs
+//! do not notice, and the next command starts a daemon that works: that is better than one that hangs for
+//! good.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;

@@ -1,5 +1,6 @@
-//! A program in QEMU's place: what somebody has who broke out of a guest. It tries what they would and prints one line each:
-//! the attempt, then `open` or the name of the error. It needs nothing of banger but its own path: `<home>/bin/vmm-probe`.
+//! A program in QEMU's place: what somebody has who broke out of a guest. It tries what they would and prints
+//! one line each: the attempt, then `open` or the name of the error. It needs nothing of banger but its own
+//! path: `<home>/bin/vmm-probe`.
 #![allow(clippy::print_stdout, reason = "what it prints lands in the VM's console.log")]
 #![allow(unsafe_code, reason = "it makes the calls that no library would")]
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use e2e::{Home, Programs, Run, http};
 use rustix::process::Signal;
 
-/// What stands in for the commit of another build. The compiler may have put a commit into instructions, 8 bytes at a
-/// time, so only its beginning is changed.
+/// What stands in for the commit of another build. The compiler may have put a commit into instructions, 8
+/// bytes at a time, so only its beginning is changed.
 const OTHER: &[u8] = b"another";
 
 /// The programs under test, as if built from another commit: what an upgrade or another branch leaves behind.

@@ -188,7 +188,7 @@ fn two_hundred_megabytes_arrive_identical() {
     terminal.expect("copy");
     terminal.expect("MiB/191 MiB");
     assert_eq!(terminal.wait(), 0);
-    let sum: String = Sha256::digest(&sent).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sum: String = hex::encode(Sha256::digest(&sent));
     assert_eq!(home.sh("x", "sha256sum < /root/large").split(' ').next(), Some(sum.as_str()));
     home.banger("cp x:large back").ok();
     assert!(fs::read(home.root().join("back")).unwrap() == sent, "the bytes differ");

@@ -1,4 +1,5 @@
-//! The state directory decides which daemon is meant; the daemon stays to be found, and brings nothing of its starter's.
+//! The state directory decides which daemon is meant; the daemon stays to be found, and brings nothing of its
+//! starter's.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -122,7 +123,8 @@ fn two_state_directories_in_one_runtime_directory_never_meet() {
     std::os::unix::fs::symlink(&other, home.root().join("link")).unwrap();
     let by_link = home.banger("daemon status --json").env("XDG_STATE_HOME", home.root().join("link"));
     assert_eq!(status(by_link).pid, second.pid);
-    // One takes the place that the other has left, on purpose or not: what is written down of it is not believed.
+    // One takes the place that the other has left, on purpose or not: what is written down of it is not
+    // believed.
     home.banger("daemon stop").ok();
     for left in ["stopped", "killed"] {
         of_other("daemon stop").ok();

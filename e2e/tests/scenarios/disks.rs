@@ -87,7 +87,7 @@ fn data_checksum(path: &Path) -> String {
             at += len as u64;
         }
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(hash.finalize())
 }
 
 #[test]

@@ -2,7 +2,8 @@ use std::time::Duration;
 
 use e2e::{Home, busybox, eventually};
 
-/// A container of an image that is made inside, so that no registry is needed: on the default bridge, on overlay2.
+/// A container of an image that is made inside, so that no registry is needed: on the default bridge, on
+/// overlay2.
 #[test]
 fn docker_runs_containers_inside_the_vm() {
     let home = Home::docker();

@@ -1,5 +1,5 @@
-//! Images that nobody has prepared for a VM. Each comes up with a network and names, starts the init that it has, goes down
-//! clean and comes up again.
+//! Images that nobody has prepared for a VM. Each comes up with a network and names, starts the init that it
+//! has, goes down clean and comes up again.
 
 use std::time::Duration;
 
@@ -29,8 +29,8 @@ fn is_at_home(home: &Home, vm: &str) {
     assert_eq!(home.sh(vm, "ls -d /lib/modules/*/modules.dep | wc -l"), "1");
 }
 
-/// Stops it, which must not need force, starts it, and looks whether the filesystems were left clean and what was written is
-/// there.
+/// Stops it, which must not need force, starts it, and looks whether the filesystems were left clean and what
+/// was written is there.
 #[track_caller]
 fn goes_down_clean_and_comes_again(home: &Home, vm: &str) {
     home.sh(vm, "echo kept > /etc/file; echo kept > /root/file");

@@ -17,13 +17,14 @@ exec "$@""#;
 
 const WRITTEN_MIB: usize = 96;
 
-/// Writes more than there is room for, and tells its checksum. All of it is in the host's file before it is summed up.
+/// Writes more than there is room for, and tells its checksum. All of it is in the host's file before it is
+/// summed up.
 const WRITE: &str = "yes $MARK | head -c 100663296 > /root/$MARK; sync; echo 3 > /proc/sys/vm/drop_caches; sha256sum < /root/$MARK";
 
 fn checksum(mark: &str) -> String {
     let line = format!("{mark}\n");
     let bytes: Vec<u8> = line.bytes().cycle().take(WRITTEN_MIB << 20).collect();
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(bytes))
 }
 
 fn free_bytes(dir: &str) -> u64 {

@@ -100,8 +100,8 @@ fn is_sound(home: &Home) {
     assert_eq!(shelf.len(), managed, "{shelf:?} for {images:?}");
 }
 
-/// Kills the daemon at many instants of each kind of work. Afterwards there is what was there before or what was to come, and
-/// nothing else; and the same work can be done again.
+/// Kills the daemon at many instants of each kind of work. Afterwards there is what was there before or what
+/// was to come, and nothing else; and the same work can be done again.
 #[test]
 fn a_killed_daemon_leaves_the_old_or_the_new() {
     let home = Home::new();

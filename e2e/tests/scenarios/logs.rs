@@ -13,8 +13,8 @@ fn len(path: &Path) -> u64 {
     path.metadata().map_or(0, |meta| meta.len())
 }
 
-/// Writes to the pipe that a VM's keeper reads the console from, as its VMM would: an emulated serial port takes minutes for
-/// as much.
+/// Writes to the pipe that a VM's keeper reads the console from, as its VMM would: an emulated serial port
+/// takes minutes for as much.
 fn say(home: &Home, lines: usize, word: &str) {
     let keepers = home.processes("vmm-log");
     let [keeper] = &keepers[..] else { panic!("{keepers:?}") };

@@ -4,7 +4,8 @@ use e2e::{Home, skipped, tool};
 
 #[test]
 fn needs_a_reachable_mirror_the_guest_gets_out() {
-    // The guest's package sources are the distribution's own; whether they can be reached is the host's affair.
+    // The guest's package sources are the distribution's own; whether they can be reached is the host's
+    // affair.
     let home = Home::new();
     home.boot("x");
     assert_eq!(home.sh("x", "ls /sys/class/net | sort | tr '\\n' ' '").trim(), "eth0 lo");

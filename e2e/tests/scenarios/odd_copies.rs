@@ -1,4 +1,5 @@
-//! `vm cp` of what is not as it seems: files whose size is not what stat says, mounts, links to follow, holes, full disks.
+//! `vm cp` of what is not as it seems: files whose size is not what stat says, mounts, links to follow,
+//! holes, full disks.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, symlink};

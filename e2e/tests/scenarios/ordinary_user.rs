@@ -3,7 +3,8 @@ use std::time::Duration;
 use banger_api::vm::VmState;
 use e2e::{Home, Programs, skipped, tool};
 
-/// Makes an ordinary user with a range of subordinate ids, known only in a mount namespace of its own, and becomes it.
+/// Makes an ordinary user with a range of subordinate ids, known only in a mount namespace of its own, and
+/// becomes it.
 const AS_USER: &str = r#"
 set -eu
 etc=$HOME/etc

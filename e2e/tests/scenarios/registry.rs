@@ -263,7 +263,8 @@ fn hostile(layout: &OciLayout) -> Vec<(&'static str, Value, &'static str)> {
     ]
 }
 
-/// Names that would lead out end at the image's root, as with umoci and Docker: what they are, and where the file lies then.
+/// Names that would lead out end at the image's root, as with umoci and Docker: what they are, and where the
+/// file lies then.
 const CONTAINED: &[(&str, &str, &str)] = &[
     ("absolute", "/etc/evil", "/etc/evil"),
     ("parent", "../../evil", "/evil"),

@@ -1,6 +1,7 @@
 use e2e::{Home, Seed};
 
-/// It runs first (`.config/nextest.toml`), beside the unit tests: built later, scenarios would wait for it two at a time.
+/// It runs first (`.config/nextest.toml`), beside the unit tests: built later, scenarios would wait for it
+/// two at a time.
 #[test]
 fn what_the_other_scenarios_begin_with_is_built() {
     if std::env::var_os("BANGER_E2E_SEED").is_some() {

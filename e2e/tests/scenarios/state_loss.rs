@@ -1,5 +1,5 @@
-//! What is lost, damaged or of another day in the state directory: nothing else is lost with it, and the next command works
-//! or says what to do.
+//! What is lost, damaged or of another day in the state directory: nothing else is lost with it, and the next
+//! command works or says what to do.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -122,8 +122,8 @@ fn nothing_explains_it_and_the_user_does(home: &Home) {
     assert_eq!(home.banger("lost-found list").ok().text().lines().count(), 1);
 }
 
-/// Each in turn is moved away, with VMs running and stopped, and a daemon that was killed; the next command works all the
-/// same, and whatever was moved is the only thing that is missing.
+/// Each in turn is moved away, with VMs running and stopped, and a daemon that was killed; the next command
+/// works all the same, and whatever was moved is the only thing that is missing.
 #[test]
 fn any_one_thing_may_be_missing() {
     let home = Home::new();

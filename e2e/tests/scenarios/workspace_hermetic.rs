@@ -4,8 +4,8 @@ use std::hash::BuildHasher as _;
 
 use e2e::{Home, Repo};
 
-/// Settings, flags and other things of the guest's git that decide what git says, and must not decide what the work is. Those
-/// in one group do not undo each other.
+/// Settings, flags and other things of the guest's git that decide what git says, and must not decide what
+/// the work is. Those in one group do not undo each other.
 const SETTINGS: [&[(&str, &str)]; 7] = [
     &[("nothing", "true")],
     &[

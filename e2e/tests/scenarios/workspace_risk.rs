@@ -105,7 +105,8 @@ fn workspace_apply_touches_nothing_but_what_the_patch_does() {
     // Once is enough.
     home.banger("vm workspace export x --apply").fails_with(4);
 
-    // A filter driver, as git-lfs is one: the guest has the file, and not what the driver makes of it for a commit.
+    // A filter driver, as git-lfs is one: the guest has the file, and not what the driver makes of it for a
+    // commit.
     let filtered = Repo::new(&home, "filtered");
     filtered.sh("git config filter.up.clean 'tr a-z A-Z'; git config filter.up.smudge 'tr A-Z a-z'");
     filtered.sh("git config filter.up.required true");

@@ -34,8 +34,8 @@ fn add(seed: &[u8]) -> io::Result<()> {
     let bits = len.saturating_mul(8);
     // struct rand_pool_info: bits, bytes, then the bytes.
     let request = [&bits.to_ne_bytes()[..], &len.to_ne_bytes(), seed].concat();
-    // SAFETY: the kernel reads the 8-byte head and then the `len` bytes behind it, all of which `request` holds. It
-    // copies from user space byte-wise, so alignment does not matter.
+    // SAFETY: the kernel reads the 8-byte head and then the `len` bytes behind it, all of which `request`
+    // holds. It copies from user space byte-wise, so alignment does not matter.
     #[allow(unsafe_code, reason = "there is no safe wrapper of RNDADDENTROPY")]
     let result = unsafe { libc::ioctl(pool.as_raw_fd(), RNDADDENTROPY, request.as_ptr()) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

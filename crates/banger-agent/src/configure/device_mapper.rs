@@ -5,13 +5,14 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use banger_guest_protocol::COW_CHUNK_BYTES;
 use rustix::fs::{FileType, Mode, OFlags, makedev, mknodat};
 
 use super::disks::Disk;
 use crate::system_error::{Context, SystemError};
 
-/// In sectors: 32 KiB, which measured best.
-const CHUNK_SECTORS: u32 = 64;
+/// The device mapper counts in sectors.
+const CHUNK_SECTORS: u64 = COW_CHUNK_BYTES / 512;
 
 const CONTROL: &str = "/dev/mapper/control";
 
@@ -34,7 +35,8 @@ const DM_DEV_CREATE: u32 = 3;
 const DM_DEV_SUSPEND: u32 = 6;
 const DM_TABLE_LOAD: u32 = 9;
 
-/// Makes `/dev/dm-N`: `base` with the changes that are in `cow`. A zeroed `cow` is a snapshot without changes.
+/// Makes `/dev/dm-N`: `base` with the changes that are in `cow`. A zeroed `cow` is a snapshot without
+/// changes.
 ///
 /// # Errors
 ///
@@ -111,7 +113,8 @@ fn ioctl(control: &OwnedFd, command: u32, name: &str, payload: &[u8]) -> io::Res
     let mut bytes = request(name, payload)?;
     // _IOWR(0xfd, command, struct dm_ioctl)
     let code = (3u32 << 30) | ((header::LEN as u32) << 16) | (0xfd << 8) | command;
-    // SAFETY: the kernel reads and writes at most `data_size` bytes, which is the length of `bytes`, and copies byte-wise.
+    // SAFETY: the kernel reads and writes at most `data_size` bytes, which is the length of `bytes`, and
+    // copies byte-wise.
     #[allow(unsafe_code, reason = "device-mapper has no safe wrapper")]
     let result = unsafe { libc::ioctl(control.as_raw_fd(), code as libc::Ioctl, bytes.as_mut_ptr()) };
     if result == 0 { Ok(bytes) } else { Err(io::Error::last_os_error()) }

@@ -23,8 +23,8 @@ pub enum FileError {
     System(#[from] SystemError),
 }
 
-/// Writes host name, hosts, resolver, authorised key and the host's files. Answers what of the first three an odd image has no
-/// room for: the VM is of use without them.
+/// Writes host name, hosts, resolver, authorised key and the host's files. Answers what of the first three an
+/// odd image has no room for: the VM is of use without them.
 ///
 /// # Errors
 ///

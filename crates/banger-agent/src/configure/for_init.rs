@@ -1,7 +1,8 @@
-//! What an image's init is told, in `/run`, where nothing stays: the network is up, and the agent is not to be ended.
+//! What an image's init is told, in `/run`, where nothing stays: the network is up, and the agent is not to
+//! be ended.
 //!
-//! All of it means something to one program only, and nothing to others. It is written however the image is made: which of
-//! these programs it has, and starts, is its own affair.
+//! All of it means something to one program only, and nothing to others. It is written however the image is
+//! made: which of these programs it has, and starts, is its own affair.
 
 use std::io;
 use std::path::Path;
@@ -20,8 +21,8 @@ const NETWORKD_SETTINGS: &str = "/run/systemd/network/00-banger.network";
 /// Sorts behind what images bring: the last word on a key counts.
 const NETWORK_MANAGER_SETTINGS: &str = "/run/NetworkManager/conf.d/99-banger.conf";
 
-/// Empty, missing or not an id at all: then systemd takes this for the first boot of a machine, and asks whoever sits at
-/// the console for its language before it goes on.
+/// Empty, missing or not an id at all: then systemd takes this for the first boot of a machine, and asks
+/// whoever sits at the console for its language before it goes on.
 const MACHINE_ID: &str = "/etc/machine-id";
 
 /// Where systemd is, whichever way it is started.
@@ -58,8 +59,8 @@ fn is_machine_id(text: &[u8]) -> bool {
 
 /// Writes the settings. `network` comes with the name of its interface. Answers what could not be written.
 pub(super) fn prepare(network: Option<(&str, &Network)>) -> Vec<SystemError> {
-    // Else systemd ends the agent and everything that runs in the VM when one command runs out of memory: its scopes end as
-    // a whole then, and the agent is in one with its commands.
+    // Else systemd ends the agent and everything that runs in the VM when one command runs out of memory: its
+    // scopes end as a whole then, and the agent is in one with its commands.
     let mut settings = vec![(INIT_SCOPE_SETTINGS, "[Scope]\nOOMPolicy=continue\n".to_owned())];
     if let Some((interface, network)) = network {
         settings.push((NETWORKD_SETTINGS, networkd(interface, network)));
@@ -74,7 +75,8 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     std::fs::write(path, text)
 }
 
-/// The very settings that the interface has, so that systemd-networkd finds nothing to do and calls it online.
+/// The very settings that the interface has, so that systemd-networkd finds nothing to do and calls it
+/// online.
 fn networkd(interface: &str, network: &Network) -> String {
     let Network { address, prefix_len, gateway, dns_servers, dns_search } = network;
     let mut text = format!(

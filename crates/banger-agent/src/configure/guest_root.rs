@@ -59,7 +59,8 @@ impl GuestRoot {
         openat2(&self.dir, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
     }
 
-    /// Reads a small file; none when there is no such (regular) file. A large one is an error: written back it would be cut.
+    /// Reads a small file; none when there is no such (regular) file. A large one is an error: written back
+    /// it would be cut.
     pub(super) fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, SystemError> {
         let fd = match self.open_inside(path, OFlags::RDONLY | OFlags::NONBLOCK) {
             Ok(fd) => fd,
@@ -79,7 +80,8 @@ impl GuestRoot {
         Ok(Some(bytes))
     }
 
-    /// Opens a directory, making it and its parents when they are missing. Where a link leads nowhere, that is made.
+    /// Opens a directory, making it and its parents when they are missing. Where a link leads nowhere, that
+    /// is made.
     pub(super) fn ensure_dir(&self, path: &Path, mode: Mode) -> Result<OwnedFd, SystemError> {
         self.make_dirs(path, mode, LINKS_MAX).context("make the directory", path.display())
     }

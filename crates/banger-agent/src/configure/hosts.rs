@@ -11,7 +11,8 @@ pub(super) fn merge_hosts(image: &[u8], hostname: &str) -> Vec<u8> {
         let mut words = text.split('#').next().unwrap_or_default().split_whitespace();
         let address = words.next().unwrap_or_default();
         let names_localhost = words.any(|name| name == "localhost");
-        // By Debian's custom this line is the host's own name: an earlier boot's, or the machine's that built the image.
+        // By Debian's custom this line is the host's own name: an earlier boot's, or the machine's that built
+        // the image.
         if address == "127.0.1.1" {
             continue;
         }

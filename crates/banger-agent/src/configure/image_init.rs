@@ -1,12 +1,12 @@
 //! Does the image bring an init worth starting?
 //!
-//! The first of [`PROGRAMS`] that is an executable regular file (its links resolved inside the root). They are the kernel's own
-//! choices, but for the shell, and systemd where nobody has made the link to it. `/init` is none of them: in images for
-//! containers it is some entry point.
+//! The first of [`PROGRAMS`] that is an executable regular file (its links resolved inside the root). They
+//! are the kernel's own choices, but for the shell, and systemd where nobody has made the link to it. `/init`
+//! is none of them: in images for containers it is some entry point.
 //!
-//! busybox's init is there in every busybox or alpine image, made for containers that never use it: it counts only when
-//! `/etc/inittab` exists and every program that its `sysinit` lines start exists too (alpine's container image names an
-//! openrc that it lacks).
+//! busybox's init is there in every busybox or alpine image, made for containers that never use it: it counts
+//! only when `/etc/inittab` exists and every program that its `sysinit` lines start exists too (alpine's
+//! container image names an openrc that it lacks).
 
 use std::io::Read;
 use std::path::Path;

@@ -13,8 +13,8 @@ use crate::system_error::Context;
 
 /// Moves the kernel's filesystems into the new root, and the new root over the old one.
 ///
-/// PID 1 and the agent each have a root of their own. Both must stand in the new one before it is moved: afterwards no
-/// path leads there from the old root.
+/// PID 1 and the agent each have a root of their own. Both must stand in the new one before it is moved:
+/// afterwards no path leads there from the old root.
 pub(super) fn switch(root: GuestRoot, supervisor: &Supervisor) -> Result<(), ConfigureError> {
     for target in MOVED_INTO_ROOT {
         let target = Path::new(target);

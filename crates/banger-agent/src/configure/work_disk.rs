@@ -1,7 +1,8 @@
 //! `/root` on a disk of its own, which starts with what the image has in `/root`.
 //!
-//! The first use is told by an extended attribute on the disk's top directory. The image's files are copied into a staging
-//! directory first and renamed from there, so that a boot cut off half-way leaves only whole files, and is made good by the next.
+//! The first use is told by an extended attribute on the disk's top directory. The image's files are copied
+//! into a staging directory first and renamed from there, so that a boot cut off half-way leaves only whole
+//! files, and is made good by the next.
 
 use std::fs;
 use std::io;
@@ -66,7 +67,8 @@ fn seed(image_home: &Path, work: &Path) -> io::Result<()> {
     fs::remove_dir_all(&staging)
 }
 
-/// Copies a directory's entries with modes, owners and links. Sockets, pipes and devices do not belong in a home directory.
+/// Copies a directory's entries with modes, owners and links. Sockets, pipes and devices do not belong in a
+/// home directory.
 fn copy_entries(from: &Path, to: &Path) -> io::Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;

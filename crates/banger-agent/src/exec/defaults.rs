@@ -1,5 +1,5 @@
-//! What the image's maker wants commands to get: environment and directory. An image is foreign, so everything in there is
-//! looked at before it is used, and what no command could have is left out.
+//! What the image's maker wants commands to get: environment and directory. An image is foreign, so
+//! everything in there is looked at before it is used, and what no command could have is left out.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -42,7 +42,7 @@ impl ImageDefaults {
         let working_dir = working_dir.and_then(|dir| {
             let usable = checked_dir(dir.as_os_str());
             if usable.is_none() {
-                let text = shown(dir.as_os_str());
+                let text = printable(dir.as_os_str());
                 warnings.push(format!(
                     "the image's working directory {text} is not used: it is no absolute path without `..`"
                 ));
@@ -52,7 +52,8 @@ impl ImageDefaults {
         (Self { environment, working_dir }, warnings)
     }
 
-    /// The image's working directory, which is made if it is missing, as container engines do; none when there is none.
+    /// The image's working directory, which is made if it is missing, as container engines do; none when
+    /// there is none.
     ///
     /// # Errors
     ///
@@ -101,7 +102,7 @@ struct LeftOut {
 impl LeftOut {
     fn add(&mut self, entry: &[u8]) {
         self.count += 1;
-        self.first.get_or_insert_with(|| shown(OsStr::from_bytes(entry)));
+        self.first.get_or_insert_with(|| printable(OsStr::from_bytes(entry)));
     }
 
     fn warning(self, why: &str) -> Option<String> {
@@ -115,7 +116,7 @@ impl LeftOut {
     }
 }
 
-fn shown(text: &OsStr) -> String {
+fn printable(text: &OsStr) -> String {
     let beginning = &text.as_bytes()[..text.len().min(4 * SHOWN_CHARS)];
     let text: String = String::from_utf8_lossy(beginning).chars().take(SHOWN_CHARS).collect();
     format!("{text:?}")

@@ -1,8 +1,8 @@
 //! The end of a terminal's input, where the client's input is a file or a pipe that has one.
 //!
-//! A terminal has no end of file but the character for it, and that counts once: for one `read` of one program, and only at the
-//! start of a line; behind half a line it hands that half over and no more. So it is typed as often as somebody has taken all
-//! there was and asks for more.
+//! A terminal has no end of file but the character for it, and that counts once: for one `read` of one
+//! program, and only at the start of a line; behind half a line it hands that half over and no more. So it is
+//! typed as often as somebody has taken all there was and asks for more.
 
 use std::io;
 use std::time::Duration;
@@ -18,12 +18,12 @@ use crate::async_file::AsyncFile;
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(160);
-/// How long a program that reads single keys may have taken all there was and say nothing, until it is hung up on. It has no
-/// other way to learn that nothing more comes.
+/// How long a program that reads single keys may have taken all there was and say nothing, until it is hung
+/// up on. It has no other way to learn that nothing more comes.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
-/// Ends the input for every program that reads it from now on. Is the last line of it `unfinished`? Returns only when the
-/// terminal is gone, or hung up on.
+/// Ends the input for every program that reads it from now on. Is the last line of it `unfinished`? Returns
+/// only when the terminal is gone, or hung up on.
 pub(super) async fn keep(terminal: &AsyncFile, unfinished: bool) -> io::Result<()> {
     let (mut pause, mut keys_typed) = (SHORTEST_PAUSE, 0);
     let (mut heard, mut heard_at) = (terminal.bytes_read(), Instant::now());
@@ -35,8 +35,8 @@ pub(super) async fn keep(terminal: &AsyncFile, unfinished: bool) -> io::Result<(
         if by_line {
             keys_typed = 0;
         }
-        // A program that reads single keys (a shell that edits its line) knows the key for the end, but only on an empty line.
-        // Whoever takes these keys for others shall not get them for ever.
+        // A program that reads single keys (a shell that edits its line) knows the key for the end, but only
+        // on an empty line. Whoever takes these keys for others shall not get them for ever.
         let key = match (by_line, keys_typed) {
             (true, _) | (false, 0) => Some(end),
             (false, 1) if unfinished => Some(b'\r'),

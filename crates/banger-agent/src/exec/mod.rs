@@ -1,7 +1,7 @@
 //! Commands of the host's: one upgraded stream each.
 //!
-//! A command ends for its client when it exited and all that it wrote is on its way; what it leaves behind in the background
-//! neither holds that up nor dies of it: see [`output`].
+//! A command ends for its client when it exited and all that it wrote is on its way; what it leaves behind in
+//! the background neither holds that up nor dies of it: see [`output`].
 //!
 //! When the client goes away first (or breaks the protocol), the command is ended: see [`process`].
 
@@ -184,7 +184,7 @@ impl Stdin {
         self.pending.fetch_add(len, Ordering::Relaxed) + len <= STDIN_WINDOW
     }
 
-    fn settle(&self, len: usize) {
+    fn taken(&self, len: usize) {
         self.pending.fetch_sub(len, Ordering::Relaxed);
     }
 }

@@ -1,5 +1,5 @@
-//! Why the kernel does not start a file that is there and executable. It says "no such file" of the file's interpreter, too,
-//! and nothing at all of what it does not know.
+//! Why the kernel does not start a file that is there and executable. It says "no such file" of the file's
+//! interpreter, too, and nothing at all of what it does not know.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -79,7 +79,8 @@ fn script(line: &[u8], workdir: &Path) -> Option<Obstacle> {
     }
 }
 
-/// Reads as much of an ELF file as is needed to see what it asks for. The file is foreign: all of it is checked.
+/// Reads as much of an ELF file as is needed to see what it asks for. The file is foreign: all of it is
+/// checked.
 fn binary(file: &File, start: &[u8]) -> Option<Obstacle> {
     const X86_64: u16 = 62;
     const INTERPRETER: u32 = 3;

@@ -6,9 +6,9 @@
 //! | its exit | [`HELPERS_LIMIT`] later, or end of file | to the client: `cmd > >(tee log)` has helpers that are not done yet |
 //! | then | the last writer's end | nowhere |
 //!
-//! All that the command itself wrote lies in the pipe when it has exited, so none of it is lost; nor does anybody wait who left
-//! nothing behind. What it did leave behind (`server &`) has a reader for good: with none it would die of SIGPIPE at its next
-//! word, and with one that stops reading it would stop, too.
+//! All that the command itself wrote lies in the pipe when it has exited, so none of it is lost; nor does
+//! anybody wait who left nothing behind. What it did leave behind (`server &`) has a reader for good: with
+//! none it would die of SIGPIPE at its next word, and with one that stops reading it would stop, too.
 //!
 //! A terminal is not kept: it hangs up on whoever is still there, as every terminal does.
 

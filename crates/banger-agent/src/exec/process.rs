@@ -1,7 +1,8 @@
 //! A running command: its streams, its signals and its end.
 //!
-//! Every command leads a session and process group of its own. To end one: SIGHUP (and SIGCONT, for a stopped one), after
-//! a second SIGTERM, after another SIGKILL, to the whole group; with a terminal also to its foreground group.
+//! Every command leads a session and process group of its own. To end one: SIGHUP (and SIGCONT, for a stopped
+//! one), after a second SIGTERM, after another SIGKILL, to the whole group; with a terminal also to its
+//! foreground group.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;

@@ -31,7 +31,8 @@ pub(super) async fn send_frames<W: AsyncWrite + Unpin>(writer: W, mut frames: mp
 
 /// Writes the client's stdin to the command, giving credit for what got there. Never ends on its own.
 ///
-/// When the command stops reading, what still comes is dropped, with credit, so that the client does not hang.
+/// When the command stops reading, what still comes is dropped, with credit, so that the client does not
+/// hang.
 pub(super) async fn stdin(
     sink: Stream,
     terminal: bool,
@@ -57,7 +58,7 @@ pub(super) async fn stdin(
         }
         owed += bytes.len();
         if owed >= CREDIT_STEP || inbox.is_empty() {
-            window.settle(owed);
+            window.taken(owed);
             // At most the window, which fits. Fails only when the client is gone.
             let _sent = outbox.send(Frame::Credit(owed as u32)).await;
             owed = 0;

@@ -3,7 +3,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat2};
 use rustix::io::Errno;
 
-use super::error::{FileError, shown};
+use super::error::{FileError, printable};
 use crate::system_error::SystemError;
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -42,10 +42,10 @@ impl Beneath {
 
     /// The same, but makes what is missing of it.
     pub(super) fn make_dir(&self, path: &[u8]) -> Result<OwnedFd, FileError> {
-        let failed = |errno| SystemError::new("open the directory", self.shown(path), errno);
+        let failed = |errno| SystemError::new("open the directory", self.printable(path), errno);
         match self.open_dir(path) {
             Err(Errno::NOENT) if !path.is_empty() => {}
-            Err(Errno::NOTDIR) => return Err(FileError::NotDirectory { path: self.shown(path) }),
+            Err(Errno::NOTDIR) => return Err(FileError::NotDirectory { path: self.printable(path) }),
             other => return Ok(other.map_err(failed)?),
         }
         let slash = path.iter().rposition(|byte| *byte == b'/');
@@ -53,15 +53,17 @@ impl Beneath {
         match mkdirat(&parent, &path[slash.map_or(0, |at| at + 1)..], PARENT_MODE) {
             // A symlink that leads nowhere: then it cannot be opened either.
             Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(SystemError::new("make the directory", self.shown(path), errno).into()),
+            Err(errno) => {
+                return Err(SystemError::new("make the directory", self.printable(path), errno).into());
+            }
         }
         Ok(self.open_dir(path).map_err(failed)?)
     }
 
     /// A path in it, for people.
-    pub(super) fn shown(&self, path: &[u8]) -> String {
+    pub(super) fn printable(&self, path: &[u8]) -> String {
         let slash: &[u8] = if self.path.ends_with(b"/") || path.is_empty() { b"" } else { b"/" };
-        shown(&[&self.path, slash, path].concat())
+        printable(&[&self.path, slash, path].concat())
     }
 }
 

@@ -50,16 +50,16 @@ impl FileError {
     /// A path that could not be opened or made.
     pub(super) fn at(action: &'static str, path: &[u8], errno: Errno) -> Self {
         match errno {
-            Errno::NOENT => Self::NotFound { path: shown(path) },
-            Errno::NOTDIR => Self::NotDirectory { path: shown(path) },
-            Errno::EXIST => Self::Exists { path: shown(path) },
-            _ => SystemError::new(action, shown(path), errno).into(),
+            Errno::NOENT => Self::NotFound { path: printable(path) },
+            Errno::NOTDIR => Self::NotDirectory { path: printable(path) },
+            Errno::EXIST => Self::Exists { path: printable(path) },
+            _ => SystemError::new(action, printable(path), errno).into(),
         }
     }
 }
 
 /// A path for people: one line, whatever its bytes.
-pub(super) fn shown(path: &[u8]) -> String {
+pub(super) fn printable(path: &[u8]) -> String {
     String::from_utf8_lossy(path)
         .chars()
         .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })

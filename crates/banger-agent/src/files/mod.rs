@@ -1,8 +1,8 @@
 //! Files and trees of files, in and out: tar streams in the bodies of requests.
 //!
-//! The file system's calls block, so each stream has a thread of its own, joined to the runtime by a short queue of chunks.
-//! Under emulation every system call and every copy counts: contents are written from, and read into, the very buffers
-//! that travel.
+//! The file system's calls block, so each stream has a thread of its own, joined to the runtime by a short
+//! queue of chunks. Under emulation every system call and every copy counts: contents are written from, and
+//! read into, the very buffers that travel.
 
 mod beneath;
 mod error;
@@ -32,8 +32,8 @@ pub(crate) const QUEUED_CHUNKS: usize = 16;
 ///
 /// # Errors
 ///
-/// When it is no archive, or something in it could not be written. What was written before stays, unless the directory was
-/// made for it.
+/// When it is no archive, or something in it could not be written. What was written before stays, unless the
+/// directory was made for it.
 pub async fn unpack<B>(what: Unpack, body: B) -> Result<Unpacked, FileError>
 where
     B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
@@ -44,8 +44,8 @@ where
     unpacking.await.map_err(FileError::Thread)?
 }
 
-/// Passes a body on. Once nobody takes it any more, it is still read: the host is busy sending, and looks for an answer only
-/// while that goes on.
+/// Passes a body on. Once nobody takes it any more, it is still read: the host is busy sending, and looks for
+/// an answer only while that goes on.
 pub(crate) async fn feed<B: Body<Data = Bytes> + Unpin>(mut body: B, chunks: mpsc::Sender<Bytes>) {
     // A body that breaks off is seen as an archive without an end.
     while let Some(Ok(frame)) = body.frame().await {
@@ -56,8 +56,8 @@ pub(crate) async fn feed<B: Body<Data = Bytes> + Unpin>(mut body: B, chunks: mps
     }
 }
 
-/// Packs a file or tree into an archive. What cannot be read is left out, with a note. Without the source itself there is no
-/// archive: it gets a note, and the body an error.
+/// Packs a file or tree into an archive. What cannot be read is left out, with a note. Without the source
+/// itself there is no archive: it gets a note, and the body an error.
 ///
 /// # Errors
 ///

@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use tokio::sync::mpsc;
 
-use super::error::{FileError, shown};
+use super::error::{FileError, printable};
 use super::source::Source;
 use crate::console;
 
@@ -21,9 +21,11 @@ const CHUNK_LEN: usize = 64 * 1024;
 
 type Chunks = mpsc::Sender<io::Result<Bytes>>;
 
-/// Packs `source` into `chunks`, with what symlinks lead to when they are to be followed. Ends early when nobody takes them.
+/// Packs `source` into `chunks`, with what symlinks lead to when they are to be followed. Ends early when
+/// nobody takes them.
 ///
-/// What cannot be read is left out and told of in a note, but for the source itself: without that there is no archive.
+/// What cannot be read is left out and told of in a note, but for the source itself: without that there is no
+/// archive.
 pub(super) fn run(source: Source, follow: bool, chunks: Chunks) {
     let mut packer = Packer { out: Vec::with_capacity(CHUNK_LEN), chunks, follow };
     match packer.source(source) {
@@ -35,8 +37,8 @@ pub(super) fn run(source: Source, follow: bool, chunks: Chunks) {
         Err(Stop::Failed(error)) => {
             let reason = console::one_line(&error);
             put_note(&mut packer.out, &Note::Failed { reason });
-            // Nobody is told where the host went away. The archive has no end, so it counts as broken; an error of the stream
-            // could overtake the note.
+            // Nobody is told where the host went away. The archive has no end, so it counts as broken; an
+            // error of the stream could overtake the note.
             let _sent = packer.send();
         }
         Err(Stop::Unwanted) => {}
@@ -101,10 +103,10 @@ impl Packer {
             }
             Source::Directory { dir, name } => (name, Ok(Some(Found { dir, followed: false }))),
         };
-        match self.settle(&mut levels, begun, &path)? {
+        match self.enter_if_directory(&mut levels, begun, &path)? {
             Ok(()) => self.walk(levels),
             Err(Left::Errno(errno)) => Err(FileError::at("read", &path, errno).into()),
-            Err(Left::Told(reason)) => Err(FileError::Unread { path: shown(&path), reason }.into()),
+            Err(Left::Told(reason)) => Err(FileError::Unread { path: printable(&path), reason }.into()),
         }
     }
 
@@ -132,7 +134,7 @@ impl Packer {
                     (path, Err(errno.into()))
                 }
             };
-            if let Err(why) = self.settle(&mut levels, packed, &path)? {
+            if let Err(why) = self.enter_if_directory(&mut levels, packed, &path)? {
                 self.left(path, why)?;
             }
         }
@@ -140,7 +142,7 @@ impl Packer {
     }
 
     /// Goes into what was packed, when that is a directory.
-    fn settle(
+    fn enter_if_directory(
         &mut self,
         levels: &mut Vec<Level>,
         packed: Result<Option<Found>, Left>,
@@ -202,8 +204,8 @@ impl Packer {
         Ok(packed.map(|()| None).map_err(Left::Errno))
     }
 
-    /// Packs a directory, and goes into it, unless it is on another file system than the one that it was come upon in. Whoever
-    /// has links followed has asked for where they lead.
+    /// Packs a directory, and goes into it, unless it is on another file system than the one that it was come
+    /// upon in. Whoever has links followed has asked for where they lead.
     fn enter(
         &mut self,
         levels: &mut Vec<Level>,
@@ -241,13 +243,13 @@ impl Packer {
         }
         let head = |kind| entry(path, kind, &found);
         let chunks = &self.chunks;
-        let settle = |out: &mut Vec<u8>| send_if_full(out, chunks);
+        let flush_if_full = |out: &mut Vec<u8>| send_if_full(out, chunks);
         match put_file(
             &mut self.out,
             head,
             Looks::new(found.st_size as u64, found.st_blocks as u64),
             &mut OpenFile(file),
-            settle,
+            flush_if_full,
         )? {
             Packed::Whole => {}
             Packed::Cut { len, why } => {

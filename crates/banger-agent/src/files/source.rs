@@ -3,7 +3,7 @@ use std::os::fd::OwnedFd;
 use banger_guest_protocol::messages::Pack;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
-use super::error::{FileError, shown};
+use super::error::{FileError, printable};
 
 /// Something that is there to be packed.
 #[derive(Debug)]
@@ -18,14 +18,14 @@ impl Source {
     pub(super) fn open(what: &Pack) -> Result<Self, FileError> {
         let path = what.path.as_bytes();
         if !path.starts_with(b"/") {
-            return Err(FileError::NotAbsolute { path: shown(path) });
+            return Err(FileError::NotAbsolute { path: printable(path) });
         }
         let end = path.iter().rposition(|byte| *byte != b'/').map_or(0, |at| at + 1);
         let start = path[..end].iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
         let name = &path[start..end];
         match name {
             b"" | b"." => return Self::directory(path, b"."),
-            b".." => return Err(FileError::Nameless { path: shown(path) }),
+            b".." => return Err(FileError::Nameless { path: printable(path) }),
             // A slash at the end follows a symlink.
             _ if end < path.len() => return Self::directory(path, name),
             _ => {}
@@ -39,7 +39,7 @@ impl Source {
             FileType::RegularFile | FileType::Directory | FileType::Symlink => {
                 Ok(Self::Named { parent, name: name.to_vec() })
             }
-            _ => Err(FileError::NotPackable { path: shown(path) }),
+            _ => Err(FileError::NotPackable { path: printable(path) }),
         }
     }
 

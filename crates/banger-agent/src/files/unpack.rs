@@ -1,5 +1,5 @@
-//! From an archive to files. One `openat`, `write`, `futimens` and `close` for a small one, as long as the archive keeps to a
-//! directory.
+//! From an archive to files. One `openat`, `write`, `futimens` and `close` for a small one, as long as the
+//! archive keeps to a directory.
 
 use std::ffi::OsStr;
 use std::io::{Seek as _, SeekFrom, Write};
@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use tokio::sync::mpsc;
 
 use super::beneath::{Beneath, PARENT_MODE};
-use super::error::{FileError, shown};
+use super::error::{FileError, printable};
 use crate::system_error::{Context, SystemError};
 
 const NEW_FILE: OFlags =
@@ -28,7 +28,7 @@ const SPECIAL: Mode = Mode::from_raw_mode(0o7000);
 pub(super) fn run(what: &Unpack, chunks: mpsc::Receiver<Bytes>) -> Result<Unpacked, FileError> {
     let path = what.dir.as_bytes();
     if !path.starts_with(b"/") {
-        return Err(FileError::NotAbsolute { path: shown(path) });
+        return Err(FileError::NotAbsolute { path: printable(path) });
     }
     if what.create {
         rustix::fs::mkdir(path, PARENT_MODE)
@@ -65,7 +65,8 @@ struct Unpacker {
     root: Beneath,
     /// The directory of the latest entry: most often that of the next one, too.
     parent: Option<(Vec<u8>, OwnedFd)>,
-    /// Directories that the archive is in. What is written into them changes their time, so they get it afterwards.
+    /// Directories that the archive is in. What is written into them changes their time, so they get it
+    /// afterwards.
     dirs: Vec<Dir>,
     file: Option<OpenFile>,
     /// The latest file that is all there, until the next entry.
@@ -105,13 +106,13 @@ impl Unpacker {
     }
 
     fn entry(&mut self, entry: &Entry) -> Result<(), FileError> {
-        let refused = |source| FileError::Name { name: shown(&entry.path), source };
+        let refused = |source| FileError::Name { name: printable(&entry.path), source };
         let path = EntryPath::parse_as_tar(&entry.path).map_err(refused)?;
         self.latest = None;
         self.leave_dirs(|dir| is_below(path.as_bytes(), dir))?;
         match &entry.kind {
             EntryKind::Directory => return self.directory(&path, entry),
-            _ if path.is_root() => return Err(FileError::InTheWay { path: self.root.shown(b"") }),
+            _ if path.is_root() => return Err(FileError::InTheWay { path: self.root.printable(b"") }),
             EntryKind::File { size } => {
                 self.new_file(&path, *size, entry)?;
                 self.data(Piece::Data(&[]))?;
@@ -119,7 +120,7 @@ impl Unpacker {
             EntryKind::Sparse { size, .. } => self.new_sparse_file(&path, *size, entry)?,
             EntryKind::Symlink { target } => self.symlink(&path, target, entry.mtime)?,
             EntryKind::Hardlink { target } => self.hardlink(&path, target)?,
-            EntryKind::Other { .. } => return Err(FileError::Kind { name: shown(&entry.path) }),
+            EntryKind::Other { .. } => return Err(FileError::Kind { name: printable(&entry.path) }),
         }
         self.done.files += 1;
         Ok(())
@@ -138,7 +139,7 @@ impl Unpacker {
     fn new_sparse_file(&mut self, path: &EntryPath, size: u64, entry: &Entry) -> Result<(), FileError> {
         self.new_file(path, size, entry)?;
         let sized = self.file.as_ref().map_or(Ok(()), |open| open.file.set_len(size));
-        sized.context("write", self.root.shown(path.as_bytes()))?;
+        sized.context("write", self.root.printable(path.as_bytes()))?;
         if size == 0 { self.data(Piece::Data(&[])) } else { Ok(()) }
     }
 
@@ -165,7 +166,7 @@ impl Unpacker {
         };
         let written: std::io::Result<u64> = write();
         let len = written
-            .map_err(|error| SystemError::new("write", self.root.shown(open.path.as_bytes()), error))?;
+            .map_err(|error| SystemError::new("write", self.root.printable(open.path.as_bytes()), error))?;
         self.done.bytes += len;
         if open.left == 0 {
             self.latest = self.file.take();
@@ -185,7 +186,7 @@ impl Unpacker {
             Ok(surplus)
         };
         let surplus: std::io::Result<u64> = cut();
-        self.done.bytes -= surplus.context("write", self.root.shown(open.path.as_bytes()))?;
+        self.done.bytes -= surplus.context("write", self.root.printable(open.path.as_bytes()))?;
         Ok(())
     }
 
@@ -197,13 +198,13 @@ impl Unpacker {
     }
 
     fn hardlink(&mut self, path: &EntryPath, target: &[u8]) -> Result<(), FileError> {
-        let refused = |source| FileError::Name { name: shown(target), source };
+        let refused = |source| FileError::Name { name: printable(target), source };
         let target = EntryPath::parse_as_tar(target).map_err(refused)?;
         if target == *path {
             return Ok(());
         }
         let target_dir =
-            self.root.open_dir(target.parent()).context("find", self.root.shown(target.as_bytes()))?;
+            self.root.open_dir(target.parent()).context("find", self.root.printable(target.as_bytes()))?;
         self.put(path, |parent| {
             rustix::fs::linkat(&target_dir, target.name(), parent, path.name(), AtFlags::empty())
         })
@@ -246,7 +247,7 @@ impl Unpacker {
             other => other,
         };
         made.map_err(|errno| match errno {
-            Errno::ISDIR => FileError::InTheWay { path: self.root.shown(path.as_bytes()) },
+            Errno::ISDIR => FileError::InTheWay { path: self.root.printable(path.as_bytes()) },
             errno => self.failed("write", path, errno),
         })
     }
@@ -272,7 +273,7 @@ impl Unpacker {
                 None => Some(
                     self.root
                         .open_dir(&dir.path)
-                        .context("open the directory", self.root.shown(&dir.path))?,
+                        .context("open the directory", self.root.printable(&dir.path))?,
                 ),
             };
             let fd = opened.as_ref().or(known.map(|(_, fd)| fd)).map_or(self.root.as_fd(), |fd| fd.as_fd());
@@ -280,13 +281,13 @@ impl Unpacker {
                 dir.mode.map_or(Ok(()), |mode| rustix::fs::fchmod(fd, mode))?;
                 set_mtime(fd, dir.mtime)
             };
-            finish().context("set mode and time of", self.root.shown(&dir.path))?;
+            finish().context("set mode and time of", self.root.printable(&dir.path))?;
         }
         Ok(())
     }
 
     fn failed(&self, action: &'static str, path: &EntryPath, errno: Errno) -> FileError {
-        SystemError::new(action, self.root.shown(path.as_bytes()), errno).into()
+        SystemError::new(action, self.root.printable(path.as_bytes()), errno).into()
     }
 
     fn finish(mut self) -> Result<Unpacked, FileError> {

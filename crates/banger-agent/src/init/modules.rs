@@ -1,7 +1,8 @@
 //! Kernel modules from the initramfs.
 //!
-//! `DIR/early` and `DIR/late` list file names in load order, one per line; the files lie beside the lists, decompressed. A
-//! leading `-` marks a module whose failure is only a warning. Empty lines and `#` comments are skipped.
+//! `DIR/early` and `DIR/late` list file names in load order, one per line; the files lie beside the lists,
+//! decompressed. A leading `-` marks a module whose failure is only a warning. Empty lines and `#` comments
+//! are skipped.
 
 use std::io;
 use std::path::Path;
@@ -52,7 +53,8 @@ pub fn parse_list(text: &str) -> Result<Vec<ModuleEntry>, ModuleError> {
     Ok(entries)
 }
 
-/// Loads what `dir/list` names, in order. A list that does not exist is empty. Returns warnings about optional modules.
+/// Loads what `dir/list` names, in order. A list that does not exist is empty. Returns warnings about
+/// optional modules.
 ///
 /// # Errors
 ///

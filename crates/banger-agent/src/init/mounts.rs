@@ -7,7 +7,8 @@ use rustix::mount::{MountFlags, mount};
 
 use crate::system_error::{Context, SystemError};
 
-/// Mounted by PID 1 in the initramfs and moved into the real root later; `/proc` last, because moving needs it.
+/// Mounted by PID 1 in the initramfs and moved into the real root later; `/proc` last, because moving needs
+/// it.
 pub const MOVED_INTO_ROOT: [&str; 4] = ["/sys", "/dev", "/run", "/proc"];
 
 /// Mounts `/proc /sys /dev /dev/pts /dev/shm /run` and points stdin, stdout and stderr at the console.

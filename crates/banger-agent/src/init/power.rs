@@ -21,8 +21,8 @@ pub enum Ending {
     Reboot,
 }
 
-/// Ends every other process, unmounts what can be unmounted, makes the root read-only (so that the next boot replays no
-/// journal), and powers off or restarts.
+/// Ends every other process, unmounts what can be unmounted, makes the root read-only (so that the next boot
+/// replays no journal), and powers off or restarts.
 pub fn end_machine(ending: Ending) -> ! {
     rustix::fs::sync();
     for signal in [libc::SIGTERM, libc::SIGKILL] {
@@ -75,7 +75,8 @@ fn unmount_all() {
             continue;
         }
         if unmount(&target, UnmountFlags::empty()).is_err() {
-            // Busy though every process is gone (a loop device, a nested mount): the power-off below still syncs it.
+            // Busy though every process is gone (a loop device, a nested mount): the power-off below still
+            // syncs it.
             let _still_there = unmount(&target, UnmountFlags::DETACH);
         }
     }
@@ -85,7 +86,8 @@ fn unmount_all() {
     rustix::fs::sync();
 }
 
-/// Has the kernel make every filesystem read-only, whoever has files open in it, so that the next boot replays no journal.
+/// Has the kernel make every filesystem read-only, whoever has files open in it, so that the next boot
+/// replays no journal.
 pub fn make_everything_read_only() {
     if let Err(error) = std::fs::write("/proc/sysrq-trigger", "u") {
         console::say(format_args!("could not make the filesystems read-only: {error}"));

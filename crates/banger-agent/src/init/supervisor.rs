@@ -1,7 +1,8 @@
-//! PID 1 after the start: reaps orphans, and does the few things that only PID 1 can do when the agent asks for them.
+//! PID 1 after the start: reaps orphans, and does the few things that only PID 1 can do when the agent asks
+//! for them.
 //!
-//! Requests and answers are single packets on a socket pair. PID 1 answers `+` for "done" and `-` with a text for
-//! "failed". After a successful `BecomeInit` the socket closes instead, because it is close-on-exec.
+//! Requests and answers are single packets on a socket pair. PID 1 answers `+` for "done" and `-` with a text
+//! for "failed". After a successful `BecomeInit` the socket closes instead, because it is close-on-exec.
 
 use std::ffi::OsStr;
 use std::io;

@@ -18,7 +18,8 @@ use super::staging::{checked, publish};
 ///
 /// # Errors
 ///
-/// When the description is wrong, or a file cannot be written. What has been made stays in the staging directory.
+/// When the description is wrong, or a file cannot be written. What has been made stays in the staging
+/// directory.
 pub(super) fn run(mut body: mpsc::Receiver<Bytes>, written: &Arc<AtomicU64>) -> Result<(), WorkspaceError> {
     let mut pending = BytesMut::new();
     let mut repository: Option<Repository> = None;

@@ -1,5 +1,5 @@
-//! The repository's index, with the times and sizes of the files in this very filesystem: without them git would read and
-//! hash every file before it could say that nothing has changed.
+//! The repository's index, with the times and sizes of the files in this very filesystem: without them git
+//! would read and hash every file before it could say that nothing has changed.
 
 use std::fs;
 use std::os::fd::OwnedFd;

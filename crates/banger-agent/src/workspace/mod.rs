@@ -1,7 +1,9 @@
-//! A git repository that the host puts into the guest: see [`banger_guest_protocol::import`] for how it comes.
+//! A git repository that the host puts into the guest: see [`banger_guest_protocol::import`] for how it
+//! comes.
 //!
-//! Nobody sees it half made: everything happens in a staging directory beside the place where it is to be, which is moved
-//! there at the very end. What an import that broke off has left behind goes when the next one begins.
+//! Nobody sees it half made: everything happens in a staging directory beside the place where it is to be,
+//! which is moved there at the very end. What an import that broke off has left behind goes when the next one
+//! begins.
 
 mod finish;
 mod index;
@@ -50,7 +52,7 @@ pub enum WorkspaceError {
 
 impl WorkspaceError {
     /// As the host is told.
-    pub fn told(&self) -> GuestError {
+    pub fn to_guest_error(&self) -> GuestError {
         let kind = match self {
             Self::Occupied { .. } | Self::Path { .. } => GuestErrorKind::Refused,
             _ => GuestErrorKind::Failed,
@@ -87,8 +89,8 @@ where
         };
         let last = match last {
             Ok(Ok(())) => FinishEvent::Done,
-            Ok(Err(error)) => FinishEvent::Failed(error.told()),
-            Err(error) => FinishEvent::Failed(WorkspaceError::Thread(error).told()),
+            Ok(Err(error)) => FinishEvent::Failed(error.to_guest_error()),
+            Err(error) => FinishEvent::Failed(WorkspaceError::Thread(error).to_guest_error()),
         };
         // As above: a host that hung up needs no last word.
         let _listening = events.send(last).await;

@@ -1,4 +1,5 @@
-//! The pack of a repository's objects, written as the host says it looks. The agent understands nothing of it.
+//! The pack of a repository's objects, written as the host says it looks. The agent understands nothing of
+//! it.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read as _, Write as _};

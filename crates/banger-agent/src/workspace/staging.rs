@@ -20,7 +20,8 @@ const PREFIX: &str = ".banger-import-";
 ///
 /// # Errors
 ///
-/// When something is at the repository's place that may not be replaced, or no directory can be made beside it.
+/// When something is at the repository's place that may not be replaced, or no directory can be made beside
+/// it.
 pub fn begin(wanted: &Begin) -> Result<Begun, WorkspaceError> {
     let path = checked(wanted.path.as_os_str())?;
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {

@@ -23,11 +23,12 @@ pub(super) type AnyBody = UnsyncBoxBody<Bytes, AnyError>;
 pub(super) type Message = Request<AnyBody>;
 type Sender = SendRequest<AnyBody>;
 
-/// How long a connection may lie before it is not used again. Its daemon may have gone meanwhile, and nothing is sent twice.
+/// How long a connection may lie before it is not used again. Its daemon may have gone meanwhile, and nothing
+/// is sent twice.
 const IDLE_MAX: Duration = Duration::from_secs(1);
 
-/// A connection whose last answer was read to its end, and when. Both ends look closely at who is at the other, so a new one
-/// costs as much as a small request.
+/// A connection whose last answer was read to its end, and when. Both ends look closely at who is at the
+/// other, so a new one costs as much as a small request.
 #[derive(Clone, Debug, Default)]
 pub(super) struct IdleConnection(Arc<Mutex<Option<(Sender, Instant)>>>);
 
@@ -43,7 +44,8 @@ impl IdleConnection {
 }
 
 impl Client {
-    /// Sends a message, and waits for the head of its answer. The connection is its own until all of that is read.
+    /// Sends a message, and waits for the head of its answer. The connection is its own until all of that is
+    /// read.
     pub(super) async fn exchange(
         &self,
         mut message: Message,

@@ -1,5 +1,6 @@
-//! How long a call waits. What is asked may rightly take its time (git, a large disk, a guest), so a call is not given a
-//! limit of its own: while it waits, the daemon is asked something easy now and then, and must answer that.
+//! How long a call waits. What is asked may rightly take its time (git, a large disk, a guest), so a call is
+//! not given a limit of its own: while it waits, the daemon is asked something easy now and then, and must
+//! answer that.
 
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ const SILENCE: Duration = Duration::from_secs(2);
 /// How long it may take to answer something easy, on a host that is busy.
 const ANSWER_LIMIT: Duration = Duration::from_secs(8);
 
-/// How often in a row it may fail to answer before work under way is given up. A daemon that has slept beside a build that
-/// writes gigabytes has to be read in from the same disk first.
+/// How often in a row it may fail to answer before work under way is given up. A daemon that has slept beside
+/// a build that writes gigabytes has to be read in from the same disk first.
 const MISSES_MAX: u32 = 3;
 
 impl Client {

@@ -100,7 +100,8 @@ async fn piece(client: &Client, body: &mut Incoming) -> Result<Option<Bytes>, Cl
     client.while_it_answers(next).await
 }
 
-/// The raw two-way stream of a command; wrap it in `tokio_util::codec::Framed` with [`crate::stream::FrameCodec`].
+/// The raw two-way stream of a command; wrap it in `tokio_util::codec::Framed` with
+/// [`crate::stream::FrameCodec`].
 pub struct ExecStream(pub(super) TokioIo<hyper::upgrade::Upgraded>);
 
 impl AsyncRead for ExecStream {

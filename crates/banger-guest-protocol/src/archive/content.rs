@@ -1,8 +1,8 @@
 //! Files into an archive, whatever their size is said to be.
 //!
-//! A file's size comes before its content. So what is small is read first and its size told then; of what is larger, the size that
-//! it had when it was opened goes out, and as many bytes: what was appended since is not part of it, and what was cut off
-//! meanwhile is made up with zeros and told of.
+//! A file's size comes before its content. So what is small is read first and its size told then; of what is
+//! larger, the size that it had when it was opened goes out, and as many bytes: what was appended since is
+//! not part of it, and what was cut off meanwhile is made up with zeros and told of.
 
 use std::fmt;
 use std::io;
@@ -30,8 +30,8 @@ pub trait Contents {
     /// When it cannot be read; [`io::ErrorKind::WouldBlock`] when there is nothing yet.
     fn read(&mut self, out: &mut Vec<u8>) -> io::Result<usize>;
 
-    /// Goes to a place and tells where that is; none when there is no such place. On a file system that knows no holes, all is
-    /// data up to the end.
+    /// Goes to a place and tells where that is; none when there is no such place. On a file system that knows
+    /// no holes, all is data up to the end.
     ///
     /// # Errors
     ///
@@ -60,7 +60,8 @@ pub enum SeekTo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Looks {
     pub size: u64,
-    /// What it takes on its disk, in bytes. Nothing: it may be no file of a disk at all, and its size anything.
+    /// What it takes on its disk, in bytes. Nothing: it may be no file of a disk at all, and its size
+    /// anything.
     pub allocated: u64,
 }
 
@@ -123,26 +124,27 @@ impl From<io::Error> for Trouble {
     }
 }
 
-/// Appends a file with its headers. `head` makes its entry; `settle` is called often, and may empty `out`.
+/// Appends a file with its headers. `head` makes its entry; `flush_if_full` is called often, and may empty
+/// `out`.
 ///
 /// # Errors
 ///
-/// Those of `settle`. What is the matter with the file is in the answer.
+/// Those of `flush_if_full`. What is the matter with the file is in the answer.
 pub fn put_file<E>(
     out: &mut Vec<u8>,
     head: impl FnOnce(EntryKind) -> Entry,
     looks: Looks,
     file: &mut impl Contents,
-    settle: impl FnMut(&mut Vec<u8>) -> Result<(), E>,
+    flush_if_full: impl FnMut(&mut Vec<u8>) -> Result<(), E>,
 ) -> Result<Packed, E> {
-    let mut packing = Packing { out, file, settle, looks };
+    let mut packing = Packing { out, file, flush_if_full, looks };
     if looks.size <= SMALL_LEN { packing.small(head) } else { packing.large(head) }
 }
 
 struct Packing<'a, C, S> {
     out: &'a mut Vec<u8>,
     file: &'a mut C,
-    settle: S,
+    flush_if_full: S,
     looks: Looks,
 }
 
@@ -159,10 +161,10 @@ where
         put_entry(self.out, &head(EntryKind::File { size: len }));
         for piece in content.chunks(PIECE_LEN) {
             self.out.extend_from_slice(piece);
-            (self.settle)(self.out)?;
+            (self.flush_if_full)(self.out)?;
         }
         put_padding(self.out, len);
-        (self.settle)(self.out)?;
+        (self.flush_if_full)(self.out)?;
         // One that says 4096 and holds three bytes goes on saying so.
         let is_shorter = len < self.looks.size && self.file.size().is_ok_and(|now| now < self.looks.size);
         Ok(if is_shorter { Packed::Cut { len, why: Trouble::Truncated } } else { Packed::Whole })
@@ -197,7 +199,7 @@ where
         };
         if first.is_empty() && !runs.is_empty() {
             put_entry(self.out, &head(EntryKind::File { size: 0 }));
-            (self.settle)(self.out)?;
+            (self.flush_if_full)(self.out)?;
             let is_shorter = self.file.size().is_ok_and(|now| now < size);
             let cut = Packed::Cut { len: 0, why: Trouble::Truncated };
             return Ok(if is_shorter { cut } else { Packed::Whole });
@@ -211,7 +213,7 @@ where
         put_entry(self.out, &head(kind));
         let cut = self.data(&runs, &first)?;
         put_padding(self.out, sparse::stored(&runs));
-        (self.settle)(self.out)?;
+        (self.flush_if_full)(self.out)?;
         Ok(cut.unwrap_or(Packed::Whole))
     }
 
@@ -265,7 +267,7 @@ where
     /// The next `left` bytes, or why there are not as many.
     fn run(&mut self, left: &mut u64) -> Result<Option<Trouble>, E> {
         while *left > 0 {
-            (self.settle)(self.out)?;
+            (self.flush_if_full)(self.out)?;
             if self.out.spare_capacity_mut().is_empty() {
                 self.out.reserve(PIECE_LEN);
             }
@@ -289,7 +291,7 @@ where
             let count = left.min(PIECE_LEN as u64) as usize;
             self.out.resize(self.out.len() + count, 0);
             left -= count as u64;
-            (self.settle)(self.out)?;
+            (self.flush_if_full)(self.out)?;
         }
         Ok(())
     }

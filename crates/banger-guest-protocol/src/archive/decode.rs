@@ -29,7 +29,8 @@ pub enum Item {
     Entry(Entry),
     /// The next piece of the latest entry's content, never empty.
     Data(Bytes),
-    /// So many zeros of the latest entry's content, which is a sparse file; never none. With its data they make up its size.
+    /// So many zeros of the latest entry's content, which is a sparse file; never none. With its data they
+    /// make up its size.
     Hole(u64),
     Note(Note),
     /// Nothing that comes after it counts.
@@ -106,7 +107,8 @@ impl Default for Decoder {
 }
 
 impl Decoder {
-    /// Hands over the bytes that come next. Call it when [`Self::next`] has answered none: what was left is dropped.
+    /// Hands over the bytes that come next. Call it when [`Self::next`] has answered none: what was left is
+    /// dropped.
     pub fn push(&mut self, chunk: Bytes) {
         self.chunk = chunk;
     }

@@ -9,8 +9,8 @@ const NAME_MAX_LEN: usize = 100;
 /// What GNU tar names the headers that hold a longer one.
 const LONG_NAME: &[u8] = b"././@LongLink";
 
-/// Appends an entry's headers, and a sparse file's map. A file's content (of a sparse one, what its runs hold), and then
-/// [`put_padding`], must follow.
+/// Appends an entry's headers, and a sparse file's map. A file's content (of a sparse one, what its runs
+/// hold), and then [`put_padding`], must follow.
 pub fn put_entry(out: &mut impl BufMut, entry: &Entry) {
     let mut header = Header::new_gnu();
     let mut map = Vec::new();

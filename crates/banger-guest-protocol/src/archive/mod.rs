@@ -1,12 +1,12 @@
-//! Files and trees of files on their way between host and guest: tar streams, read and written without I/O but for
-//! [`OpenFile`].
+//! Files and trees of files on their way between host and guest: tar streams, read and written without I/O
+//! but for [`OpenFile`].
 //!
-//! Both sides unpack what the other one packed, and the host must not believe a byte of what a guest sends. So one parser
-//! serves both: [`Decoder`] takes the bytes as they come and gives a file's content away in the very chunks it came in.
-//! [`EntryPath`] is the only way from a name in an archive to a name in a directory.
+//! Both sides unpack what the other one packed, and the host must not believe a byte of what a guest sends.
+//! So one parser serves both: [`Decoder`] takes the bytes as they come and gives a file's content away in the
+//! very chunks it came in. [`EntryPath`] is the only way from a name in an archive to a name in a directory.
 //!
-//! Understood: ustar, GNU long names, PAX, and sparse files in all forms that GNU tar writes. What is written is read by GNU tar.
-//! An archive ends with its end mark; one that just stops is [`ArchiveError::Truncated`].
+//! Understood: ustar, GNU long names, PAX, and sparse files in all forms that GNU tar writes. What is written
+//! is read by GNU tar. An archive ends with its end mark; one that just stops is [`ArchiveError::Truncated`].
 
 mod content;
 mod decode;

@@ -4,8 +4,8 @@ use tar::EntryType;
 use super::encode::put_extension;
 use super::pax::{number, put_record};
 
-/// What the packing side has to say besides. Travels as a global PAX header, which other readers of tar ignore. Paths are those in
-/// the archive.
+/// What the packing side has to say besides. Travels as a global PAX header, which other readers of tar
+/// ignore. Paths are those in the archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
     /// Neither file, directory nor symlink, so it stayed behind.

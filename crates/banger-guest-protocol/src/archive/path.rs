@@ -9,7 +9,8 @@ pub enum EntryPathError {
     Nul,
 }
 
-/// An archive's name for something, made safe to join to a directory: relative, no `..`, no `.`, no empty part.
+/// An archive's name for something, made safe to join to a directory: relative, no `..`, no `.`, no empty
+/// part.
 ///
 /// Symlinks on the way are another matter: those only the kernel can see.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,8 +43,8 @@ impl EntryPath {
         Ok(Self(path))
     }
 
-    /// Takes a name as tar does, from somebody who may put things anywhere: below the directory what is absolute, and where it
-    /// comes out what goes up in between.
+    /// Takes a name as tar does, from somebody who may put things anywhere: below the directory what is
+    /// absolute, and where it comes out what goes up in between.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 use super::Timestamp;
 
-/// The records of a PAX header, `LENGTH KEY=VALUE\n` each. Values are bytes, and may contain line ends. None when they are
-/// not of that form.
+/// The records of a PAX header, `LENGTH KEY=VALUE\n` each. Values are bytes, and may contain line ends. None
+/// when they are not of that form.
 pub(super) fn records(mut bytes: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     let mut records = Vec::new();
     while !bytes.is_empty() {

@@ -192,8 +192,8 @@ impl MapReader {
     }
 }
 
-/// The map, put in its plainest form: in order, without overlap, nothing empty. None when it is none, or does not fit a file of
-/// `size` bytes of which `stored` are there.
+/// The map, put in its plainest form: in order, without overlap, nothing empty. None when it is none, or does
+/// not fit a file of `size` bytes of which `stored` are there.
 pub(super) fn checked(map: Vec<Run>, size: u64, stored: u64) -> Option<Arc<[Run]>> {
     let mut runs: Vec<Run> = Vec::new();
     let (mut end, mut sum) = (0_u64, 0_u64);

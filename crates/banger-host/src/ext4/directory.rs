@@ -134,7 +134,8 @@ fn nth_block(runs: &[Run], mut index: u64) -> u64 {
 /// A name's place in the order of the index: its hash, what breaks ties, and which name it is.
 type Hashed = (u32, u32, u32);
 
-/// Which hashes a block has: from this one on. The lowest bit says that the block before has some of the same.
+/// Which hashes a block has: from this one on. The lowest bit says that the block before has some of the
+/// same.
 type IndexEntry = (u32, u32);
 
 /// The index's root is block 0, the names follow, then the index's other blocks.

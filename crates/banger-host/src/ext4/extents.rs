@@ -43,7 +43,8 @@ impl BlockMap {
         Ok(())
     }
 
-    /// Writes the tree's blocks, if it needs any. Answers with its root, and how many blocks there are with the tree's own.
+    /// Writes the tree's blocks, if it needs any. Answers with its root, and how many blocks there are with
+    /// the tree's own.
     pub(super) fn store(self, disk: &mut Disk<'_>, inode: u32) -> Result<([u8; ROOT_LEN], u64), Fault> {
         let mut blocks = self.blocks;
         // Of the current level: the first block covered, and the entry.

@@ -13,8 +13,8 @@ use super::space::{BLOCK_LEN, Geometry, LOG_GROUPS_PER_FLEX};
 use super::{Ext4Options, directory};
 use crate::file_tree::Node;
 
-/// Times of what no archive describes. Not the time of the build, so that the same archive gives the same image; and not that of
-/// the newest file, which may lie in the future, where e2fsck takes it for an error.
+/// Times of what no archive describes. Not the time of the build, so that the same archive gives the same
+/// image; and not that of the newest file, which may lie in the future, where e2fsck takes it for an error.
 pub(super) const EPOCH: u32 = 0;
 
 /// Inodes in use: all from 1 on, directories before everything else (but for the root).

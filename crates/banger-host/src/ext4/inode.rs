@@ -74,19 +74,19 @@ pub(super) fn encode(
     };
     let mut bytes = [0; INODE_SIZE];
     inode.encode(&mut bytes);
-    seal(&mut bytes, number, checksum_seed);
+    put_checksum(&mut bytes, number, checksum_seed);
     bytes
 }
 
 /// An inode that stands for nothing.
 pub(super) fn reserved(number: u32, checksum_seed: u32) -> [u8; INODE_SIZE] {
     let mut bytes = [0; INODE_SIZE];
-    seal(&mut bytes, number, checksum_seed);
+    put_checksum(&mut bytes, number, checksum_seed);
     bytes
 }
 
 /// The checksum's high half is among the fields that not every inode has.
-fn seal(bytes: &mut [u8; INODE_SIZE], number: u32, checksum_seed: u32) {
+fn put_checksum(bytes: &mut [u8; INODE_SIZE], number: u32, checksum_seed: u32) {
     let [low_0, low_1, high_0, high_1] = csum::inode(checksum_seed, number, 0, bytes).to_le_bytes();
     bytes[0x7C..0x7E].copy_from_slice(&[low_0, low_1]);
     if bytes[0x80..0x82] != [0, 0] {

@@ -1,5 +1,5 @@
-//! What an image will hold, in the order in which it is written: directories first, then everything else, each from the root
-//! down and by name. So the same tree always gives the same image.
+//! What an image will hold, in the order in which it is written: directories first, then everything else,
+//! each from the root down and by name. So the same tree always gives the same image.
 
 use mkext4::spec::{FIRST_INO, ROOT_INO};
 
@@ -8,7 +8,7 @@ use super::extents::BlockMap;
 use super::space::BLOCK_LEN;
 use crate::file_content::data_runs;
 use crate::file_tree::{DirEntryId, FrozenTree, NodeId, NodeKind, ROOT};
-use crate::tar_source::shown;
+use crate::tar_source::printable;
 
 /// Where the checker puts what it finds.
 const LOST_AND_FOUND: &[u8] = b"lost+found";
@@ -138,7 +138,7 @@ impl Plan {
             here = parent;
         }
         parts.reverse();
-        if parts.is_empty() { "/".into() } else { shown(&parts.join(&b'/')) }
+        if parts.is_empty() { "/".into() } else { printable(&parts.join(&b'/')) }
     }
 }
 

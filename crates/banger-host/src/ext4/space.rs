@@ -184,7 +184,8 @@ impl Geometry {
         self.superblock_groups().map(|group| Run { start: self.group(group).start, len }).collect()
     }
 
-    /// The groups that begin with a superblock: the first, and copies in those numbered by powers of 3, 5 and 7.
+    /// The groups that begin with a superblock: the first, and copies in those numbered by powers of 3, 5 and
+    /// 7.
     pub(super) fn superblock_groups(&self) -> impl Iterator<Item = u32> {
         let is_power = |number: u32, base: u32| {
             let power = std::iter::successors(Some(1_u32), |power| power.checked_mul(base));

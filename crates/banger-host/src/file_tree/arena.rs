@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::names::Names;
-use crate::tar_source::{Attributes, FileContent, Segment, TarError, Xattrs, shown};
+use crate::tar_source::{Attributes, FileContent, Segment, TarError, Xattrs, printable};
 
 /// Bounds on memory, far above what any real image has.
 const NODES_MAX: usize = 2_000_000;
@@ -73,7 +73,8 @@ impl Node {
         Self::plain(0o755)
     }
 
-    /// The same for one in this directory: as `mkdir` has it, it takes the group along where that is asked for.
+    /// The same for one in this directory: as `mkdir` has it, it takes the group along where that is asked
+    /// for.
     pub(super) fn implied_subdirectory(&self) -> Self {
         const SET_GROUP_ID: u16 = 0o2000;
         match self.mode & SET_GROUP_ID {
@@ -262,5 +263,5 @@ pub(super) fn add_text(texts: &mut Vec<u8>, text: &[u8], path: &[u8]) -> Result<
 }
 
 fn too_many(path: &[u8], what: &'static str, max: usize) -> TarError {
-    TarError::TooMany { name: shown(path), what, max }
+    TarError::TooMany { name: printable(path), what, max }
 }

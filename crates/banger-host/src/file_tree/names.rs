@@ -144,7 +144,8 @@ impl Names {
             .map(|(id, entry)| (id, entry.name.of(&self.texts), NodeId::at(entry.node as usize)))
     }
 
-    /// Puts a directory's list in the order of its names, and drops from it those that are not there any more.
+    /// Puts a directory's list in the order of its names, and drops from it those that are not there any
+    /// more.
     pub(super) fn sort(&mut self, parent: NodeId) {
         let mut children: Vec<u32> = self.children(parent).map(|(id, ..)| id.0).collect();
         children.sort_unstable_by_key(|id| self.entries[*id as usize].name.of(&self.texts));

@@ -1,7 +1,7 @@
 //! Paths resolved inside a tree.
 
 use super::arena::{Arena, NodeId, NodeKind, ROOT};
-use crate::tar_source::{TarError, shown};
+use crate::tar_source::{TarError, printable};
 
 /// How many symbolic links a path may lead through, as in Linux.
 const LINKS_MAX: usize = 40;
@@ -24,7 +24,7 @@ impl Arena {
 
     /// The directory at `path`, made if it is missing; `name` is what needs it.
     pub(super) fn make_directory(&mut self, path: &[u8], name: &[u8]) -> Result<NodeId, TarError> {
-        let not_directory = || TarError::NotDirectory { name: shown(name) };
+        let not_directory = || TarError::NotDirectory { name: printable(name) };
         let way = self.walk(path).ok_or_else(not_directory)?;
         let mut here = way.trail.last().copied().ok_or_else(not_directory)?;
         for part in &way.missing {
@@ -35,8 +35,8 @@ impl Arena {
         Ok(here)
     }
 
-    /// Follows symbolic links, which cannot lead out: above the root is the root. None when something on the way is no
-    /// directory.
+    /// Follows symbolic links, which cannot lead out: above the root is the root. None when something on the
+    /// way is no directory.
     fn walk(&self, path: &[u8]) -> Option<Way> {
         let mut todo: Vec<&[u8]> = path.rsplit(|byte| *byte == b'/').collect();
         let mut way = Way { trail: vec![ROOT], missing: Vec::new() };

@@ -17,8 +17,8 @@ impl Dependencies {
 }
 
 impl FoundKernel {
-    /// Runs depmod in `work`, an existing directory, when the modules have never seen it: those of a package that was unpacked but
-    /// not installed. The modules themselves stay as they are.
+    /// Runs depmod in `work`, an existing directory, when the modules have never seen it: those of a package
+    /// that was unpacked but not installed. The modules themselves stay as they are.
     ///
     /// # Errors
     ///

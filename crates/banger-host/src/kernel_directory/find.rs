@@ -132,8 +132,8 @@ impl FoundKernel {
         if modules.is_dir() { Ok(modules) } else { Err(KernelDirectoryError::NotDirectory(modules)) }
     }
 
-    /// Modules that depmod has not seen are told by the release in their directory's name; a kernel's sources have files of
-    /// the same names.
+    /// Modules that depmod has not seen are told by the release in their directory's name; a kernel's sources
+    /// have files of the same names.
     fn has_modules(&self, dir: &Path) -> bool {
         let is_own = dir.file_name().is_some_and(|name| name == &*self.release);
         dir.join("modules.dep").is_file()

@@ -1,13 +1,17 @@
-//! A kernel and its modules in a directory of the host's: `/boot`, a root, a package's tree, a build. [`FoundKernel::find`] looks,
-//! [`FoundKernel::pack`] makes the tar that Debian's kernels come as, and from there on all kernels are alike.
+//! A kernel and its modules in a directory of the host's: `/boot`, a root, a package's tree, a build.
+//! [`FoundKernel::find`] looks, [`FoundKernel::pack`] makes the tar that Debian's kernels come as, and from
+//! there on all kernels are alike.
 //!
-//! What there is, is told by `metadata.json` in the directory, or else found by its usual names; the newest kernel wins:
+//! What there is, is told by `metadata.json` in the directory, or else found by its usual names; the newest
+//! kernel wins:
 //!
 //! ```json
-//! { "vmlinuz": "boot/vmlinuz-6.12.9", "modules": "lib/modules/6.12.9", "initrd": "boot/initrd.img", "release": "6.12.9" }
+//! { "vmlinuz": "boot/vmlinuz-6.12.9", "modules": "lib/modules/6.12.9",
+//!   "initrd": "boot/initrd.img", "release": "6.12.9" }
 //! ```
 //!
-//! `vmlinuz` or `vmlinux` must be there, the rest may be. All paths are relative to the directory and stay in it.
+//! `vmlinuz` or `vmlinux` must be there, the rest may be. All paths are relative to the directory and stay in
+//! it.
 
 mod depmod;
 mod error;

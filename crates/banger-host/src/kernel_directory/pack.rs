@@ -57,8 +57,9 @@ impl FoundKernel {
         Ok(bytes)
     }
 
-    /// Writes a tar file with the kernel and its modules, as [`crate::modules::KernelTree`] reads it. Symlinks that lead out of
-    /// the modules are left out, and so is everything that is neither file nor directory.
+    /// Writes a tar file with the kernel and its modules, as [`crate::modules::KernelTree`] reads it.
+    /// Symlinks that lead out of the modules are left out, and so is everything that is neither file nor
+    /// directory.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! A blob's bytes on their way in: all of a file, or a file in a tar file. Counted, and hashed where their digest is to be checked.
+//! A blob's bytes on their way in: all of a file, or a file in a tar file. Counted, and hashed where their
+//! digest is to be checked.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};

@@ -6,12 +6,12 @@ use super::Compression;
 use super::source::Source;
 use crate::decompress::XZ_MEMORY_KIB;
 
-/// The largest window of a zstd frame, as a power of two: the 128 MiB that `zstd -d` takes without being told to. Two layers are
-/// unpacked at once.
+/// The largest window of a zstd frame, as a power of two: the 128 MiB that `zstd -d` takes without being told
+/// to. Two layers are unpacked at once.
 const ZSTD_WINDOW_LOG: u32 = 27;
 
-/// Tells by its first bytes how a blob is packed, or what it is that is not read. Whatever is of no known kind is taken for a tar
-/// file: those of old have no mark, and an empty one has nothing.
+/// Tells by its first bytes how a blob is packed, or what it is that is not read. Whatever is of no known
+/// kind is taken for a tar file: those of old have no mark, and an empty one has nothing.
 pub(super) fn packed_as(start: &[u8]) -> Result<Compression, &'static str> {
     const KINDS: [(&[u8], Result<Compression, &str>); 5] = [
         (&[0x1F, 0x8B], Ok(Compression::Gzip)),
@@ -32,7 +32,8 @@ pub(super) fn packed_as(start: &[u8]) -> Result<Compression, &'static str> {
     }
 }
 
-/// Its magic number, and that its length is what a frame has that holds a few marks: a tar file of old may begin with these letters.
+/// Its magic number, and that its length is what a frame has that holds a few marks: a tar file of old may
+/// begin with these letters.
 fn is_skippable_frame(start: &[u8]) -> bool {
     const LEN_MAX: u32 = 1 << 20;
     let number =

@@ -1,4 +1,5 @@
-//! Which system calls a VMM may make. What is denied answers EPERM; calls of another architecture end the process.
+//! Which system calls a VMM may make. What is denied answers EPERM; calls of another architecture end the
+//! process.
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsString};
@@ -13,8 +14,8 @@ use seccompiler::{
 
 use super::{SandboxError, VmmSandbox, denied, inspect};
 
-/// What an exec must show, once: where the kernel looks for nothing, in the arguments after its own. The next program does
-/// not know it, so it can start no other.
+/// What an exec must show, once: where the kernel looks for nothing, in the arguments after its own. The next
+/// program does not know it, so it can start no other.
 pub(super) struct ExecKey([u64; 3]);
 
 impl ExecKey {
@@ -64,7 +65,8 @@ pub(super) fn exec(program: &Path, args: &[OsString], key: &ExecKey) -> io::Erro
     };
     let (words, variables) = (ended(&argv), ended(&envp));
     #[allow(unsafe_code, reason = "the C library's exec passes three arguments on, the key is in three more")]
-    // SAFETY: both lists end with a null pointer, and live as long as the strings they point to: until after the call.
+    // SAFETY: both lists end with a null pointer, and live as long as the strings they point to: until after
+    // the call.
     unsafe {
         libc::syscall(
             libc::SYS_execve,
@@ -121,7 +123,8 @@ fn signals(rules: &mut Rules, landlock_abi: u32) -> Result<(), BackendError> {
     for call in [libc::SYS_kill, libc::SYS_tgkill, libc::SYS_rt_sigqueueinfo, libc::SYS_rt_tgsigqueueinfo] {
         rules.insert(call, vec![rule([number(0, Op::Ne, own)])?]);
     }
-    // It names a thread without its process. musl signals its own threads so, where landlock keeps it to them.
+    // It names a thread without its process. musl signals its own threads so, where landlock keeps it to
+    // them.
     if landlock_abi < inspect::SIGNAL_SCOPE_ABI {
         rules.insert(libc::SYS_tkill, Vec::new());
     }

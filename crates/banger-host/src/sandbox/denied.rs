@@ -8,8 +8,8 @@ pub(super) const CALLS: &[c_long] = &[
     libc::SYS_bind,
     libc::SYS_unlink,
     libc::SYS_unlinkat,
-    // Changing what is not open for writing: landlock does not look at modes, owners, times and attributes, and at the
-    // length of files only since its third version.
+    // Changing what is not open for writing: landlock does not look at modes, owners, times and attributes,
+    // and at the length of files only since its third version.
     libc::SYS_chmod,
     libc::SYS_fchmod,
     libc::SYS_fchmodat,
@@ -137,14 +137,15 @@ pub(super) const CALLS: &[c_long] = &[
 const STATMOUNT: c_long = 457;
 const LISTMOUNT: c_long = 458;
 
-/// What calls get for an answer that this list does not know, the 32-bit ones of x32 (from 0x4000_0000) included: as from a
-/// kernel that does not have them. A new one may do in one step what is denied here.
+/// What calls get for an answer that this list does not know, the 32-bit ones of x32 (from 0x4000_0000)
+/// included: as from a kernel that does not have them. A new one may do in one step what is denied here.
 pub(super) const FIRST_UNKNOWN_CALL: u32 = 463;
 
 /// Their arguments lie in memory, where no filter can look; C libraries do without them.
 pub(super) const UNREADABLE_CALLS: &[c_long] = &[libc::SYS_clone3, libc::SYS_openat2];
 
-/// Signals by way of a file's owner, leases on files that others open, notices of what happens in a directory.
+/// Signals by way of a file's owner, leases on files that others open, notices of what happens in a
+/// directory.
 pub(super) const FCNTL_COMMANDS: &[libc::c_int] =
     &[F_SETOWN, F_SETSIG, F_SETOWN_EX, libc::F_SETLEASE, libc::F_NOTIFY];
 
@@ -159,8 +160,8 @@ pub(super) const IOCTLS: &[c_ulong] =
 const FIOSETOWN: c_ulong = 0x8901;
 const SIOCSPGRP: c_ulong = 0x8902;
 
-/// All of a kind: attributes, verity and encryption ('f', 'v', 'X'), and what btrfs, f2fs and bcachefs do to files and
-/// subvolumes. Some need no more than a file or directory that is open for reading.
+/// All of a kind: attributes, verity and encryption ('f', 'v', 'X'), and what btrfs, f2fs and bcachefs do to
+/// files and subvolumes. Some need no more than a file or directory that is open for reading.
 pub(super) const IOCTL_KINDS: &[u8] = b"fvX\x94\xf5\xbc";
 
 /// Namespaces, and tracing from the first instruction. A thread needs none of them.

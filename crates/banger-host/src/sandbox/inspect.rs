@@ -48,7 +48,8 @@ pub enum InspectError {
     Answer(#[from] serde_json::Error),
 }
 
-/// Confines a process that is made for it and runs [`run_probe_here`]: `launcher` is `bangerd`, `probe` its argument.
+/// Confines a process that is made for it and runs [`run_probe_here`]: `launcher` is `bangerd`, `probe` its
+/// argument.
 ///
 /// # Errors
 ///

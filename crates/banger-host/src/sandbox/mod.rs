@@ -1,7 +1,8 @@
 //! What a VMM may do, held by the kernel (docs/decisions/0018-the-vmms-sandbox.md).
 //!
-//! Applied in a process of its own (`bangerd vmm-launch`) that then becomes the VMM, because all of it is for good and there
-//! must be no work between fork and exec in the daemon. Whoever gets hold of the VMM has no more than what is left here:
+//! Applied in a process of its own (`bangerd vmm-launch`) that then becomes the VMM, because all of it is for
+//! good and there must be no work between fork and exec in the daemon. Whoever gets hold of the VMM has no
+//! more than what is left here:
 //!
 //! | | |
 //! |---|---|
@@ -53,7 +54,8 @@ pub enum SandboxError {
 /// What a VMM needs besides the system's libraries.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VmmSandbox {
-    /// Its own directory. Nothing in it may be touched but what is named below; its sockets and logs are handed to it.
+    /// Its own directory. Nothing in it may be touched but what is named below; its sockets and logs are
+    /// handed to it.
     #[serde(with = "crate::path_bytes")]
     pub vm_dir: PathBuf,
     /// Files to read: image, kernel, initramfs, modules.
@@ -78,8 +80,8 @@ pub enum SandboxStatus {
     Unsupported,
 }
 
-/// Confines this process and makes it `program`. Returns only when that failed. The process keeps its pid and start time.
-/// To be called while it has one thread.
+/// Confines this process and makes it `program`. Returns only when that failed. The process keeps its pid and
+/// start time. To be called while it has one thread.
 pub fn launch(sandbox: &VmmSandbox, program: &Path, args: &[OsString]) -> SandboxError {
     match confine(sandbox, program) {
         Ok(key) => {

@@ -1,7 +1,8 @@
 //! Is the process at the other end of a connection a VMM, of whichever daemon?
 //!
-//! Asked of the kernel, not of the process: command line and name are its own to change. What it cannot shed is the
-//! directory it runs in (`chdir` is denied to it), the filters on its calls, and who its parents are (so is `fork`).
+//! Asked of the kernel, not of the process: command line and name are its own to change. What it cannot shed
+//! is the directory it runs in (`chdir` is denied to it), the filters on its calls, and who its parents are
+//! (so is `fork`).
 
 use std::fs::File;
 use std::io::Read as _;
@@ -28,8 +29,8 @@ pub enum Origin {
     Gone,
 }
 
-/// Looks at `pid` and, where need be, the processes above it. `known` are VMMs by their process ids, `is_vm_dir` knows the
-/// directories that VMMs run in.
+/// Looks at `pid` and, where need be, the processes above it. `known` are VMMs by their process ids,
+/// `is_vm_dir` knows the directories that VMMs run in.
 pub fn origin(pid: i32, known: &[i32], is_vm_dir: impl Fn(&Path) -> bool) -> Origin {
     let own = std::process::id() as i32;
     if pid == own {
@@ -43,8 +44,8 @@ pub fn origin(pid: i32, known: &[i32], is_vm_dir: impl Fn(&Path) -> bool) -> Ori
         return Origin::Confined;
     }
     let filtered = |status: &Status| status.filters > *OWN_FILTERS;
-    // Filters are inherited and cannot be shed: with no more of them than this process (which has some in a container), it
-    // is below no VMM. Only a kernel without them tells nothing.
+    // Filters are inherited and cannot be shed: with no more of them than this process (which has some in a
+    // container), it is below no VMM. Only a kernel without them tells nothing.
     if first.filters.is_some() && !filtered(&first) {
         return Origin::Elsewhere;
     }
@@ -73,7 +74,8 @@ fn runs_in(pid: i32, is_vm_dir: impl Fn(&Path) -> bool) -> bool {
 /// The fields of `/proc/<pid>/status` that matter here; see proc_pid_status(5).
 struct Status {
     parent: i32,
-    /// How many filters there are on its system calls. Kernels before 5.9 only say whether (2) or not (0), some nothing.
+    /// How many filters there are on its system calls. Kernels before 5.9 only say whether (2) or not (0),
+    /// some nothing.
     filters: Option<u32>,
 }
 

@@ -1,7 +1,7 @@
 //! What a process brings along besides its files: capabilities, limits, signals.
 //!
-//! Not here: open files (they close on exec, see [`crate::process`]); a limit on processes, which counts all of the user's
-//! (forks are denied in `calls`); `PR_SET_DUMPABLE`, which exec sets anew.
+//! Not here: open files (they close on exec, see [`crate::process`]); a limit on processes, which counts all
+//! of the user's (forks are denied in `calls`); `PR_SET_DUMPABLE`, which exec sets anew.
 
 use std::io;
 

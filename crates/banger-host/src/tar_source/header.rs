@@ -83,7 +83,8 @@ fn text(field: &[u8]) -> &[u8] {
     field.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-/// Octal digits between blanks, or, when the first bit is set, a big-endian number in two's complement. Nothing is zero.
+/// Octal digits between blanks, or, when the first bit is set, a big-endian number in two's complement.
+/// Nothing is zero.
 pub(super) fn number(field: &[u8]) -> Option<i64> {
     let first = *field.first()?;
     if first & 0x80 != 0 {

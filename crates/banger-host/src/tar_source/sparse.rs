@@ -57,7 +57,8 @@ impl SparseKeys {
     }
 }
 
-/// Where the contents are that lie from `start` on. None when the map is malformed or does not fit what is stored.
+/// Where the contents are that lie from `start` on. None when the map is malformed or does not fit what is
+/// stored.
 pub(super) fn content(
     blocks: &mut BlockReader<'_>,
     header: &Header,
@@ -123,7 +124,8 @@ pub(super) fn skip_gnu_map(blocks: &mut BlockReader<'_>, start: u64) -> io::Resu
     Ok(None)
 }
 
-/// The map of an old GNU sparse file, which may go on in blocks before the contents; and where the contents begin.
+/// The map of an old GNU sparse file, which may go on in blocks before the contents; and where the contents
+/// begin.
 fn gnu_map(
     blocks: &mut BlockReader<'_>,
     header: &Header,

@@ -44,7 +44,8 @@ impl Meta {
     }
 }
 
-/// A layer's tar file in the making. Everything unusual stands in PAX headers, so that names may be any bytes.
+/// A layer's tar file in the making. Everything unusual stands in PAX headers, so that names may be any
+/// bytes.
 #[derive(Default)]
 pub(crate) struct Layer {
     bytes: Vec<u8>,
@@ -165,7 +166,7 @@ pub(crate) fn write_layers(dir: &Path, layers: &[Vec<u8>]) -> Vec<PathBuf> {
 }
 
 fn digest(bytes: &[u8]) -> String {
-    let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex::encode(Sha256::digest(bytes));
     format!("sha256:{hex}")
 }
 

@@ -176,8 +176,8 @@ fn one_of_many(number: usize) -> Layer {
     layer
 }
 
-/// Names as programs write them that see to it that everybody else takes them: absolute ones (`ko`, distroless of old), `..` inside
-/// the tree and out of it, and removals that remove nothing.
+/// Names as programs write them that see to it that everybody else takes them: absolute ones (`ko`,
+/// distroless of old), `..` inside the tree and out of it, and removals that remove nothing.
 pub(crate) fn odd_names() -> Vec<Vec<u8>> {
     let (dir, file) = (Meta::mode(0o755), Meta::default());
     let mut first = Layer::new();

@@ -163,7 +163,8 @@ enum Answering<'a> {
     Token { realm: &'a str, service: Option<&'a str>, scope: Option<&'a str> },
 }
 
-/// The way that fits the credentials: a token can be had without any, a password is only sent where asked for.
+/// The way that fits the credentials: a token can be had without any, a password is only sent where asked
+/// for.
 fn best<'a>(challenges: &'a [Challenge], credential: Option<&Credential>) -> Option<Answering<'a>> {
     if let Some(Credential::RegistryToken(token)) = credential {
         return bearer(token).map(Answering::With);

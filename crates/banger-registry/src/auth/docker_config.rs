@@ -1,5 +1,5 @@
-//! The file that `docker login` and `podman login` write. What it says is the user's; what is wrong with it is told
-//! without quoting it.
+//! The file that `docker login` and `podman login` write. What it says is the user's; what is wrong with it
+//! is told without quoting it.
 
 use std::collections::BTreeMap;
 

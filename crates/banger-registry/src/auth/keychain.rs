@@ -57,7 +57,8 @@ pub enum KeychainError {
     Helper { program: String, path: PathBuf, problem: String },
 }
 
-/// The user's files of credentials, as Docker and Podman keep them. They are read anew whenever they are needed.
+/// The user's files of credentials, as Docker and Podman keep them. They are read anew whenever they are
+/// needed.
 #[derive(Clone)]
 pub struct Keychain {
     files: Vec<PathBuf>,
@@ -90,7 +91,8 @@ impl Keychain {
         Self::new(Vec::new(), None)
     }
 
-    /// The files of Docker (`DOCKER_CONFIG` or `~/.docker`), then of Podman (`REGISTRY_AUTH_FILE`, the runtime directory).
+    /// The files of Docker (`DOCKER_CONFIG` or `~/.docker`), then of Podman (`REGISTRY_AUTH_FILE`, the
+    /// runtime directory).
     #[must_use]
     pub fn from_environment(lookup: Lookup<'_>, helper: Option<Arc<dyn CredentialHelper>>) -> Self {
         let path = |name: &str| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);

@@ -1,7 +1,7 @@
 //! Who we are to a registry: challenges, the user's credentials, and the tokens that are got for them.
 //!
-//! A credential leaves this room only as the header of a request to the registry that it is filed under, or in a request
-//! to the token server that this registry names.
+//! A credential leaves this room only as the header of a request to the registry that it is filed under, or
+//! in a request to the token server that this registry names.
 
 mod authenticator;
 mod challenge;

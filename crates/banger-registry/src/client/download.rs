@@ -10,7 +10,7 @@ use crate::answer;
 use crate::digest::Digest;
 use crate::error::{Answer, RegistryError, Size};
 use crate::store::Sink;
-use crate::transport::{Call, Endpoint, Patience, Reply};
+use crate::transport::{Call, Endpoint, Reply, RetryPolicy};
 
 /// So much more than before shows that trying again helps, in bytes.
 const PROGRESS_BYTES: u64 = 64 << 10;
@@ -39,7 +39,8 @@ enum Ended {
 }
 
 impl Client {
-    /// Fills a file with exactly what is wanted, from where it stopped before. It is flushed to the disk in the end.
+    /// Fills a file with exactly what is wanted, from where it stopped before. It is flushed to the disk in
+    /// the end.
     ///
     /// # Errors
     /// What has arrived is kept for another time where that may help, and removed where it was a lie.
@@ -63,8 +64,9 @@ impl Client {
         sink.make_durable().await
     }
 
-    /// Transfers until the digest is right. If the file is of several pieces and wrong, one more try begins at the first
-    /// byte: the pieces may have been of different files, what comes in one piece is the server's own word.
+    /// Transfers until the digest is right. If the file is of several pieces and wrong, one more try begins
+    /// at the first byte: the pieces may have been of different files, what comes in one piece is the
+    /// server's own word.
     async fn fill(
         &self,
         source: &Source<'_>,
@@ -91,7 +93,8 @@ impl Client {
         }
     }
 
-    /// Transfers until the end, over as many attempts as bring something new. Says whether the file is of more than one.
+    /// Transfers until the end, over as many attempts as bring something new. Says whether the file is of
+    /// more than one.
     async fn transfer(
         &self,
         source: &Source<'_>,
@@ -100,7 +103,7 @@ impl Client {
         share: &mut Share<'_>,
         resumed: &mut bool,
     ) -> Result<(), RegistryError> {
-        let mut patience = Patience::new(self.transport.retries);
+        let mut retries = RetryPolicy::new(self.transport.retries);
         loop {
             if wanted.size == Size::Exactly(sink.len()) {
                 return sink.flush().await;
@@ -113,11 +116,11 @@ impl Client {
                 Err(failure) => Some(failure),
             };
             if sink.len() >= before + PROGRESS_BYTES {
-                patience.renew();
+                retries.renew();
             }
             match failure {
-                Some(failure) => patience.wait_out(failure).await?,
-                None if patience.wait().await => {}
+                Some(failure) => retries.wait_out(failure).await?,
+                None if retries.wait().await => {}
                 None => return Err(wrong_size(wanted, format!("only {} bytes", sink.len()))),
             }
         }

@@ -15,11 +15,12 @@ const AT_ONCE: usize = 4;
 impl Client {
     /// Brings an image's layers into the store, and gives a lease for each, lowest layer first.
     ///
-    /// Layers that are there are not asked for. What breaks off goes on where it stopped, now or in a later call; a
-    /// dropped future stops at once. Several calls for one layer download it once.
+    /// Layers that are there are not asked for. What breaks off goes on where it stopped, now or in a later
+    /// call; a dropped future stops at once. Several calls for one layer download it once.
     ///
     /// # Errors
-    /// Where a layer cannot be had, or is not what its digest and size promise; then nothing of that layer is left.
+    /// Where a layer cannot be had, or is not what its digest and size promise; then nothing of that layer is
+    /// left.
     pub async fn fetch(
         &self,
         store: &BlobStore,
@@ -29,7 +30,8 @@ impl Client {
         // All at once, before the first download: none may be pruned while another is still on its way.
         let leases = image.layers.iter().map(|layer| store.lease(&layer.digest)).collect();
         let tally = Tally::new(image.compressed_bytes(), &progress);
-        // A loop, not a closure: rustc cannot tell that a future with a closure over references in it is `Send`.
+        // A loop, not a closure: rustc cannot tell that a future with a closure over references in it is
+        // `Send`.
         let mut fetching = Vec::new();
         for layer in image.distinct_layers() {
             fetching.push(self.fetch_layer(store, image, layer, tally.share()));
@@ -54,7 +56,8 @@ impl Client {
             share.set(size_bytes, size_bytes);
             return Ok(());
         }
-        // Nobody is asked but the registry: an address in a manifest would have this host ask whomever its author likes.
+        // Nobody is asked but the registry: an address in a manifest would have this host ask whomever its
+        // author likes.
         let foreign =
             if is_foreign { " (which is to be had from its vendor only, says its manifest)" } else { "" };
         let what = format!("the layer {digest} of {}{foreign}", image.reference);

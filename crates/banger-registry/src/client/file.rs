@@ -14,7 +14,7 @@ use crate::error::{RegistryError, Size};
 use crate::printable::printable;
 use crate::settings::Security;
 use crate::store::{Flights, Sink};
-use crate::transport::{Call, Endpoint, Patience, authority, is_loopback};
+use crate::transport::{Call, Endpoint, RetryPolicy, authority, is_loopback};
 
 /// Files that are being downloaded, by whichever client.
 static FLIGHTS: LazyLock<Flights<PathBuf>> = LazyLock::new(Flights::default);
@@ -30,12 +30,14 @@ pub struct FileRequest {
 }
 
 impl Client {
-    /// Downloads a file to `staged`, from where an earlier call stopped, and leaves it there whole, checked and flushed.
+    /// Downloads a file to `staged`, from where an earlier call stopped, and leaves it there whole, checked
+    /// and flushed.
     ///
     /// The caller gives it its final name. Several calls for one `staged` take turns.
     ///
     /// # Errors
-    /// Where the file cannot be had, or is not what its digest and size promise; then nothing is left at `staged`.
+    /// Where the file cannot be had, or is not what its digest and size promise; then nothing is left at
+    /// `staged`.
     pub async fn download_file(
         &self,
         request: &FileRequest,
@@ -43,7 +45,7 @@ impl Client {
         progress: impl Fn(Progress) + Send + Sync,
     ) -> Result<(), RegistryError> {
         let (endpoint, url) = site(&request.url, request.security)?;
-        let what = shown(&url);
+        let what = without_secrets(&url);
         let total = match request.size {
             Size::Exactly(bytes) => bytes,
             Size::AtMost(_) => 0,
@@ -69,8 +71,8 @@ impl Client {
         security: Security,
     ) -> Result<String, RegistryError> {
         let (endpoint, url) = site(url, security)?;
-        let what = shown(&url);
-        let mut patience = Patience::at_first_contact(self.transport.retries);
+        let what = without_secrets(&url);
+        let mut retries = RetryPolicy::at_first_contact(self.transport.retries);
         let bytes = loop {
             let attempt = async {
                 let reply = self.transport.send(&endpoint, Call::get(url.clone(), &what)).await?;
@@ -78,7 +80,7 @@ impl Client {
             };
             match attempt.await {
                 Ok(bytes) => break bytes,
-                Err(failure) => patience.wait_out(failure).await?,
+                Err(failure) => retries.wait_out(failure).await?,
             }
         };
         String::from_utf8(bytes).map_err(|_| RegistryError::NotText { what })
@@ -86,12 +88,12 @@ impl Client {
 }
 
 /// A URL without its query, which may be as good as a password.
-fn shown(url: &Url) -> String {
+fn without_secrets(url: &Url) -> String {
     printable(&format!("{}://{}{}", url.scheme(), authority(url), url.path()), 200)
 }
 
 /// What is no URL, without what could be a password in it.
-fn shown_text(text: &str) -> String {
+fn text_without_secrets(text: &str) -> String {
     let text = text.split(['?', '#']).next().unwrap_or_default();
     let rest = text.rsplit_once('@').map_or_else(|| text.to_owned(), |(_, rest)| format!("…@{rest}"));
     printable(&rest, 200)
@@ -99,10 +101,13 @@ fn shown_text(text: &str) -> String {
 
 /// The host of a URL that may be downloaded from.
 fn site(text: &str, security: Security) -> Result<(Endpoint, Url), RegistryError> {
-    let wrong = |problem| RegistryError::Url { url: shown_text(text), problem };
+    let wrong = |problem| RegistryError::Url { url: text_without_secrets(text), problem };
     let url: Url = text.parse().map_err(|_| wrong("it is no URL"))?;
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(RegistryError::Url { url: shown(&url), problem: "it has a user name or password in it" });
+        return Err(RegistryError::Url {
+            url: without_secrets(&url),
+            problem: "it has a user name or password in it",
+        });
     }
     match url.scheme() {
         "https" => {}
@@ -144,6 +149,6 @@ mod tests {
         assert!(site("http://h.example/x", Security::Insecure).is_ok());
         let (endpoint, url) = site("https://h:8443/a?sig=hunter2#x", Security::Verified).unwrap();
         assert_eq!(endpoint.base.as_str(), "https://h:8443/");
-        assert_eq!(shown(&url), "https://h:8443/a");
+        assert_eq!(without_secrets(&url), "https://h:8443/a");
     }
 }

@@ -13,7 +13,7 @@ use crate::image::{ACCEPTED_MANIFESTS, Descriptor, ImageError, Layer, Resolved, 
 use crate::reference::Reference;
 use crate::settings::Security;
 use crate::store::BlobStore;
-use crate::transport::{Endpoint, Patience};
+use crate::transport::{Endpoint, RetryPolicy};
 
 const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
@@ -56,8 +56,8 @@ struct Wanted<'a> {
 impl Client {
     /// Finds the image for linux/amd64 that a reference names, and checks all that describes it.
     ///
-    /// What is named by a digest is looked for in the store first and put there, so that a second pull asks only for
-    /// what its tag names.
+    /// What is named by a digest is looked for in the store first and put there, so that a second pull asks
+    /// only for what its tag names.
     ///
     /// # Errors
     /// Where the registry cannot be asked, says no, or says something that is not to be believed.
@@ -203,7 +203,7 @@ impl Search<'_> {
         writing.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 
-    /// A small document, with patience.
+    /// A small document, with retries.
     async fn get(&mut self, path: String, what: &str, accept: &'static str) -> Result<Told, RegistryError> {
         let reference = self.reference;
         let question = Question {
@@ -214,11 +214,11 @@ impl Search<'_> {
             accept: Some(accept),
             from_byte: 0,
         };
-        let mut patience = Patience::at_first_contact(self.client.transport.retries);
+        let mut retries = RetryPolicy::at_first_contact(self.client.transport.retries);
         loop {
             match self.get_once(&question).await {
                 Ok(told) => return Ok(told),
-                Err(failure) => patience.wait_out(failure).await?,
+                Err(failure) => retries.wait_out(failure).await?,
             }
         }
     }

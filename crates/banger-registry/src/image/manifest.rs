@@ -45,8 +45,8 @@ impl ImageManifest {
 
 /// Reads a document of which others (its descriptor, the HTTP header) have said what it is.
 ///
-/// What it is must be beyond doubt, since an image and an index could share one digest. Whether it is Docker's or OCI's kind of either
-/// is not: registries and builders mix them.
+/// What it is must be beyond doubt, since an image and an index could share one digest. Whether it is
+/// Docker's or OCI's kind of either is not: registries and builders mix them.
 pub(crate) fn read(what: &str, bytes: &[u8], promised: &[&str]) -> Result<Content, ImageError> {
     let document: Document = wire::parse(what, bytes)?;
     let of_schema_one = "application/vnd.docker.distribution.manifest.v1+";
@@ -126,8 +126,8 @@ fn read_layer(number: usize, layer: &Descriptor) -> Result<LayerBlob, ImageError
     if media_type.ends_with("+encrypted") {
         return Err(ImageError::EncryptedLayer { number, media_type: shown() });
     }
-    // How it is packed is told by its content. What is said to be no archive at all (a Helm chart's signature, WebAssembly) is
-    // better told by its name than by what a tar reader makes of it.
+    // How it is packed is told by its content. What is said to be no archive at all (a Helm chart's
+    // signature, WebAssembly) is better told by its name than by what a tar reader makes of it.
     let may_be_a_tar = ["tar", "rootfs.diff", "gzip", "zstd", "octet-stream"];
     if !media_type.is_empty() && !may_be_a_tar.iter().any(|part| media_type.contains(part)) {
         return Err(ImageError::UnknownLayer { number, media_type: shown() });

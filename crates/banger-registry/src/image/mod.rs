@@ -1,7 +1,9 @@
-//! What a registry or an archive says about an image: manifests, the choice among them, and the configuration.
+//! What a registry or an archive says about an image: manifests, the choice among them, and the
+//! configuration.
 //!
-//! All of it is foreign: `wire` is the JSON as others write it, the rest is what is left of it after the checks. Nothing here does I/O:
-//! [`search`] says what is to be read next, [`archive`] is handed a function that reads.
+//! All of it is foreign: `wire` is the JSON as others write it, the rest is what is left of it after the
+//! checks. Nothing here does I/O: [`search`] says what is to be read next, [`archive`] is handed a function
+//! that reads.
 
 pub(crate) mod archive;
 pub(crate) mod config;
@@ -28,7 +30,8 @@ pub struct Layer {
     pub size_bytes: u64,
     /// Digest of the tar once unpacked; whoever unpacks it must check it.
     pub diff_id: Digest,
-    /// The manifest says that it is not to be had from the registry but from its vendor. Many registries have it all the same.
+    /// The manifest says that it is not to be had from the registry but from its vendor. Many registries have
+    /// it all the same.
     pub is_foreign: bool,
 }
 

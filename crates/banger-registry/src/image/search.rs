@@ -1,5 +1,5 @@
-//! The way from what a name leads to, through indexes, to the image for linux/amd64. It reads nothing itself: it says what is to be
-//! read next.
+//! The way from what a name leads to, through indexes, to the image for linux/amd64. It reads nothing itself:
+//! it says what is to be read next.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,5 @@
-//! The JSON of registries, as OCI's and Docker's specifications have it. What banger does not use is not read.
+//! The JSON of registries, as OCI's and Docker's specifications have it. What banger does not use is not
+//! read.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +26,8 @@ pub(crate) fn bare(media_type: &str) -> &str {
     media_type.split(';').next().unwrap_or_default().trim()
 }
 
-/// Whether a media type names something in earnest: `application/json` and the like are what servers say that do not know.
+/// Whether a media type names something in earnest: `application/json` and the like are what servers say that
+/// do not know.
 pub(super) fn is_specific(media_type: &str) -> bool {
     media_type.contains("/vnd.")
 }

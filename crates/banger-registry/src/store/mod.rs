@@ -1,7 +1,8 @@
 //! Content by its digest, on disk: `blobs/sha256/HEX` is whole, `partial/HEX…` is not yet.
 //!
-//! A file gets its final name only after its digest and size were right and its bytes were flushed. Whoever uses a blob
-//! holds a [`BlobLease`]; [`BlobStore::prune`] leaves leased blobs alone, and their unfinished downloads too.
+//! A file gets its final name only after its digest and size were right and its bytes were flushed. Whoever
+//! uses a blob holds a [`BlobLease`]; [`BlobStore::prune`] leaves leased blobs alone, and their unfinished
+//! downloads too.
 
 mod flight;
 mod lease;
@@ -61,7 +62,8 @@ impl BlobStore {
         })
     }
 
-    /// How many bytes of an image's layers are still to be downloaded; what earlier tries left counts as there.
+    /// How many bytes of an image's layers are still to be downloaded; what earlier tries left counts as
+    /// there.
     #[must_use]
     pub fn missing_bytes(&self, image: &Resolved) -> u64 {
         let missing = image.distinct_layers().map(|layer| {
@@ -80,7 +82,8 @@ impl BlobStore {
         self.leases.take(*digest, self.blob_path(digest))
     }
 
-    /// Reads a blob again, and removes it if it is not what its name says: disks forget, too. Says whether it was right.
+    /// Reads a blob again, and removes it if it is not what its name says: disks forget, too. Says whether it
+    /// was right.
     ///
     /// # Errors
     /// Where it cannot be read or removed.

@@ -17,8 +17,8 @@ pub struct Freed {
 }
 
 impl BlobStore {
-    /// Removes blobs that are neither kept nor leased, and what broken-off downloads left. Only counts them if
-    /// `dry_run`. Files that are none of the store's are left alone.
+    /// Removes blobs that are neither kept nor leased, and what broken-off downloads left. Only counts them
+    /// if `dry_run`. Files that are none of the store's are left alone.
     ///
     /// # Errors
     /// Where a directory cannot be read or a file cannot be removed; the others are removed all the same.

@@ -25,7 +25,8 @@ const BATCH_TIME: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Sink {
     path: PathBuf,
-    /// Away only while it is written to; a writer that is not waited for any more keeps the turn until it is done.
+    /// Away only while it is written to; a writer that is not waited for any more keeps the turn until it is
+    /// done.
     written: Option<Written>,
     pending: Vec<Bytes>,
     pending_bytes: usize,

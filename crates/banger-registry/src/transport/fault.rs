@@ -32,8 +32,8 @@ pub(super) fn stalled(asked: Asked, after: Duration) -> RegistryError {
     RegistryError::Stalled { asked, after }
 }
 
-/// The innermost error: those around it say "error sending request" and the like. None of them has the address, which may hold a
-/// signature that is as good as a password.
+/// The innermost error: those around it say "error sending request" and the like. None of them has the
+/// address, which may hold a signature that is as good as a password.
 fn cause(error: &reqwest::Error) -> Cause {
     let mut innermost: Option<&dyn Error> = error.source();
     while let Some(next) = innermost.and_then(Error::source) {

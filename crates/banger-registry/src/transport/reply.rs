@@ -1,4 +1,4 @@
-//! An answer on its way in: bounded in size and in patience.
+//! An answer on its way in: bounded in size and in retries.
 
 use std::time::Duration;
 
@@ -58,7 +58,8 @@ impl Reply {
     /// The next bytes, or nothing at the end.
     ///
     /// # Errors
-    /// Where the connection breaks, or next to nothing comes for the stall time. Time spent elsewhere does not count.
+    /// Where the connection breaks, or next to nothing comes for the stall time. Time spent elsewhere does
+    /// not count.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, RegistryError> {
         let since = Instant::now();
         let left = self.stall.saturating_sub(self.waited);

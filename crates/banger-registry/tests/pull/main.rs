@@ -1,5 +1,5 @@
-//! Pulls from servers on the loopback interface: from Debian's `docker-registry`, and from one that does what a script
-//! tells it, good or bad.
+//! Pulls from servers on the loopback interface: from Debian's `docker-registry`, and from one that does what
+//! a script tells it, good or bad.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
 

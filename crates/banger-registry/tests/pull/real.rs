@@ -26,7 +26,8 @@ async fn pull(bench: &Bench, registry: &RealRegistry, file: &[u8]) -> Resolved {
     image
 }
 
-/// Whether a packed layer holds these bytes. It is not given to tar: umoci 0.4 leaves out the end of the archive.
+/// Whether a packed layer holds these bytes. It is not given to tar: umoci 0.4 leaves out the end of the
+/// archive.
 fn unpacked(layer: &Path, file: &[u8]) -> bool {
     let tar = run("zcat", &["-f", &layer.display().to_string()]);
     tar.windows(file.len()).any(|window| window == file)

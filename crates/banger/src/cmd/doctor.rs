@@ -13,7 +13,8 @@ pub(crate) struct DoctorArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Set a state store aside that cannot be used, and make a new one of what lies beside the disks; removes nothing
+    /// Set a state store aside that cannot be used, and make a new one of what lies beside the disks; removes
+    /// nothing
     #[arg(long)]
     repair: bool,
 }

@@ -1,4 +1,5 @@
-//! One file per noun; each turns its arguments into requests, and answers into what a person (or `--json`) sees.
+//! One file per noun; each turns its arguments into requests, and answers into what a person (or `--json`)
+//! sees.
 
 mod bundle;
 pub(crate) mod completion;
@@ -46,7 +47,8 @@ pub(crate) fn run(command: Command) -> Outcome {
     }
 }
 
-/// Runs `work` on this thread: a client that waits for one daemon needs no more, and commands that ask nobody need none.
+/// Runs `work` on this thread: a client that waits for one daemon needs no more, and commands that ask nobody
+/// need none.
 fn block_on<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| CommandError::io("could not set up I/O", error))?.block_on(work)

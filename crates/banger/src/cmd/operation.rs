@@ -29,14 +29,16 @@ impl ProgressArgs {
 /// How following an operation ended.
 pub(crate) enum Followed<T> {
     Done(T),
-    /// A signal called it off, and the daemon has undone it. The result is there when the signal came too late.
+    /// A signal called it off, and the daemon has undone it. The result is there when the signal came too
+    /// late.
     Interrupted {
         by: Caught,
         too_late: Option<T>,
     },
 }
 
-/// Follows an operation to its end. A signal calls it off and waits until it is undone; a second one does not wait.
+/// Follows an operation to its end. A signal calls it off and waits until it is undone; a second one does not
+/// wait.
 pub(crate) async fn follow<T: DeserializeOwned>(
     client: &Client,
     stream: &mut EventStream,

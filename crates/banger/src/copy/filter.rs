@@ -12,7 +12,8 @@ use super::{CopyError, Names};
 /// Headers wait until there is this much of them, so that small files do not make small writes.
 const PIECE_LEN: usize = 64 * 1024;
 
-/// Writes a guest's archive out again, entry by entry: whoever unpacks it gets what was asked for, and nothing else.
+/// Writes a guest's archive out again, entry by entry: whoever unpacks it gets what was asked for, and
+/// nothing else.
 pub(crate) struct Filter<W> {
     names: Names,
     out: Vec<u8>,

@@ -1,14 +1,18 @@
 //! Copies between this machine and a guest: tar streams over the daemon, packed and unpacked here.
 //!
-//! Outwards: [`survey`](mod@survey) looks at everything once, so that what cannot be read is known before anything is sent, then
-//! [`pack`](mod@pack) sends it; [`arrange`](mod@arrange) decides under which name it arrives.
+//! Outwards: [`survey`](mod@survey) looks at everything once, so that what cannot be read is known before
+//! anything is sent, then [`pack`](mod@pack) sends it; [`arrange`](mod@arrange) decides under which name it
+//! arrives.
 //!
-//! Inwards **the guest is hostile**. It may send anything: names that lead out, links, devices, things nobody asked for, without
-//! end. [`target`](mod@target) decides before the first byte where the copy may go and what it must be called; [`unpack`](mod@unpack)
-//! writes below that directory only, resolved by the kernel (`openat2`: beneath, no symlinks), each file under a temporary
-//! name until it is all there, and leaves [`room`](mod@room) on the disk; [`filter`](mod@filter) holds an archive that is passed on to the same rules.
+//! Inwards **the guest is hostile**. It may send anything: names that lead out, links, devices, things nobody
+//! asked for, without end. [`target`](mod@target) decides before the first byte where the copy may go and
+//! what it must be called; [`unpack`](mod@unpack) writes below that directory only, resolved by the kernel
+//! (`openat2`: beneath, no symlinks), each file under a temporary name until it is all there, and leaves
+//! [`room`](mod@room) on the disk; [`filter`](mod@filter) holds an archive that is passed on to the same
+//! rules.
 //!
-//! File system calls and pipes block, so they have threads of their own ([`thread`](mod@thread)), and Ctrl-C always works.
+//! File system calls and pipes block, so they have threads of their own ([`thread`](mod@thread)), and Ctrl-C
+//! always works.
 
 mod arrange;
 mod error;

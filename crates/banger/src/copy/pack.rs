@@ -40,8 +40,8 @@ impl Moved {
     }
 }
 
-/// Packs `source` under `name`; for contents that go into a directory that is there, without the directory itself. What cannot be
-/// read is left out, and told in the answer.
+/// Packs `source` under `name`; for contents that go into a directory that is there, without the directory
+/// itself. What cannot be read is left out, and told in the answer.
 ///
 /// # Errors
 ///
@@ -65,7 +65,8 @@ pub(crate) fn pack(
             Ok(()) => {}
             Err(Stop::Unwanted) => return Ok(packer.remarks),
             Err(Stop::Failed(error)) if at == 0 => {
-                // The error is answered below; this only cuts the archive off, which a lost receiver has done itself.
+                // The error is answered below; this only cuts the archive off, which a lost receiver has done
+                // itself.
                 let _sent = pieces.blocking_send(Err(io::Error::other(error.to_string())));
                 return Err(error);
             }
@@ -133,13 +134,13 @@ impl Packer<'_> {
         }
         let head = |kind| entry(&found.name, kind, &metadata);
         let (pieces, moved) = (self.pieces, self.moved);
-        let settle = |out: &mut Vec<u8>| send_if_full(out, pieces, moved);
+        let flush_if_full = |out: &mut Vec<u8>| send_if_full(out, pieces, moved);
         match put_file(
             &mut self.out,
             head,
             Looks::new(metadata.len(), metadata.blocks()),
             &mut OpenFile(&file),
-            settle,
+            flush_if_full,
         )? {
             Packed::Whole => {}
             Packed::Cut { len, why } => {

@@ -19,8 +19,8 @@ pub(crate) trait Sink {
     fn finish(&mut self) -> Result<(), CopyError>;
 }
 
-/// Takes the archive in `pieces` apart and gives it to `sink`. It may be little longer than `limit` in all, headers and notes
-/// counted, or a guest could go on for ever without a single file.
+/// Takes the archive in `pieces` apart and gives it to `sink`. It may be little longer than `limit` in all,
+/// headers and notes counted, or a guest could go on for ever without a single file.
 ///
 /// # Errors
 ///

@@ -3,8 +3,8 @@ use std::os::fd::AsFd;
 
 /// How much may be written before there is another look at what is left.
 const UNSEEN_MAX: u64 = 16 << 20;
-/// What a copy leaves free at least, in bytes; on a small disk a part of it. A machine whose disk is full to the last byte is no
-/// place to look into why.
+/// What a copy leaves free at least, in bytes; on a small disk a part of it. A machine whose disk is full to
+/// the last byte is no place to look into why.
 const FLOOR_MAX: u64 = 512 << 20;
 const FLOOR_PART: u64 = 20;
 

@@ -145,7 +145,7 @@ impl Unpacker {
             self.parent.as_ref().filter(|_| !path.parent().is_empty()).map_or(&self.root, |(_, fd)| fd);
         let short = self.room.take(place, taken).map_err(|source| self.unwritten(&path, source))?;
         if let Some(Short { free, floor }) = short {
-            return Err(CopyError::NoRoom { path: self.shown(path.parent()), free, floor });
+            return Err(CopyError::NoRoom { path: self.host_path(path.parent()), free, floor });
         }
         let nameless = || rustix::fs::openat(place, ".", NAMELESS_FILE, PRIVATE_FILE).ok();
         let (temporary, fd) = if let Some(fd) = self.nameless.then(nameless).flatten() {
@@ -212,7 +212,7 @@ impl Unpacker {
     }
 
     fn unwritten(&self, path: &EntryPath, source: io::Error) -> CopyError {
-        CopyError::Io { action: "write", path: self.shown(path.as_bytes()), source }
+        CopyError::Io { action: "write", path: self.host_path(path.as_bytes()), source }
     }
 
     fn directory(&mut self, path: &EntryPath, mode: Mode, mtime: Timestamp) -> Result<(), CopyError> {
@@ -223,7 +223,7 @@ impl Unpacker {
             }
             // One that was here before stays as it is.
             Err(Errno::EXIST) if self.open_dir(path.as_bytes()).is_ok() => Ok(()),
-            Err(Errno::EXIST) => Err(CopyError::InTheWay { path: self.shown(path.as_bytes()) }),
+            Err(Errno::EXIST) => Err(CopyError::InTheWay { path: self.host_path(path.as_bytes()) }),
             Err(errno) => Err(self.failed("make the directory", path.as_bytes(), errno)),
         }
     }
@@ -237,9 +237,9 @@ impl Unpacker {
         let parent = self.parent(path)?;
         let outcome = loop {
             let mut random = [0; 8];
-            let filled = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
+            getrandom::fill(&mut random).expect("Linux has random bytes for whoever asks");
             let name = format!(".banger-{:016x}", u64::from_ne_bytes(random));
-            match filled.and_then(|_| make(parent, &name)) {
+            match make(parent, &name) {
                 Err(Errno::EXIST) => {}
                 Ok(made) => break Ok((name, made)),
                 Err(errno) => break Err(errno),
@@ -248,7 +248,8 @@ impl Unpacker {
         outcome.map_err(|errno| self.failed("write", path.as_bytes(), errno))
     }
 
-    /// Gives a file without a name its name. Only where there is something already does it need another one before.
+    /// Gives a file without a name its name. Only where there is something already does it need another one
+    /// before.
     fn name(&mut self, file: &File, path: &EntryPath) -> Result<(), CopyError> {
         let from = format!("/proc/self/fd/{}", file.as_raw_fd());
         let link = |parent: BorrowedFd<'_>, name: &OsStr| {
@@ -271,7 +272,7 @@ impl Unpacker {
         // The failure to rename it is the better thing to tell.
         let _removed = rustix::fs::unlinkat(parent, temporary, AtFlags::empty());
         Err(match errno {
-            Errno::ISDIR => CopyError::InTheWay { path: self.shown(path.as_bytes()) },
+            Errno::ISDIR => CopyError::InTheWay { path: self.host_path(path.as_bytes()) },
             errno => self.failed("write", path.as_bytes(), errno),
         })
     }
@@ -308,12 +309,12 @@ impl Unpacker {
         Ok(())
     }
 
-    fn shown(&self, path: &[u8]) -> PathBuf {
+    fn host_path(&self, path: &[u8]) -> PathBuf {
         self.root_path.join(OsStr::from_bytes(path))
     }
 
     fn failed(&self, action: &'static str, path: &[u8], errno: Errno) -> CopyError {
-        CopyError::Io { action, path: self.shown(path), source: errno.into() }
+        CopyError::Io { action, path: self.host_path(path), source: errno.into() }
     }
 }
 

@@ -46,8 +46,8 @@ impl Source {
         Ok(Self { path: path.into(), is_contents, is_dir: found.is_dir(), name, follow })
     }
 
-    /// Everything in it, each directory before what is in it. In the archive its first part is called `name`, or `.` when that
-    /// is empty.
+    /// Everything in it, each directory before what is in it. In the archive its first part is called `name`,
+    /// or `.` when that is empty.
     pub(super) fn walk(&self, name: &[u8]) -> Walk {
         let name = if name.is_empty() { b"." } else { name };
         Walk { first: Some((self.path.clone(), name.to_vec())), levels: Vec::new(), follow: self.follow }

@@ -17,7 +17,8 @@ const DEATH_LIMIT: Duration = Duration::from_secs(2);
 const TURN: Duration = Duration::from_millis(100);
 const POLL: Duration = Duration::from_millis(10);
 
-/// A client of a running daemon of our own build: starts one when nobody answers, replaces an idle one of another build.
+/// A client of a running daemon of our own build: starts one when nobody answers, replaces an idle one of
+/// another build.
 pub(crate) async fn connect() -> Result<Client, CommandError> {
     let client = Client::new()?;
     let other_build = match status(&client).await {
@@ -63,8 +64,8 @@ async fn replace(client: &Client, old: &str) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Stops the daemon and waits until it is gone: it holds the state directory no longer, and its process, which closes the
-/// state store last, has ended.
+/// Stops the daemon and waits until it is gone: it holds the state directory no longer, and its process,
+/// which closes the state store last, has ended.
 pub(crate) async fn stop(client: &Client, how: StopDaemon) -> Result<(), ClientError> {
     let process = Process::of_daemon(client.state());
     client.daemon_stop(how).await?;
@@ -117,8 +118,8 @@ async fn start(client: &Client) -> Result<(), CommandError> {
             Err(ClientError::NotRunning | ClientError::Broken(_)) => {}
             Err(error) => return Err(error.into()),
         }
-        // One that found another daemon in its place leaves the field to it: two commands may start one at a time. But that
-        // other one may also have been on its way out.
+        // One that found another daemon in its place leaves the field to it: two commands may start one at a
+        // time. But that other one may also have been on its way out.
         let refused = i32::from(crate::error::exit_code(ErrorCode::Refused));
         match starting.ended() {
             Some(status) if status.code() != Some(refused) || Instant::now() > deadline => {

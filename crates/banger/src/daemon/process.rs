@@ -12,8 +12,8 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// The daemon that holds a state directory. None when there is none, or it cannot be seen from here, as from another PID
-    /// namespace.
+    /// The daemon that holds a state directory. None when there is none, or it cannot be seen from here, as
+    /// from another PID namespace.
     pub(super) fn of_daemon(state: &Path) -> Option<Self> {
         let record = DaemonRecord::read(state).filter(|_| is_held(state))?;
         let pid = i32::try_from(record.pid).ok().and_then(Pid::from_raw)?;

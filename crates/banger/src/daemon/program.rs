@@ -63,7 +63,8 @@ pub(super) struct Starting {
 /// When there is no such program, or it cannot be executed.
 pub(super) fn serve() -> Result<Starting, ProgramError> {
     let program = find()?;
-    // In memory, and gone with the daemon: its log has a file of its own, this is for what it says before that is open.
+    // In memory, and gone with the daemon: its log has a file of its own, this is for what it says before
+    // that is open.
     let messages = rustix::fs::memfd_create("bangerd-stderr", rustix::fs::MemfdFlags::CLOEXEC)
         .map(File::from)
         .map_err(|errno| ProgramError::Messages(errno.into()))?;
@@ -93,7 +94,8 @@ impl Starting {
     }
 }
 
-/// bangerd tells why it failed as one line of JSON, an [`ApiError`]; whatever else it wrote is passed on as it is.
+/// bangerd tells why it failed as one line of JSON, an [`ApiError`]; whatever else it wrote is passed on as
+/// it is.
 fn reported(failed: &str, stderr: &[u8], status: ExitStatus) -> ApiError {
     let text = String::from_utf8_lossy(stderr);
     let text = text.trim();

@@ -81,8 +81,8 @@ pub(super) struct Heard {
 
 /// Runs a command over `stream` to its end.
 ///
-/// When one of our readers goes away, the command is told so (it gets SIGPIPE when it writes on, as it would here) and ends as it
-/// likes, but for one on a terminal, which knows no such thing: it is hung up on.
+/// When one of our readers goes away, the command is told so (it gets SIGPIPE when it writes on, as it would
+/// here) and ends as it likes, but for one on a terminal, which knows no such thing: it is hung up on.
 pub(super) async fn converse(
     stream: impl AsyncRead + AsyncWrite,
     spec: ExecSpec,

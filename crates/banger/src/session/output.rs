@@ -42,8 +42,9 @@ pub(super) async fn failure(failures: &Failures) -> Failure {
     }
 }
 
-/// This process's stdout and stderr, each written in a thread of its own: a reader that has stopped reading one of them
-/// (`| less`) holds up neither the other nor signals. A closed channel means that its reader went away, or a failure.
+/// This process's stdout and stderr, each written in a thread of its own: a reader that has stopped reading
+/// one of them (`| less`) holds up neither the other nor signals. A closed channel means that its reader went
+/// away, or a failure.
 pub(super) struct Output {
     pub(super) stdout: mpsc::Sender<Bytes>,
     pub(super) stderr: mpsc::Sender<Bytes>,

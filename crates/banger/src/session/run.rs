@@ -105,7 +105,7 @@ impl Session {
         tokio::pin!(conversation);
         // A terminal that does not follow the window's size is better than none.
         let mut resized = if with_tty { signal(SignalKind::window_change()).ok() } else { None };
-        let mut patience = Patience::default();
+        let mut interrupt_timer = InterruptTimer::default();
         loop {
             // A full queue means that the guest takes nothing at all; what does not fit in would not help.
             tokio::select! {
@@ -116,7 +116,7 @@ impl Session {
                     Ending::OutputClosed => Outcome::OutputClosed,
                 }),
                 caught = signals.next() => {
-                    if patience.is_over(caught, with_tty, &heard) {
+                    if interrupt_timer.is_over(caught, with_tty, &heard) {
                         return Ok(Outcome::Interrupted(caught));
                     }
                     // See above.
@@ -128,7 +128,7 @@ impl Session {
                         let _full = wishes.try_send(Control::Resize(size));
                     }
                 }
-                caught = patience.runs_out(&heard) => return Ok(Outcome::Interrupted(caught)),
+                caught = interrupt_timer.runs_out(&heard) => return Ok(Outcome::Interrupted(caught)),
             }
         }
     }
@@ -136,10 +136,10 @@ impl Session {
 
 /// When to stop passing signals on and give up on the guest.
 ///
-/// A command may take a signal as it likes, and take its time for that. A guest that gives no sign of life cannot (an agent
-/// answers each signal), and who hung up or sent SIGTERM does not wait for long either.
+/// A command may take a signal as it likes, and take its time for that. A guest that gives no sign of life
+/// cannot (an agent answers each signal), and who hung up or sent SIGTERM does not wait for long either.
 #[derive(Default)]
-struct Patience {
+struct InterruptTimer {
     /// When the last Ctrl-C came, and how much output had been heard by then.
     interrupted: Option<(Instant, u64)>,
     /// Until when the guest must have given a sign of life, and how many it had given before.
@@ -147,7 +147,7 @@ struct Patience {
     limit: Option<(Instant, Caught)>,
 }
 
-impl Patience {
+impl InterruptTimer {
     fn is_over(&mut self, caught: Caught, with_tty: bool, heard: &Heard) -> bool {
         let now = Instant::now();
         self.silence.get_or_insert((now + SILENCE_LIMIT, heard.frames.get(), caught));
@@ -210,28 +210,28 @@ mod tests {
 
     #[test]
     fn a_second_ctrl_c_gives_up_only_on_a_silent_command() {
-        let mut patience = Patience::default();
-        assert!(!patience.is_over(Caught::Int, false, &heard(5, 5)));
-        assert!(!patience.is_over(Caught::Int, false, &heard(7, 6)), "it said something in between");
-        assert!(patience.is_over(Caught::Int, false, &heard(8, 6)));
+        let mut interrupt_timer = InterruptTimer::default();
+        assert!(!interrupt_timer.is_over(Caught::Int, false, &heard(5, 5)));
+        assert!(!interrupt_timer.is_over(Caught::Int, false, &heard(7, 6)), "it said something in between");
+        assert!(interrupt_timer.is_over(Caught::Int, false, &heard(8, 6)));
     }
 
     #[test]
     fn with_a_terminal_outside_signals_are_for_the_client() {
-        let mut patience = Patience::default();
-        assert!(patience.is_over(Caught::Term, true, &heard(0, 0)));
-        assert!(patience.is_over(Caught::Hup, true, &heard(0, 0)));
-        assert!(!patience.is_over(Caught::Term, false, &heard(0, 0)));
-        assert!(!patience.is_over(Caught::Hup, false, &heard(0, 0)));
+        let mut interrupt_timer = InterruptTimer::default();
+        assert!(interrupt_timer.is_over(Caught::Term, true, &heard(0, 0)));
+        assert!(interrupt_timer.is_over(Caught::Hup, true, &heard(0, 0)));
+        assert!(!interrupt_timer.is_over(Caught::Term, false, &heard(0, 0)));
+        assert!(!interrupt_timer.is_over(Caught::Hup, false, &heard(0, 0)));
     }
 
     /// After how many seconds a signal ends it, in a guest that answers it or not.
     fn patience_s(caught: Caught, answered: bool) -> Option<u64> {
-        let (mut patience, heard) = (Patience::default(), heard(3, 3));
-        assert!(!patience.is_over(caught, false, &heard));
+        let (mut interrupt_timer, heard) = (InterruptTimer::default(), heard(3, 3));
+        assert!(!interrupt_timer.is_over(caught, false, &heard));
         heard.frames.set(3 + u64::from(answered));
         let began = Instant::now();
-        (1..60).find(|s| patience.look(began + Duration::from_secs(*s), &heard) == Some(caught))
+        (1..60).find(|s| interrupt_timer.look(began + Duration::from_secs(*s), &heard) == Some(caught))
     }
 
     #[test]
@@ -248,7 +248,8 @@ mod tests {
     #[test]
     fn a_limit_ends_a_wait() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let mut patience = Patience { limit: Some((Instant::now(), Caught::Term)), ..Patience::default() };
-        assert_eq!(runtime.block_on(patience.runs_out(&Heard::default())), Caught::Term);
+        let mut interrupt_timer =
+            InterruptTimer { limit: Some((Instant::now(), Caught::Term)), ..InterruptTimer::default() };
+        assert_eq!(runtime.block_on(interrupt_timer.runs_out(&Heard::default())), Caught::Term);
     }
 }

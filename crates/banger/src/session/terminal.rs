@@ -4,7 +4,8 @@ use std::sync::{Mutex, PoisonError};
 use banger_api::stream::WindowSize;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
-/// The terminal's settings before raw mode: global, so that a panic's message finds a usable terminal as well.
+/// The terminal's settings before raw mode: global, so that a panic's message finds a usable terminal as
+/// well.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// While it exists, keys reach the guest as they are typed, Ctrl-C included.

@@ -18,7 +18,8 @@ pub(crate) fn print(text: impl std::fmt::Display) -> Result<(), CommandError> {
     write!(out, "{text}").and_then(|()| out.flush()).map_err(output_error)
 }
 
-/// Prints bytes of foreign origin as they are; on a terminal without escape sequences, which could make it lie.
+/// Prints bytes of foreign origin as they are; on a terminal without escape sequences, which could make it
+/// lie.
 pub(crate) fn raw(bytes: &[u8], filter: &mut anstream::adapter::StripBytes) -> Result<(), CommandError> {
     use std::io::IsTerminal as _;
     see_stdout()?;

@@ -6,9 +6,9 @@ use banger_api::operation::{ProgressUnit, Stage};
 use banger_api::vm::{NetworkMode, VmSpec};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::size::{bytes, memory};
 use super::style::{BAD, DIM, GOOD, clean, paint};
 use super::time::elapsed;
+use super::{bytes, memory};
 
 /// A stage that was over faster than this gets no line on a terminal: nobody waited for it.
 const WORTH_A_LINE: Duration = Duration::from_millis(100);
@@ -152,8 +152,8 @@ impl Progress {
         }
     }
 
-    /// Writes a line of its own, above the live one. That nobody can read it is no reason to stop what it is about: the result
-    /// and the exit code tell how that went.
+    /// Writes a line of its own, above the live one. That nobody can read it is no reason to stop what it is
+    /// about: the result and the exit code tell how that went.
     fn say(&mut self, text: &str) {
         match &mut self.view {
             View::Plain(out) => drop(writeln!(out, "{text}")),
@@ -178,8 +178,8 @@ fn live() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
 
-/// As much of `text` as fits behind a stage's name and time, with room for the `^C` that a terminal echoes: a line that
-/// wraps cannot be redrawn in place.
+/// As much of `text` as fits behind a stage's name and time, with room for the `^C` that a terminal echoes: a
+/// line that wraps cannot be redrawn in place.
 fn fitting(text: &str) -> String {
     const TAKEN: usize = 28;
     let columns = crate::session::window_size().map_or(80, |size| usize::from(size.cols));

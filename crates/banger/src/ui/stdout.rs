@@ -9,8 +9,8 @@ use crate::error::CommandError;
 
 static MISSING: AtomicBool = AtomicBool::new(false);
 
-/// The loader calls it before `main`: by then the standard library has put `/dev/null` where a stream was closed (`>&-`), and all
-/// output would vanish there without an error.
+/// The loader calls it before `main`: by then the standard library has put `/dev/null` where a stream was
+/// closed (`>&-`), and all output would vanish there without an error.
 #[used]
 #[unsafe(link_section = ".init_array")]
 #[allow(unsafe_code, reason = "nothing else runs before the standard library does")]
@@ -26,8 +26,8 @@ pub(crate) fn is_stdout_missing() -> bool {
     MISSING.load(Ordering::Relaxed)
 }
 
-/// From now on a write beyond the limit of file sizes (`ulimit -f`) is an error, not this process's death. A handler, for what
-/// is ignored would be so in our children, too.
+/// From now on a write beyond the limit of file sizes (`ulimit -f`) is an error, not this process's death. A
+/// handler, for what is ignored would be so in our children, too.
 pub(crate) fn survive_file_size_limit() {
     extern "C" fn nothing(_signal: libc::c_int) {}
     let handler: extern "C" fn(libc::c_int) = nothing;

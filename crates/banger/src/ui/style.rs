@@ -18,7 +18,8 @@ pub(crate) fn clean(text: &str) -> String {
     anstream::adapter::strip_str(&text).to_string().chars().filter(|c| !c.is_control()).collect()
 }
 
-/// A file's name on one line, whatever its bytes: control characters are escaped, for they may be meant for the terminal.
+/// A file's name on one line, whatever its bytes: control characters are escaped, for they may be meant for
+/// the terminal.
 pub(crate) fn file_name(name: impl AsRef<std::ffi::OsStr>) -> String {
     let mut shown = String::new();
     for c in name.as_ref().to_string_lossy().chars() {

@@ -44,7 +44,8 @@ fn why_it_did_not_start_is_told_in_its_own_words() {
 fn it_is_started_in_a_session_of_its_own_and_waited_for() {
     let runtime = runtime_dir();
     let seen = runtime.path().join("seen");
-    // Field 6 of stat is the session. The socket of a real (fake) daemon takes the place of the one that it would open.
+    // Field 6 of stat is the session. The socket of a real (fake) daemon takes the place of the one that it
+    // would open.
     let script = format!(
         "set -- $(cat /proc/$$/stat); echo $1 $6 > {seen}.new; mv {seen}.new {seen}; exec sleep 5",
         seen = seen.display()

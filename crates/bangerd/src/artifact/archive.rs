@@ -51,8 +51,8 @@ pub trait Archive: Send + Sync {
     /// Something to install or to permit.
     fn check(&self, source: &DebianSource) -> Result<(), ArchiveError>;
 
-    /// Makes a tar somewhere in the directory `into` and answers its path; `environment` has the proxies. Dropping the future calls
-    /// it off.
+    /// Makes a tar somewhere in the directory `into` and answers its path; `environment` has the proxies.
+    /// Dropping the future calls it off.
     fn fetch<'a>(
         &'a self,
         source: &'a DebianSource,

@@ -73,8 +73,9 @@ impl ArtifactError {
         move |source| Self::Io { action, path, source }
     }
 
-    /// Puts a failure down to a full disk when the disk of `path` is full, or when the failure itself says so: a tool
-    /// that failed for want of space has mostly freed it again, and a tool's own words do not tell reliably.
+    /// Puts a failure down to a full disk when the disk of `path` is full, or when the failure itself says
+    /// so: a tool that failed for want of space has mostly freed it again, and a tool's own words do not tell
+    /// reliably.
     pub(crate) fn or_disk_full(self, path: &Path) -> Self {
         let is_full = free_disk_bytes(path).is_ok_and(|free| free < FULL_BYTES);
         if matches!(self, Self::Cancelled) || !(is_full || says_no_space(&self)) {
@@ -144,7 +145,8 @@ impl From<LayerError> for ArtifactError {
     }
 }
 
-/// Whether an error or one of its causes is the system's "no space left on device", also as a tool's last words.
+/// Whether an error or one of its causes is the system's "no space left on device", also as a tool's last
+/// words.
 fn says_no_space(error: &ArtifactError) -> bool {
     let words = io::Error::from(rustix::io::Errno::NOSPC).to_string();
     let words = words.split(" (os error").next().unwrap_or(&words);

@@ -10,8 +10,9 @@ use banger_host::command::Command;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use super::{Archive, ArchiveError, sha256};
+use super::{Archive, ArchiveError};
 use crate::catalog::DebianSource;
+use crate::checksum::sha256;
 use crate::download::Environment;
 use crate::identity::{VmId, VmName};
 use crate::operation::{Operations, Reporter};

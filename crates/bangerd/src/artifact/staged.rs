@@ -45,8 +45,8 @@ impl Work<'_> {
     }
 }
 
-/// Runs blocking `work` in `staging`. The directory travels with the work, so nobody removes it underneath when the
-/// caller loses interest; the work then ends at its next [`Work::progress`].
+/// Runs blocking `work` in `staging`. The directory travels with the work, so nobody removes it underneath
+/// when the caller loses interest; the work then ends at its next [`Work::progress`].
 pub(crate) async fn in_staging<T: Send + 'static>(
     staging: StagingDir,
     reporter: &Reporter,

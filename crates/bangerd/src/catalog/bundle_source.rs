@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::Deserialize;
 
 use super::CatalogPlace;
-use crate::artifact::is_sha256;
+use crate::checksum::is_sha256;
 
 /// A bundle somewhere, and how to tell that it is the right one.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -22,7 +22,8 @@ pub struct CatalogState {
     pub place: String,
     /// How many images and kernels it has.
     pub entries: usize,
-    /// Those whose name an earlier catalog has as well, and which nobody can get therefore: `kernel debian-6.12`.
+    /// Those whose name an earlier catalog has as well, and which nobody can get therefore: `kernel
+    /// debian-6.12`.
     pub shadowed: Vec<String>,
     pub problem: Option<String>,
 }
@@ -33,8 +34,8 @@ impl Catalog {
         Self { builtin: Arc::new(Document::builtin()), extras: Arc::default() }
     }
 
-    /// That, and the catalogs of the user's. `cache` is a directory for copies of what addresses answered; none are
-    /// kept where there is no such directory.
+    /// That, and the catalogs of the user's. `cache` is a directory for copies of what addresses answered;
+    /// none are kept where there is no such directory.
     pub fn with(places: &[CatalogPlace], cache: &Path, web: &Arc<dyn Web>) -> Self {
         let mut extras: Vec<Extra> =
             places.iter().map(|place| Extra::new(place.clone(), cache, web.clone())).collect();
@@ -42,8 +43,9 @@ impl Catalog {
         Self { extras: Arc::new(extras), ..Self::builtin() }
     }
 
-    /// The entry of that name: the built-in one, one of a file, one of an address, in this order. What is wrong with the catalogs that
-    /// were asked is told to `reporter`, and that another one has the name as well.
+    /// The entry of that name: the built-in one, one of a file, one of an address, in this order. What is
+    /// wrong with the catalogs that were asked is told to `reporter`, and that another one has the name as
+    /// well.
     pub async fn find(&self, kind: Kind, name: &str, reporter: &Reporter) -> Option<Entry> {
         let mut found = self.builtin.find(kind, name).cloned();
         let mut whose = "built-in".to_owned();
@@ -132,7 +134,8 @@ impl Catalog {
         hint
     }
 
-    /// What to say to somebody who asked for something on this host by a `name` that none of those `here` has.
+    /// What to say to somebody who asked for something on this host by a `name` that none of those `here`
+    /// has.
     pub async fn hint_here(&self, kind: Kind, name: &str, here: Vec<String>) -> String {
         if self.find(kind, name, &Reporter::unwatched()).await.is_some() {
             return "it is in the catalog, but not on this host".into();

@@ -11,8 +11,8 @@ use tokio::sync::Mutex;
 
 use super::document::{Document, Mistake};
 use super::{Entry, Source};
-use crate::artifact::sha256;
 use crate::causes::on_one_line;
+use crate::checksum::sha256;
 use crate::download::{Environment, Web};
 
 /// Longest catalog accepted, in bytes.
@@ -152,7 +152,8 @@ impl Extra {
         }
     }
 
-    /// Keeps the text for when the address cannot be reached. It is a cache: without it, there is no copy then.
+    /// Keeps the text for when the address cannot be reached. It is a cache: without it, there is no copy
+    /// then.
     fn keep(&self, text: &str) {
         if let Err(error) = write_atomic(&self.cache, text.as_bytes(), 0o600) {
             tracing::warn!(path = %self.cache.display(), %error, "no copy of the catalog");

@@ -1,9 +1,10 @@
-//! What can be had by name: the images and kernels that banger knows how to make or to get. Some are built into the
-//! program, the rest stand in the catalogs that the configuration names: files, or addresses that are asked when a name is found
-//! nowhere else.
+//! What can be had by name: the images and kernels that banger knows how to make or to get. Some are built
+//! into the program, the rest stand in the catalogs that the configuration names: files, or addresses that
+//! are asked when a name is found nowhere else.
 //!
-//! A catalog that is not banger's own is foreign input. One that is broken or cannot be reached is told and passed over: it
-//! must not keep anybody from what the others have. The first one that has a name wins, and the built-in one comes first.
+//! A catalog that is not banger's own is foreign input. One that is broken or cannot be reached is told and
+//! passed over: it must not keep anybody from what the others have. The first one that has a name wins, and
+//! the built-in one comes first.
 
 mod bundle_source;
 mod catalogs;

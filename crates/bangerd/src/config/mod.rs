@@ -1,9 +1,9 @@
 //! What the user decided: `config.toml`, and where every value in force comes from.
 //!
-//! A file with a mistake is refused as a whole; the complaint names file, line and column. A missing file is no mistake.
+//! A file with a mistake is refused as a whole; the complaint names file, line and column. A missing file is
+//! no mistake.
 
 mod catalog;
-mod disk_size;
 mod error;
 mod file_sync;
 #[cfg(test)]

@@ -1,11 +1,11 @@
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
+use banger_api::size::{parse_mib, written};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::catalog::catalogs;
-use super::disk_size::{format_disk_mib, parse_disk_mib};
 use super::error::{ConfigError, Text};
 use super::file_sync::file_sync;
 use super::{Config, LogLevel, NetworkChoice, Setting, VmmChoice};
@@ -28,11 +28,13 @@ const TOP_KEYS: &[&str] = &[
 const VM_DEFAULTS_KEYS: &[&str] = &["vcpu", "memory_mib", "disk_size"];
 const NETWORK_KEYS: &[&str] = &["mode"];
 
-const VCPU: RangeInclusive<u64> = 1..=crate::vmm::VCPUS_MAX as u64;
+/// As many as the VMM takes that takes most; a VM's own is asked when it is made.
+const VCPU: RangeInclusive<u64> = 1..=32;
 const MEMORY_MIB: RangeInclusive<u64> = 128..=16 << 20;
 const DISK_MIB: RangeInclusive<u64> = 64..=16 << 20;
 
-/// Reads the file's text. Walks the document instead of deriving, so that every complaint has its place and its words.
+/// Reads the file's text. Walks the document instead of deriving, so that every complaint has its place and
+/// its words.
 pub(super) fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
     let text = Text { path, text };
     let document = DeTable::parse(text.text).map_err(|error| {
@@ -177,11 +179,11 @@ impl Text<'_> {
     fn disk_mib(self, key: &Key<'_>, value: &Value<'_>) -> Result<u64, ConfigError> {
         let wanted = "a size like \"8GiB\" or \"512MiB\"";
         let size = self.string(key, value, wanted)?;
-        let (min, max) = (format_disk_mib(*DISK_MIB.start()), format_disk_mib(*DISK_MIB.end()));
+        let (min, max) = (written(*DISK_MIB.start()), written(*DISK_MIB.end()));
         let mistake = |what: String| {
             self.mistake(value.span(), format!("`{}` must be {what}, found {size:?}", key.get_ref()), None)
         };
-        let mib = parse_disk_mib(size).ok_or_else(|| mistake(wanted.into()))?;
+        let mib = parse_mib(size).map_err(|_| mistake(wanted.into()))?;
         if DISK_MIB.contains(&mib) { Ok(mib) } else { Err(mistake(format!("from {min} to {max}"))) }
     }
 

@@ -111,8 +111,13 @@ fn complaints_name_the_place_and_the_way_out() {
             None,
         ),
         (
-            "[vm_defaults]\ndisk_size = \"8GB\"",
-            "config.toml:2:13: `disk_size` must be a size like \"8GiB\" or \"512MiB\", found \"8GB\"",
+            "[vm_defaults]\ndisk_size = \"8KB\"",
+            "config.toml:2:13: `disk_size` must be a size like \"8GiB\" or \"512MiB\", found \"8KB\"",
+            None,
+        ),
+        (
+            "[vm_defaults]\ndisk_size = \"8\"",
+            "config.toml:2:13: `disk_size` must be from 64MiB to 16384GiB, found \"8\"",
             None,
         ),
         (

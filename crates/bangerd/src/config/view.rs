@@ -1,15 +1,16 @@
 use std::path::Path;
 
 use banger_api::config::{ConfigValue, ConfigView, Origin};
+use banger_api::size::written;
 use banger_api::vm::Acceleration;
 
-use super::disk_size::format_disk_mib;
 use super::{Config, FileSync, HostSize, LogLevel, NetworkChoice, Setting, VmmChoice, vm_defaults};
 use crate::catalog::CatalogPlace;
 use crate::paths::Paths;
 
 impl Config {
-    /// Every key with its value in force and who says so; the directories as well, which the environment decides.
+    /// Every key with its value in force and who says so; the directories as well, which the environment
+    /// decides.
     pub fn view(&self, paths: &Paths, host: HostSize, acceleration: Acceleration) -> ConfigView {
         let vm = vm_defaults(self, host, acceleration);
         let values = vec![
@@ -19,7 +20,7 @@ impl Config {
             row("qemu_bin", path(&self.qemu_bin.value), self.qemu_bin.origin),
             row("vm_defaults.vcpu", vm.vcpu.value.to_string(), vm.vcpu.origin),
             row("vm_defaults.memory_mib", vm.memory_mib.value.to_string(), vm.memory_mib.origin),
-            row("vm_defaults.disk_size", quoted(&format_disk_mib(vm.disk_mib.value)), vm.disk_mib.origin),
+            row("vm_defaults.disk_size", quoted(&written(vm.disk_mib.value)), vm.disk_mib.origin),
             choice("network.mode", self.network, NetworkChoice::WORDS),
             row("file_sync", file_sync(&self.file_sync.value), self.file_sync.origin),
             row("catalog", catalogs(&self.catalogs.value), self.catalogs.origin),

@@ -29,8 +29,8 @@ pub struct VmDefaults {
     pub disk_mib: Setting<u64>,
 }
 
-/// The configuration's word first, then a share of the host. Emulated VMs get one vCPU: more of them only wait for each
-/// other.
+/// The configuration's word first, then a share of the host. Emulated VMs get one vCPU: more of them only
+/// wait for each other.
 pub fn vm_defaults(config: &Config, host: HostSize, acceleration: Acceleration) -> VmDefaults {
     let vcpu = match acceleration {
         Acceleration::Kvm => (host.cpus / 4).clamp(1, 4),

@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
+use banger_guest_protocol::COW_CHUNK_BYTES;
 use banger_host::files::{FileError, create_sparse};
 use banger_host::work_disk::{WorkDiskError, make_work_disk};
 
-/// Size of the device-mapper snapshot's chunks: 64 sectors, as the agent sets it up.
-const CHUNK_BYTES: u64 = 32 * 1024;
 /// Bytes of metadata that the snapshot's persistent format needs for each chunk it holds.
 const METADATA_BYTES_PER_CHUNK: u64 = 16;
 
@@ -29,13 +28,13 @@ pub(crate) async fn make_work(path: &Path, size_mib: u64) -> Result<(), DiskErro
     make_work_disk(path, size_mib).await.map_err(DiskError::Work)
 }
 
-/// Room for every chunk of the image and its metadata, so that the snapshot can never overflow (an overflowing one
-/// becomes invalid and takes the VM's root with it).
+/// Room for every chunk of the image and its metadata, so that the snapshot can never overflow (an
+/// overflowing one becomes invalid and takes the VM's root with it).
 pub(crate) fn cow_bytes(base_bytes: u64) -> u64 {
-    let chunks = base_bytes.div_ceil(CHUNK_BYTES);
-    let metadata_chunks = (chunks * METADATA_BYTES_PER_CHUNK).div_ceil(CHUNK_BYTES);
+    let chunks = base_bytes.div_ceil(COW_CHUNK_BYTES);
+    let metadata_chunks = (chunks * METADATA_BYTES_PER_CHUNK).div_ceil(COW_CHUNK_BYTES);
     // One chunk for the header, one metadata area that is always begun.
-    (chunks + metadata_chunks + 2) * CHUNK_BYTES
+    (chunks + metadata_chunks + 2) * COW_CHUNK_BYTES
 }
 
 #[cfg(test)]
@@ -44,11 +43,13 @@ mod tests {
 
     #[test]
     fn a_fully_rewritten_image_fits() {
-        // Format: header chunk, then areas of one metadata chunk (2048 entries) and the 2048 chunks it describes.
-        for base_bytes in [1, CHUNK_BYTES, 2048 * CHUNK_BYTES, 2049 * CHUNK_BYTES, 8 << 30, (8 << 30) + 4096]
+        // Format: header chunk, then areas of one metadata chunk (2048 entries) and the 2048 chunks it
+        // describes.
+        for base_bytes in
+            [1, COW_CHUNK_BYTES, 2048 * COW_CHUNK_BYTES, 2049 * COW_CHUNK_BYTES, 8 << 30, (8 << 30) + 4096]
         {
-            let chunks = base_bytes.div_ceil(CHUNK_BYTES);
-            let needed = (1 + chunks.div_ceil(2048) + chunks) * CHUNK_BYTES;
+            let chunks = base_bytes.div_ceil(COW_CHUNK_BYTES);
+            let needed = (1 + chunks.div_ceil(2048) + chunks) * COW_CHUNK_BYTES;
             assert!(cow_bytes(base_bytes) >= needed, "{base_bytes}");
         }
     }

@@ -9,8 +9,8 @@ use super::{Host, fail, ok};
 
 const NAME: &str = "directories";
 
-/// What the daemon could not start with: a directory or file of its own that is something else, somebody else's, or cannot
-/// be written. What is not there yet is fine.
+/// What the daemon could not start with: a directory or file of its own that is something else, somebody
+/// else's, or cannot be written. What is not there yet is fine.
 pub(super) fn check(host: &Host) -> Check {
     let paths = &host.paths;
     let made = [paths.images(), paths.kernels(), paths.vms(), paths.initramfs(), paths.catalogs()];

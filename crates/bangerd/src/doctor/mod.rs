@@ -1,5 +1,5 @@
-//! Is this host ready? One file per check. Looks only: nothing is made, repaired or started, whether a daemon runs or
-//! not.
+//! Is this host ready? One file per check. Looks only: nothing is made, repaired or started, whether a daemon
+//! runs or not.
 
 mod agent;
 mod catalogs;

@@ -21,7 +21,8 @@ const LEARNED: &[(u32, &str, &str)] = &[
     (9, "Unix sockets by path", "7.1"),
 ];
 
-/// What keeps somebody who broke out of a guest inside its VMM? Asked of a process that is confined as VMMs are.
+/// What keeps somebody who broke out of a guest inside its VMM? Asked of a process that is confined as VMMs
+/// are.
 pub(super) async fn check(program: &Path) -> Check {
     judge(probe_in_child(program, "probe-sandbox", LIMIT).await)
 }

@@ -1,5 +1,5 @@
-//! The variables that say how to reach the network, as whoever asks has them: the daemon may have been started long ago, in
-//! another shell.
+//! The variables that say how to reach the network, as whoever asks has them: the daemon may have been
+//! started long ago, in another shell.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,8 +20,8 @@ const USUAL_UMASK: u32 = 0o022;
 pub struct Environment(Option<Arc<BTreeMap<String, String>>>);
 
 impl Environment {
-    /// What a client has sent. Only [`VARIABLES`], [`HELPER_VARIABLES`] and [`UMASK`] count, and those that are missing are
-    /// unset there.
+    /// What a client has sent. Only [`VARIABLES`], [`HELPER_VARIABLES`] and [`UMASK`] count, and those that
+    /// are missing are unset there.
     pub fn of_client(variables: BTreeMap<String, String>) -> Self {
         let is_known =
             |name: &str| VARIABLES.contains(&name) || HELPER_VARIABLES.contains(&name) || name == UMASK;

@@ -18,8 +18,8 @@ pub trait Web: Send + Sync {
         environment: &'a Environment,
     ) -> BoxFuture<'a, Result<String, RegistryError>>;
 
-    /// Gets a file to `staged`, on from what an earlier attempt left there; checked when it is there. Dropping the future calls it
-    /// off.
+    /// Gets a file to `staged`, on from what an earlier attempt left there; checked when it is there.
+    /// Dropping the future calls it off.
     fn file<'a>(
         &'a self,
         request: &'a FileRequest,

@@ -1,8 +1,8 @@
 //! `[[file_sync]]`: files of the host's that each start copies into the guest.
 //!
-//! [`survey`] looks at all of it before there is a VM, so that what cannot be copied costs nobody a boot. [`pack()`] then makes
-//! one archive of all entries, for whoever has a guest to unpack it: this room knows none. Files are read in pieces by a thread
-//! that waits for the guest, so their size costs no memory.
+//! [`survey`] looks at all of it before there is a VM, so that what cannot be copied costs nobody a boot.
+//! [`pack()`] then makes one archive of all entries, for whoever has a guest to unpack it: this room knows
+//! none. Files are read in pieces by a thread that waits for the guest, so their size costs no memory.
 
 mod error;
 mod pack;
@@ -20,18 +20,19 @@ pub use pack::{Packing, pack};
 
 use crate::config::FileSync;
 
-/// Where the archive is to be unpacked. Not in `/root`: a link there may lead to anywhere in the guest, and is followed as
-/// the guest's user would have it.
+/// Where the archive is to be unpacked. Not in `/root`: a link there may lead to anywhere in the guest, and
+/// is followed as the guest's user would have it.
 pub const UNPACK_DIR: &str = "/";
 
 /// The home of the guest's user, from [`UNPACK_DIR`].
 const GUEST_HOME: &str = "root";
 
-/// The largest archive for one start, in bytes: some minutes under emulation. Its headers count, or a million empty files
-/// would be nothing.
+/// The largest archive for one start, in bytes: some minutes under emulation. Its headers count, or a million
+/// empty files would be nothing.
 const ARCHIVE_MAX_LEN: u64 = 1 << 30;
 
-/// An entry of `[[file_sync]]`, ready to be copied. Displays as its name in the configuration, with its path on the host.
+/// An entry of `[[file_sync]]`, ready to be copied. Displays as its name in the configuration, with its path
+/// on the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     index: usize,

@@ -24,11 +24,13 @@ const QUEUED_CHUNKS: usize = 4;
 pub struct Packing(JoinHandle<Result<Vec<String>, FileSyncError>>);
 
 impl Packing {
-    /// What there is to tell of what stayed behind, once the archive has been taken to its end or is not wanted any more.
+    /// What there is to tell of what stayed behind, once the archive has been taken to its end or is not
+    /// wanted any more.
     ///
     /// # Errors
     ///
-    /// When something could not be read: the archive has no end then. [`FileSyncError::Cut`] when nobody took it.
+    /// When something could not be read: the archive has no end then. [`FileSyncError::Cut`] when nobody took
+    /// it.
     pub async fn notices(self) -> Result<Vec<String>, FileSyncError> {
         self.0.await.map_err(FileSyncError::Thread)?
     }
@@ -91,19 +93,20 @@ impl Packer {
                 };
                 let looks = Looks { size: len, allocated };
                 let chunks = &self.chunks;
-                let packed =
-                    put_file(&mut self.out, header, looks, &mut OpenFile(&file), |out| settle(out, chunks))?;
+                let packed = put_file(&mut self.out, header, looks, &mut OpenFile(&file), |out| {
+                    flush_if_full(out, chunks)
+                })?;
                 // Half a secret is none.
                 if let Packed::Cut { why, .. } | Packed::Left(why) = packed {
                     return Err(unread(why));
                 }
             }
         }
-        settle(&mut self.out, &self.chunks)
+        flush_if_full(&mut self.out, &self.chunks)
     }
 }
 
-fn settle(out: &mut Vec<u8>, chunks: &mpsc::Sender<Bytes>) -> Result<(), FileSyncError> {
+fn flush_if_full(out: &mut Vec<u8>, chunks: &mpsc::Sender<Bytes>) -> Result<(), FileSyncError> {
     if out.len() < CHUNK_LEN { Ok(()) } else { flush(out, chunks) }
 }
 

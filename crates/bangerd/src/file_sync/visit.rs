@@ -53,8 +53,8 @@ impl Item<'_> {
     }
 }
 
-/// Shows `each` everything, up to `limit_bytes` of it. What is missing and what cannot be copied is left out; that is what the
-/// answer tells of.
+/// Shows `each` everything, up to `limit_bytes` of it. What is missing and what cannot be copied is left out;
+/// that is what the answer tells of.
 pub(super) fn visit(
     entries: &[Entry],
     limit_bytes: u64,
@@ -113,8 +113,9 @@ fn item(entry: &Entry, found: Found) -> Option<Item<'_>> {
     Some(Item { entry, path: found.path, name, mode, mtime_s: found.mtime_s, kind })
 }
 
-/// The directories on the guest's path that have the host's name and there are nobody else's: they are to be private in the
-/// guest, too. ssh, for one, wants that of `~/.ssh`. The others come into being as they are needed.
+/// The directories on the guest's path that have the host's name and there are nobody else's: they are to be
+/// private in the guest, too. ssh, for one, wants that of `~/.ssh`. The others come into being as they are
+/// needed.
 fn private_parents(entry: &Entry) -> Vec<Item<'_>> {
     let mut parents = Vec::new();
     let (mut host, mut guest) = (entry.host.as_path(), Path::new(&entry.guest));

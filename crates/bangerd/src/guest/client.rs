@@ -96,7 +96,8 @@ impl Guest {
 
     async fn session(&self) -> Result<Arc<Session>, GuestError> {
         let limit = ANSWER_LIMIT;
-        // The limit counts the turn as well: behind others who wait for a guest that hangs, nobody waits longer than they.
+        // The limit counts the turn as well: behind others who wait for a guest that hangs, nobody waits
+        // longer than they.
         tokio::time::timeout(limit, self.connected()).await.map_err(|_| GuestError::NoHello { limit })?
     }
 

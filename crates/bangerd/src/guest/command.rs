@@ -14,8 +14,8 @@ use super::{Guest, GuestError};
 /// How much of what a command says on stderr is kept, in bytes.
 const STDERR_MAX_LEN: usize = 16 * 1024;
 
-/// A command that the daemon itself runs in a guest. The guest is not trusted: whatever it says is bounded, and whoever
-/// waits for it sets a time limit.
+/// A command that the daemon itself runs in a guest. The guest is not trusted: whatever it says is bounded,
+/// and whoever waits for it sets a time limit.
 #[derive(Clone, Debug, Default)]
 pub struct GuestCommand {
     pub argv: Vec<ByteString>,
@@ -31,7 +31,8 @@ pub struct GuestOutput {
 }
 
 impl Guest {
-    /// Runs a command to its end, with `stdin` as its input. `stdout` gets what it prints, piece by piece; an error of `stdout`'s ends the command.
+    /// Runs a command to its end, with `stdin` as its input. `stdout` gets what it prints, piece by piece; an
+    /// error of `stdout`'s ends the command.
     ///
     /// # Errors
     ///
@@ -77,7 +78,8 @@ impl Guest {
     }
 }
 
-/// Writes a command's whole input, no faster than it is given credit. The writer stays open: closing it would end the command.
+/// Writes a command's whole input, no faster than it is given credit. The writer stays open: closing it would
+/// end the command.
 async fn write_input(
     mut sink: FramedWrite<WriteHalf<ExecUpgrade>, FrameCodec>,
     input: impl Stream<Item = Bytes> + Send,

@@ -17,11 +17,12 @@ use crate::clock::unix_ms;
 /// A path below a directory, and what it contains; none for a directory.
 pub type SmallFile = (Vec<u8>, Option<Vec<u8>>);
 
-/// Files in and out: tar streams, passed through unread. A copy takes as long as it takes, but not one that the guest has
-/// stopped taking part in.
+/// Files in and out: tar streams, passed through unread. A copy takes as long as it takes, but not one that
+/// the guest has stopped taking part in.
 impl Guest {
-    /// Unpacks `archive` in the guest. It is read no faster than the guest writes. An error in it, and dropping the future,
-    /// cuts the copy off; what was written by then stays, but for a directory that was made for it and a half-written file.
+    /// Unpacks `archive` in the guest. It is read no faster than the guest writes. An error in it, and
+    /// dropping the future, cuts the copy off; what was written by then stays, but for a directory that was
+    /// made for it and a half-written file.
     pub async fn unpack<E>(
         &self,
         what: &Unpack,

@@ -25,8 +25,8 @@ impl Guest {
         self.json(Method::POST, "begin import", "/v1/workspace/begin", begin, CONFIGURE_LIMIT).await
     }
 
-    /// Sends the records that complete the repository, and waits until it is at its place. `on_written` is told how much of the
-    /// pack there is.
+    /// Sends the records that complete the repository, and waits until it is at its place. `on_written` is
+    /// told how much of the pack there is.
     pub async fn finish_import(
         &self,
         records: impl Stream<Item = Bytes> + Send + 'static,

@@ -1,4 +1,5 @@
-//! A long body on its way to the guest: how to call it off, and how to tell a guest that is stuck from a sender that is slow.
+//! A long body on its way to the guest: how to call it off, and how to tell a guest that is stuck from a
+//! sender that is slow.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +14,8 @@ use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOw
 
 /// How long a guest may neither take nor give a byte.
 pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(60);
-/// How long a guest may be busy with its disk and say nothing: flushing some gigabytes, removing a large tree.
+/// How long a guest may be busy with its disk and say nothing: flushing some gigabytes, removing a large
+/// tree.
 pub(super) const DISK_LIMIT: Duration = Duration::from_secs(600);
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,4 +1,5 @@
-//! A session over a virtio-serial port: one stream of bytes, which is found in step by a greeting and then multiplexed.
+//! A session over a virtio-serial port: one stream of bytes, which is found in step by a greeting and then
+//! multiplexed.
 
 use std::future::poll_fn;
 use std::path::Path;
@@ -151,9 +152,11 @@ async fn drive(
     }
 }
 
-/// Tells a guest that is busy from one that is not there any more: a virtio port does not hang up when its agent dies.
+/// Tells a guest that is busy from one that is not there any more: a virtio port does not hang up when its
+/// agent dies.
 ///
-/// It counts looks and not seconds, because a daemon that was stopped itself for a while has heard nothing either.
+/// It counts looks and not seconds, because a daemon that was stopped itself for a while has heard nothing
+/// either.
 struct Pulse {
     looks: tokio::time::Interval,
     heard: Arc<AtomicBool>,
@@ -170,7 +173,8 @@ impl Pulse {
         Self { looks, heard, stands_still, missed: 0 }
     }
 
-    /// Ready when the guest has been silent for [`Self::LIMIT`]. Being polled for it also lets the multiplexer send its ping.
+    /// Ready when the guest has been silent for [`Self::LIMIT`]. Being polled for it also lets the
+    /// multiplexer send its ping.
     fn poll_lost(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.looks.poll_tick(cx).is_ready() {
             let heard = self.heard.swap(false, Ordering::Relaxed);

@@ -1,4 +1,5 @@
-//! Streams over a VMM's hybrid vsock: a Unix socket on which `CONNECT <port>` is asked for a connection to the guest.
+//! Streams over a VMM's hybrid vsock: a Unix socket on which `CONNECT <port>` is asked for a connection to
+//! the guest.
 
 use std::time::Duration;
 
@@ -35,7 +36,8 @@ impl VsockPort {
     ///
     /// # Errors
     ///
-    /// [`GuestError::Closed`] when nobody listens there. A VMM whose guest has no driver yet says nothing at all.
+    /// [`GuestError::Closed`] when nobody listens there. A VMM whose guest has no driver yet says nothing at
+    /// all.
     pub(super) async fn open_stream(&self) -> Result<UnixStream, GuestError> {
         let mut stream = connect_in(self.dir.path(), self.socket).await.map_err(GuestError::Connect)?;
         let request = format!("CONNECT {}\n", self.port);

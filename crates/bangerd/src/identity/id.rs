@@ -1,6 +1,7 @@
 use std::fmt;
 
-/// A VM's identity: 12 lower-case hexadecimal digits, random. It names the VM's directory and marks its processes.
+/// A VM's identity: 12 lower-case hexadecimal digits, random. It names the VM's directory and marks its
+/// processes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VmId(String);
 
@@ -11,7 +12,7 @@ impl VmId {
     pub fn random() -> Self {
         let mut bytes = [0; Self::LEN / 2];
         fill_random(&mut bytes);
-        Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+        Self(hex::encode(bytes))
     }
 
     pub fn parse(text: &str) -> Option<Self> {
@@ -38,11 +39,5 @@ impl fmt::Debug for VmId {
 
 /// Fills `bytes` from the kernel's random number generator.
 pub(crate) fn fill_random(bytes: &mut [u8]) {
-    let mut filled = 0;
-    while filled < bytes.len() {
-        // Fails only when interrupted by a signal: small requests are never short once the system is up.
-        if let Ok(n) = rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()) {
-            filled += n;
-        }
-    }
+    getrandom::fill(bytes).expect("Linux has random bytes for whoever asks");
 }

@@ -9,9 +9,9 @@ use banger_registry::{ArchiveError, ArchivedImage, ArchivedLayer, find_archived}
 
 use super::layers::{PackedLayer, config, unpack};
 use super::publish::Finished;
-use super::rootfs::{make_of_layers, settled};
+use super::rootfs::{make_of_layers, separate_work_errors};
 use super::{ImageService, ImportError};
-use crate::artifact::{Shelf, Work, build_dir, in_staging, remove_build_dir};
+use crate::artifact::{ArtifactStore, Work, build_dir, in_staging, remove_build_dir};
 use crate::operation::Reporter;
 use crate::store::ImageDetails;
 
@@ -34,12 +34,12 @@ impl ImageService {
         choice: ImageChoice,
         reporter: &Reporter,
     ) -> Result<Finished, ImportError> {
-        let staging = self.shelf.staging()?;
+        let staging = self.artifacts.staging()?;
         reporter.stage(Stage::Image, format!("reading {}", path.display()));
-        let shelf = self.shelf.clone();
+        let artifacts = self.artifacts.clone();
         let made = in_staging(staging, reporter, move |work| {
             let build_dir = build_dir(work.dir)?;
-            settled(make_of_archive(&files, &choice, &shelf, &build_dir, work))
+            separate_work_errors(make_of_archive(&files, &choice, &artifacts, &build_dir, work))
         });
         let (staging, made) = made.await?;
         let (size_bytes, sha256, details) = made?;
@@ -52,7 +52,7 @@ impl ImageService {
 pub(super) fn make_of_archive(
     files: &ArchiveFiles,
     choice: &ImageChoice,
-    shelf: &Shelf,
+    artifacts: &ArtifactStore,
     build_dir: &Path,
     work: &Work<'_>,
 ) -> Result<(u64, String, ImageDetails), ImportError> {
@@ -63,7 +63,7 @@ pub(super) fn make_of_archive(
         (1..).zip(layers).map(|(number, layer)| packed(files, number, layer)).collect::<Result<_, _>>()?;
     // They may be packed, and the filesystem comes beside what is unpacked.
     let packed_bytes = layers.iter().map(|layer| layer.size_bytes).fold(0, u64::saturating_add);
-    shelf.require_space(packed_bytes.saturating_mul(2) >> 20)?;
+    artifacts.require_space(packed_bytes.saturating_mul(2) >> 20)?;
     work.stage(Stage::Image, format!("unpacking the layers of {}", choice.name));
     let tars = unpack(&layers, build_dir, work)?;
     work.stage(Stage::Image, format!("making the filesystem of {}", choice.name));

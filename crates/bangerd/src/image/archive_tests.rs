@@ -8,7 +8,7 @@ use serde_json::json;
 use super::tests::{Home, home};
 use super::{ImageError, ImportRequest};
 use crate::artifact::fake::{Tar, reported};
-use crate::artifact::sha256;
+use crate::checksum::sha256;
 use crate::store::ImageRow;
 
 async fn import(home: &Home, path: &Path, tag: Option<&str>) -> Result<ImageRow, ImageError> {
@@ -103,7 +103,7 @@ async fn archives_that_lie_leave_nothing() {
             cause = source;
         }
         assert!(text.contains(words), "{name}: {text}");
-        assert_eq!(home.shelf(), [""; 0], "{name}");
+        assert_eq!(home.artifacts(), [""; 0], "{name}");
     }
 }
 

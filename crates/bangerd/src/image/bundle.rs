@@ -16,7 +16,8 @@ use crate::operation::Reporter;
 use crate::store::ImageDetails;
 
 impl ImageService {
-    /// Writes a bundle of an image of this host's to the file `output`. An existing one is replaced when `replace` is set.
+    /// Writes a bundle of an image of this host's to the file `output`. An existing one is replaced when
+    /// `replace` is set.
     ///
     /// # Errors
     ///
@@ -43,8 +44,8 @@ impl ImageService {
         source: &BundleSource,
         reporter: &Reporter,
     ) -> Result<Finished, ArtifactError> {
-        self.shelf.require_space(entry.build_space_mib)?;
-        let staging = self.shelf.staging()?;
+        self.artifacts.require_space(entry.build_space_mib)?;
+        let staging = self.artifacts.staging()?;
         reporter.stage(Stage::Image, format!("getting {} from {}", entry.name, source.location));
         let got = bundle::get(&self.fetcher, source, Kind::Image, staging, reporter).await?;
         finish(got, entry.source.to_string())
@@ -56,7 +57,7 @@ impl ImageService {
         path: &Path,
         reporter: &Reporter,
     ) -> Result<Finished, ArtifactError> {
-        let staging = self.shelf.staging()?;
+        let staging = self.artifacts.staging()?;
         reporter.stage(Stage::Image, format!("unpacking {}", path.display()));
         let got = bundle::unpack_file(path, Kind::Image, None, staging, reporter).await?;
         finish(got, path.display().to_string())

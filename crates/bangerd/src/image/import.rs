@@ -20,7 +20,7 @@ use super::recover::RECORD;
 use super::rootfs::Tarball;
 use super::{ImageError, ImageService, name};
 use crate::artifact::bundle::is_bundle;
-use crate::artifact::{ArtifactError, Shelf, Work, hex, in_staging};
+use crate::artifact::{ArtifactError, ArtifactStore, Work, in_staging};
 use crate::clock::unix_ms;
 use crate::operation::Reporter;
 use crate::record;
@@ -283,11 +283,11 @@ impl ImageService {
     /// Takes note of a file that is used where it lies.
     fn register(&self, request: &ImportRequest, opened: &Opened) -> Result<ImageRow, ImageError> {
         let row = ImageRow {
-            id: Shelf::new_id(),
+            id: ArtifactStore::new_id(),
             name: request.name.clone(),
             source: opened.path.display().to_string(),
             size_bytes: opened.version.len,
-            // Reading it all would take as long as a copy, and says nothing of the file as it will be tomorrow.
+            // Reading it all takes as long as a copy, and says nothing of the file as it will be tomorrow.
             sha256: String::new(),
             created_at_unix_ms: unix_ms(),
             details: ImageDetails {
@@ -305,7 +305,7 @@ impl ImageService {
         Ok(row)
     }
 
-    /// Makes a copy of banger's own of an image that is used in place. Its VMs use the copy when they start next.
+    /// Makes a copy of banger's own of an image that is used in place, for its VMs from their next start on.
     ///
     /// # Errors
     ///
@@ -328,7 +328,7 @@ impl ImageService {
         let mut managed = row.clone();
         managed.sha256 = finished.sha256;
         managed.details.in_place = None;
-        let (staging, dest) = (finished.staging, self.shelf.dir(&row.id));
+        let (staging, dest) = (finished.staging, self.artifacts.dir(&row.id));
         let recorded = record::write(&staging.path().join(RECORD), &managed);
         recorded.map_err(|source| self.got(name, source.into()))?;
         let moved = tokio::task::spawn_blocking(move || staging.publish(&dest)).await;
@@ -350,8 +350,8 @@ impl ImageService {
         reporter: &Reporter,
     ) -> Result<Finished, ImportError> {
         let held_bytes = opened.file.metadata().map_or(size_bytes, |meta| meta.blocks() * 512);
-        self.shelf.require_space(held_bytes.min(size_bytes) >> 20)?;
-        let staging = self.shelf.staging()?;
+        self.artifacts.require_space(held_bytes.min(size_bytes) >> 20)?;
+        let staging = self.artifacts.staging()?;
         let source = opened.path.display().to_string();
         let copied = in_staging(staging, reporter, move |work| {
             let sha256 = copy(&opened.file, size_bytes, work)?;
@@ -395,5 +395,5 @@ fn copy(from: &File, size_bytes: u64, work: &Work<'_>) -> Result<String, Artifac
         ControlFlow::Continue(()) => {}
     }
     protect(&path)?;
-    Ok(hex(&hash.finalize()))
+    Ok(hex::encode(hash.finalize()))
 }

@@ -48,11 +48,11 @@ async fn a_copy_is_whole_and_keeps_its_holes() {
     let file = home.images.usable_file(&row).unwrap();
     assert_eq!(fs::read(&file).unwrap(), fs::read(&path).unwrap());
     assert!(allocated_bytes(&file).unwrap() <= 64 << 10);
-    assert_eq!(row.sha256, crate::artifact::sha256(&fs::read(&path).unwrap()));
+    assert_eq!(row.sha256, crate::checksum::sha256(&fs::read(&path).unwrap()));
     fs::remove_file(&path).unwrap();
     assert!(home.images.show("mine").await.unwrap().local);
     let again = import(&home, request("mine", &ext4(home.dir.path()), false)).await.unwrap_err();
-    assert_eq!((again.code(), home.shelf()), (ErrorCode::Refused, vec![row.id]));
+    assert_eq!((again.code(), home.artifacts()), (ErrorCode::Refused, vec![row.id]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -61,7 +61,7 @@ async fn what_is_used_in_place_must_stay_as_it_was() {
     let path = ext4(home.dir.path());
     let row = import(&home, request("mine", &path, true)).await.unwrap();
     assert_eq!(home.images.usable_file(&row).unwrap(), path.canonicalize().unwrap());
-    assert_eq!(home.shelf(), [format!("{}.json", row.id)]);
+    assert_eq!(home.artifacts(), [format!("{}.json", row.id)]);
     assert_eq!(home.images.prune(false).await.unwrap().images, []);
 
     let later = SystemTime::now() + Duration::from_secs(5);
@@ -69,7 +69,7 @@ async fn what_is_used_in_place_must_stay_as_it_was() {
     let lost = home.images.usable_file(&row).unwrap_err();
     assert!(matches!(lost, ImageError::Lost { .. }), "{lost:?}");
     assert!(matches!(promote(&home, "mine").await, Err(ImageError::Lost { .. })));
-    assert_eq!(home.shelf(), [format!("{}.json", row.id)]);
+    assert_eq!(home.artifacts(), [format!("{}.json", row.id)]);
 
     home.images.delete("mine").await.unwrap();
     assert!(path.exists());
@@ -86,7 +86,7 @@ async fn a_promoted_image_is_banger_s_own() {
     let content = fs::read(&path).unwrap();
     fs::remove_file(&path).unwrap();
     let stored = home.store.image("mine").unwrap().unwrap();
-    assert_eq!(stored.sha256, crate::artifact::sha256(&content));
+    assert_eq!(stored.sha256, crate::checksum::sha256(&content));
     assert_eq!(fs::read(home.images.usable_file(&stored).unwrap()).unwrap(), content);
     let again = promote(&home, "mine").await.unwrap_err();
     assert_eq!(again.code(), ErrorCode::Refused);
@@ -182,7 +182,7 @@ async fn what_cannot_be_an_image_leaves_nothing() {
         let error = import(&home, request.clone()).await.unwrap_err();
         assert_eq!(error.code(), code, "{request:?}: {error:?}");
     }
-    assert_eq!((home.shelf(), home.store.images().unwrap()), (vec![], vec![]));
+    assert_eq!((home.artifacts(), home.store.images().unwrap()), (vec![], vec![]));
     import(&home, request("x", &tar, false)).await.unwrap();
 }
 
@@ -214,6 +214,6 @@ async fn unused_images_are_pruned_and_used_ones_are_not() {
     assert_eq!(plan.images.iter().map(|image| &image.name).collect::<Vec<_>>(), ["unused"]);
     assert!(plan.freed_bytes > 0 && home.images.usable_file(&unused).is_ok());
     assert_eq!(home.images.prune(false).await.unwrap(), plan);
-    assert_eq!(home.shelf(), std::slice::from_ref(&used.id));
+    assert_eq!(home.artifacts(), std::slice::from_ref(&used.id));
     assert!(home.images.prune(false).await.unwrap().images.is_empty());
 }

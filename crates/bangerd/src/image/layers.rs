@@ -39,7 +39,8 @@ impl PackedLayer {
     }
 }
 
-/// Unpacks the layers' blobs, each of them once, several at a time; answers their tars in the order of the layers.
+/// Unpacks the layers' blobs, each of them once, several at a time; answers their tars in the order of the
+/// layers.
 pub(super) fn unpack(
     layers: &[PackedLayer],
     into: &Path,

@@ -1,7 +1,7 @@
 //! Images: read-only ext4 root filesystems, shared by all VMs that start from them.
 //!
-//! Whatever one is made from, it goes the same way: a file in a staging directory, then its own directory, then a row with its
-//! name ([`publish`]).
+//! Whatever one is made from, it goes the same way: a file in a staging directory, then its own directory,
+//! then a row with its name ([`publish`]).
 
 mod archive;
 #[cfg(test)]

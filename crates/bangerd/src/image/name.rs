@@ -14,8 +14,8 @@ pub enum ImageNameError {
     Character(char),
 }
 
-/// Checks a name that somebody wants an image to have: what OCI references are made of is allowed, so `web:2` and
-/// `team/base` are.
+/// Checks a name that somebody wants an image to have: what OCI references are made of is allowed, so `web:2`
+/// and `team/base` are.
 ///
 /// # Errors
 ///

@@ -46,7 +46,7 @@ impl ImageService {
         }
         let missing_bytes = blobs.missing_bytes(&resolved);
         self.require_space(&resolved, missing_bytes)?;
-        reporter.stage(Stage::Image, told(&resolved, missing_bytes));
+        reporter.stage(Stage::Image, describe(&resolved, missing_bytes));
         let leases = fetch(&client, blobs, &resolved, reporter).await?;
         let assembled = self.assemble(&resolved, leases.clone(), pull.size, reporter).await;
         let (staging, size_bytes) = match assembled {
@@ -80,7 +80,7 @@ impl ImageService {
         size: ImageSize,
         reporter: &Reporter,
     ) -> Result<(StagingDir, u64), ArtifactError> {
-        let staging = self.shelf.staging()?;
+        let staging = self.artifacts.staging()?;
         let build_dir = build_dir(staging.path())?;
         let packed = |(layer, lease): (&Layer, &BlobLease)| PackedLayer {
             path: lease.path().to_owned(),
@@ -106,7 +106,7 @@ impl ImageService {
 
     /// Looks whether the disk can hold what is to come, as far as the registry tells: layers come packed.
     fn require_space(&self, resolved: &Resolved, missing_bytes: u64) -> Result<(), ArtifactError> {
-        self.shelf.require_space((resolved.compressed_bytes().saturating_mul(2)) >> 20)?;
+        self.artifacts.require_space((resolved.compressed_bytes().saturating_mul(2)) >> 20)?;
         let path = self.downloads.cache();
         let free_bytes = free_disk_bytes(path)?;
         if free_bytes >= missing_bytes {
@@ -150,7 +150,7 @@ async fn unless_cancelled<T>(reporter: &Reporter, work: impl Future<Output = T>)
     }
 }
 
-fn told(resolved: &Resolved, missing_bytes: u64) -> String {
+fn describe(resolved: &Resolved, missing_bytes: u64) -> String {
     let (name, layers) = (resolved.reference.familiar(), resolved.layers.len());
     let layers = if layers == 1 { "1 layer".to_owned() } else { format!("{layers} layers") };
     match missing_bytes {

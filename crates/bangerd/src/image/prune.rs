@@ -6,8 +6,8 @@ use banger_registry::Digest;
 use super::{ImageError, ImageService};
 
 impl ImageService {
-    /// Removes the images that no VM uses, the downloads that no image is made of, and what killed daemons left; or only tells
-    /// what that would be. An image that is used in place is not touched.
+    /// Removes the images that no VM uses, the downloads that no image is made of, and what killed daemons
+    /// left; or only tells what that would be. An image that is used in place is not touched.
     ///
     /// # Errors
     ///
@@ -24,7 +24,7 @@ impl ImageService {
             }
         }
         for row in candidates {
-            let disk_used_bytes = self.shelf.disk_used_bytes(&row.id);
+            let disk_used_bytes = self.artifacts.disk_used_bytes(&row.id);
             if !dry_run {
                 // A VM may have been made of it just now.
                 if !self.store.delete_unused_image(&row.id)? {

@@ -9,7 +9,7 @@ use banger_host::staging::StagingDir;
 use super::recover::RECORD;
 use super::service::FILE;
 use super::{ImageError, ImageService};
-use crate::artifact::{ArtifactError, Shelf};
+use crate::artifact::{ArtifactError, ArtifactStore};
 use crate::clock::unix_ms;
 use crate::record;
 use crate::store::{ImageDetails, ImageRow};
@@ -26,12 +26,13 @@ pub(super) struct Finished {
 }
 
 impl ImageService {
-    /// Gives a finished image its name. An `old` image of that name makes way: it is removed, or lives on under another name
-    /// for as long as VMs use it. Either all of that happens or nothing.
+    /// Gives a finished image its name. An `old` image of that name makes way: it is removed, or lives on
+    /// under another name for as long as VMs use it. Either all of that happens or nothing.
     ///
     /// # Errors
     ///
-    /// When the name is taken by another one than `old`, or the files cannot be moved; nothing new is left then.
+    /// When the name is taken by another one than `old`, or the files cannot be moved; nothing new is left
+    /// then.
     pub(super) async fn publish(
         &self,
         name: &str,
@@ -39,11 +40,11 @@ impl ImageService {
         old: Option<&ImageRow>,
     ) -> Result<ImageRow, ImageError> {
         let Finished { staging, source, size_bytes, sha256, details } = finished;
-        let (id, created_at_unix_ms) = (Shelf::new_id(), unix_ms());
+        let (id, created_at_unix_ms) = (ArtifactStore::new_id(), unix_ms());
         let row = ImageRow { id, name: name.into(), source, size_bytes, sha256, created_at_unix_ms, details };
         let recorded = record::write(&staging.path().join(RECORD), &row);
         recorded.map_err(|source| self.got(name, source.into()))?;
-        self.shelf.publish(staging, &row.id).await.map_err(|source| self.got(name, source))?;
+        self.artifacts.publish(staging, &row.id).await.map_err(|source| self.got(name, source))?;
         match self.record(&row, old) {
             Ok(removed) => {
                 if let Some(old) = old.filter(|_| removed) {

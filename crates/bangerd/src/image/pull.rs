@@ -111,7 +111,8 @@ async fn refuse_slip(
     Err(ImageError::Unknown { name: name.into(), hint })
 }
 
-/// What the first VM with an image that is not here would do, where none is. For people; asks nobody but the catalogs.
+/// What the first VM with an image that is not here would do, where none is. For people; asks nobody but the
+/// catalogs.
 ///
 /// # Errors
 ///
@@ -147,8 +148,8 @@ impl ImageService {
         }
     }
 
-    /// Gets an image onto this host. One of the catalog's that is here stays as it is; one of a registry's is replaced when the
-    /// registry has a newer one.
+    /// Gets an image onto this host. One of the catalog's that is here stays as it is; one of a registry's is
+    /// replaced when the registry has a newer one.
     ///
     /// # Errors
     ///
@@ -157,7 +158,8 @@ impl ImageService {
         self.get(request, Present::Renew, reporter).await
     }
 
-    /// Is that image here, or could it be? Asks nobody but the catalogs. Answers the kernel that it wants, as far as it is known.
+    /// Is that image here, or could it be? Asks nobody but the catalogs. Answers the kernel that it wants, as
+    /// far as it is known.
     ///
     /// # Errors
     ///
@@ -169,7 +171,8 @@ impl ImageService {
         }
     }
 
-    /// What the first VM with an image that is not here, or not whole, would do. For people; asks nobody but the catalogs.
+    /// What the first VM with an image that is not here, or not whole, would do. For people; asks nobody but
+    /// the catalogs.
     ///
     /// # Errors
     ///
@@ -227,7 +230,7 @@ impl ImageService {
         }
         let made = self.make(&origin, request, old.as_ref(), reporter).await;
         if made.is_err() {
-            self.shelf.sweep().await;
+            self.artifacts.sweep().await;
         }
         match (made.map_err(|error| self.got(name, error))?, old) {
             (Some(finished), old) => self.publish(name, finished, old.as_ref()).await,
@@ -304,8 +307,8 @@ impl ImageService {
         reporter: &Reporter,
     ) -> Result<Finished, ArtifactError> {
         self.archive.check(source)?;
-        self.shelf.require_space(entry.build_space_mib)?;
-        let staging = self.shelf.staging()?;
+        self.artifacts.require_space(entry.build_space_mib)?;
+        let staging = self.artifacts.staging()?;
         let build_dir = build_dir(staging.path())?;
 
         reporter.stage(Stage::Image, format!("building {} from Debian's archive", entry.name));

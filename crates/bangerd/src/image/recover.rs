@@ -1,4 +1,5 @@
-//! Images versus the store, when the daemon starts: what is half made goes, what the store has forgotten comes back.
+//! Images versus the store, when the daemon starts: what is half made goes, what the store has forgotten
+//! comes back.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -14,14 +15,14 @@ use crate::store::ImageRow;
 pub(crate) const RECORD: &str = "image.json";
 
 impl ImageService {
-    /// Removes what a former daemon left half-made and answers what that was; makes images known again that the store does
-    /// not know. Call it before anything else.
+    /// Removes what a former daemon left half-made and answers what that was; makes images known again that
+    /// the store does not know. Call it before anything else.
     ///
     /// # Errors
     ///
     /// When what is there cannot be listed, or the store not be read.
     pub async fn recover(&self) -> Result<Vec<PathBuf>, ImageError> {
-        let removed = self.shelf.sweep_stale().await.map_err(ImageError::Recover)?;
+        let removed = self.artifacts.sweep_stale().await.map_err(ImageError::Recover)?;
         for row in self.store.images()? {
             let name = row.name.clone();
             if let Err(error) = self.keep_record(row) {
@@ -33,7 +34,7 @@ impl ImageService {
         let managed = rows.iter().filter(|row| row.details.in_place.is_none());
         let known: HashSet<String> = managed.map(|row| row.id.clone()).collect();
         let adopt = |id: &str, row: ImageRow| self.adopt(id, row, &rows);
-        let reclaimed = self.shelf.reclaim(&known, (RECORD, LostKind::Image), &self.lost_found, adopt);
+        let reclaimed = self.artifacts.reclaim(&known, (RECORD, LostKind::Image), &self.lost_found, adopt);
         reclaimed.map_err(ImageError::Recover)?;
         self.reclaim_in_place()?;
         Ok(removed)
@@ -43,7 +44,7 @@ impl ImageService {
     fn keep_record(&self, row: ImageRow) -> Result<(), ImageError> {
         let path = match &row.details.in_place {
             Some(_) => self.in_place_record(&row.id),
-            None => self.shelf.dir(&row.id).join(RECORD),
+            None => self.artifacts.dir(&row.id).join(RECORD),
         };
         if row.details.unreadable {
             let records = [path, self.in_place_record(&row.id)];
@@ -86,7 +87,7 @@ impl ImageService {
     /// The user's own files are where they were; only that they were images was forgotten.
     fn reclaim_in_place(&self) -> Result<(), ImageError> {
         let known: HashSet<String> = self.store.images()?.into_iter().map(|row| row.id).collect();
-        for path in self.shelf.files_with("json").map_err(ImageError::Recover)? {
+        for path in self.artifacts.files_with("json").map_err(ImageError::Recover)? {
             let Ok(row) = record::read::<ImageRow>(&path) else { continue };
             if path != self.in_place_record(&row.id) || known.contains(&row.id) {
                 continue;
@@ -101,7 +102,7 @@ impl ImageService {
 
     /// The record of an image that has no directory of its own.
     pub(super) fn in_place_record(&self, id: &str) -> PathBuf {
-        self.shelf.dir(&format!("{id}.json"))
+        self.artifacts.dir(&format!("{id}.json"))
     }
 
     pub(super) fn forget_in_place(&self, id: &str) {
@@ -117,6 +118,6 @@ impl ImageService {
     /// Removes all files of banger's own of an image whose row is gone.
     pub(super) async fn remove_files(&self, id: &str) {
         self.forget_in_place(id);
-        self.shelf.remove(id).await;
+        self.artifacts.remove(id).await;
     }
 }

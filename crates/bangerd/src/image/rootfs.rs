@@ -13,7 +13,8 @@ use banger_host::layer::{Compression, LayerBlob, unpack_layer};
 use super::archive::{ImageChoice, make_of_archive};
 use super::publish::{Finished, protect, staged_file};
 use super::{ImageService, ImportError};
-use crate::artifact::{ArtifactError, Work, build_dir, in_staging, remove_build_dir, sha256_file};
+use crate::artifact::{ArtifactError, Work, build_dir, in_staging, remove_build_dir};
+use crate::checksum::sha256_file;
 use crate::identity::fill_random;
 use crate::operation::Reporter;
 use crate::store::ImageDetails;
@@ -33,10 +34,10 @@ impl ImageService {
         choice: ImageChoice,
         reporter: &Reporter,
     ) -> Result<Finished, ImportError> {
-        let staging = self.shelf.staging()?;
+        let staging = self.artifacts.staging()?;
         reporter.stage(Stage::Image, format!("reading {}", tarball.path.display()));
         let source = tarball.path.display().to_string();
-        let shelf = self.shelf.clone();
+        let artifacts = self.artifacts.clone();
         let made = in_staging(staging, reporter, move |work| {
             let sha256 = sha256_of(&tarball.path)?;
             let build_dir = build_dir(work.dir)?;
@@ -44,14 +45,14 @@ impl ImageService {
             let len = tar.metadata().map_err(ArtifactError::io("read", &tar))?.len();
             let images = ArchiveFiles::in_tar(&tar, || work.progress(0, len));
             let made = images.map_err(ImportError::from).and_then(|images| match images {
-                Some(files) => make_of_archive(&files, &choice, &shelf, &build_dir, work),
+                Some(files) => make_of_archive(&files, &choice, &artifacts, &build_dir, work),
                 None if choice.tag.is_some() => Err(ImportError::NothingToChoose),
                 None => {
                     work.stage(Stage::Image, format!("making the filesystem of {}", choice.name));
                     Ok((make(&tar, choice.size, work)?, sha256, ImageDetails::default()))
                 }
             });
-            settled(made)
+            separate_work_errors(made)
         });
         let (staging, made) = made.await?;
         let (size_bytes, sha256, details) = made?;
@@ -66,7 +67,9 @@ impl ImageService {
 }
 
 /// Puts apart what the work itself ran into, as its caller has it, and what is wrong with the user's file.
-pub(super) fn settled<T>(made: Result<T, ImportError>) -> Result<Result<T, ImportError>, ArtifactError> {
+pub(super) fn separate_work_errors<T>(
+    made: Result<T, ImportError>,
+) -> Result<Result<T, ImportError>, ArtifactError> {
     match made {
         Err(ImportError::Artifact(error)) => Err(error),
         made => Ok(made),

@@ -8,7 +8,7 @@ use super::ImageError;
 use super::import::is_as_imported;
 use super::pull::familiar;
 use crate::artifact::bundle::Fetcher;
-use crate::artifact::{Archive, DebianArchive, Flights, Shelf};
+use crate::artifact::{Archive, ArtifactStore, DebianArchive, Flights};
 use crate::catalog::{Catalog, Entry, Kind};
 use crate::download::Downloads;
 use crate::lost_found::LostFound;
@@ -27,7 +27,7 @@ const ROOT_MIN_BYTES: u64 = 8 << 30;
 #[derive(Clone)]
 pub struct ImageService {
     pub(super) store: Store,
-    pub(super) shelf: Shelf,
+    pub(super) artifacts: ArtifactStore,
     pub(super) flights: Flights,
     pub(super) catalog: Catalog,
     pub(super) archive: Arc<dyn Archive>,
@@ -45,12 +45,12 @@ impl ImageService {
 
     /// With another place to get images from.
     pub fn with_archive(store: Store, paths: &Paths, catalog: Catalog, archive: Arc<dyn Archive>) -> Self {
-        let shelf = Shelf::new(paths.images());
+        let artifacts = ArtifactStore::new(paths.images());
         let size = ImageSize::Headroom { min_bytes: ROOT_MIN_BYTES };
         let (flights, downloads) = (Flights::default(), Downloads::new(&paths.cache));
         let fetcher = Fetcher::new(paths.downloads(), Arc::new(downloads.clone()));
         let lost_found = paths.lost_found();
-        Self { store, shelf, flights, catalog, archive, downloads, fetcher, lost_found, size }
+        Self { store, artifacts, flights, catalog, archive, downloads, fetcher, lost_found, size }
     }
 
     /// The images on this host; with `available` those of the catalog that could be, as well.
@@ -109,7 +109,7 @@ impl ImageService {
     pub fn file(&self, row: &ImageRow) -> PathBuf {
         match &row.details.in_place {
             Some(in_place) => in_place.path.clone(),
-            None => self.shelf.dir(&row.id).join(FILE),
+            None => self.artifacts.dir(&row.id).join(FILE),
         }
     }
 
@@ -153,7 +153,7 @@ impl ImageService {
     fn disk_used_bytes(&self, row: &ImageRow) -> u64 {
         match &row.details.in_place {
             Some(in_place) => banger_host::files::allocated_bytes(&in_place.path).unwrap_or(0),
-            None => self.shelf.disk_used_bytes(&row.id),
+            None => self.artifacts.disk_used_bytes(&row.id),
         }
     }
 

@@ -59,7 +59,7 @@ impl Home {
         self.images.store = self.store.clone();
     }
 
-    pub(super) fn shelf(&self) -> Vec<String> {
+    pub(super) fn artifacts(&self) -> Vec<String> {
         let entries = fs::read_dir(self.dir.path().join("images")).unwrap();
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
@@ -116,13 +116,13 @@ async fn a_failed_build_leaves_nothing_and_can_be_repeated() {
         })
         .await;
         assert_eq!(result.unwrap_err().code(), code, "{tar:?}");
-        assert_eq!((home.shelf(), home.store.images().unwrap()), (vec![], vec![]), "{tar:?}");
+        assert_eq!((home.artifacts(), home.store.images().unwrap()), (vec![], vec![]), "{tar:?}");
     }
     home.archive.set(Tar::Whole);
     let images = home.images.clone();
     let (result, _) =
         reported(move |reporter| async move { images.pull(&PullRequest::of(NAME), &reporter).await }).await;
-    assert_eq!(home.shelf(), [result.unwrap().id]);
+    assert_eq!(home.artifacts(), [result.unwrap().id]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,7 +143,7 @@ async fn a_lost_file_is_noticed_and_built_anew_unless_vms_build_upon_it() {
 
     let second = pull().await.0.unwrap();
     assert_ne!(second.id, first.id);
-    assert_eq!(home.shelf(), std::slice::from_ref(&second.id));
+    assert_eq!(home.artifacts(), std::slice::from_ref(&second.id));
 
     home.store.insert_vm(&vm("0123456789ab", "brave-otter", Some(&second.id), None)).unwrap();
     fs::remove_file(home.images.file(&second)).unwrap();
@@ -169,7 +169,7 @@ async fn a_used_image_stays_and_an_unused_one_goes() {
         home.store.delete_vm(&row.id).unwrap();
     }
     home.images.delete(NAME).await.unwrap();
-    assert_eq!((home.shelf(), home.images.list(false).await.unwrap()), (vec![], vec![]));
+    assert_eq!((home.artifacts(), home.images.list(false).await.unwrap()), (vec![], vec![]));
     assert_eq!(home.images.delete(NAME).await.unwrap_err().code(), ErrorCode::NotFound);
 }
 
@@ -183,7 +183,7 @@ async fn recovery_removes_what_is_half_made_and_nothing_else() {
         fs::write(images.join(dir).join("rootfs.ext4"), "x").unwrap();
     }
     assert_eq!(home.images.recover().await.unwrap(), [images.join(".staging-dead")]);
-    let mut left = home.shelf();
+    let mut left = home.artifacts();
     left.sort();
     assert_eq!(left, ["aaaaaaaaaaaa", "notes"]);
     // Nothing says what the other one is: it is out of the way, and whole.

@@ -3,7 +3,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::artifact::sha256;
+use crate::checksum::sha256;
 
 /// The guest's program, as it lies beside bangerd.
 const AGENT: &str = "banger-agent";

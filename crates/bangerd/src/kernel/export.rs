@@ -10,7 +10,8 @@ use crate::artifact::bundle::{self, Details};
 use crate::operation::Reporter;
 
 impl KernelService {
-    /// Writes a bundle of a kernel of this host's to the file `output`. An existing one is replaced when `replace` is set.
+    /// Writes a bundle of a kernel of this host's to the file `output`. An existing one is replaced when
+    /// `replace` is set.
     ///
     /// # Errors
     ///

@@ -51,7 +51,7 @@ impl KernelService {
         };
         let made = made.await;
         if made.is_err() {
-            self.shelf.sweep().await;
+            self.artifacts.sweep().await;
         }
         self.publish(name, made.map_err(failed)?).await
     }
@@ -71,8 +71,8 @@ impl KernelService {
         let looked: Result<_, ArtifactError> = tokio::task::spawn_blocking(look).await?;
         let (modules_bytes, mut found) = looked?;
         // Once as a tar, once as a filesystem.
-        self.shelf.require_space(2 * (modules_bytes >> 20) + KERNEL_SPACE_MIB)?;
-        let staging = self.shelf.staging()?;
+        self.artifacts.require_space(2 * (modules_bytes >> 20) + KERNEL_SPACE_MIB)?;
+        let staging = self.artifacts.staging()?;
         let build_dir = build_dir(staging.path())?;
         let dependencies = tokio::select! {
             biased;
@@ -106,7 +106,7 @@ impl KernelService {
             return Err(BundleError::NoBundle("it is neither a directory nor a bundle").into());
         }
         reporter.stage(Stage::Kernel, format!("unpacking {name}"));
-        let staging = self.shelf.staging()?;
+        let staging = self.artifacts.staging()?;
         let got = bundle::unpack_file(from, Kind::Kernel, None, staging, reporter).await?;
         finish_bundle(got, format!("imported from {}", from.display()), reporter).await
     }

@@ -6,8 +6,8 @@ use banger_api::{ErrorCode, Event};
 
 use super::*;
 use crate::artifact::fake::{FakeArchive, Tar, reported};
-use crate::artifact::sha256;
 use crate::catalog::{Catalog, CatalogPlace};
+use crate::checksum::sha256;
 use crate::download::Web;
 use crate::download::fake::FakeWeb;
 use crate::paths::Paths;

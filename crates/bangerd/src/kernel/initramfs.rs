@@ -14,15 +14,16 @@ use crate::artifact::ArtifactError;
 /// How much of the agent's checksum tells builds apart, in hexadecimal digits.
 const AGENT_KEY_LEN: usize = 16;
 
-/// How the two archives are joined; a new number for each change to it, so that no file of the former kind is used.
+/// How the two archives are joined; a new number for each change to it, so that no file of the former kind is
+/// used.
 const LAYOUT: u32 = 2;
 
 /// The finished initramfs files: `<kernel id>-<layout>-<agent checksum>.cpio`.
 #[derive(Clone, Debug)]
 pub(super) struct InitramfsCache {
     dir: PathBuf,
-    /// One is made at a time: a VMM is allowed the very file that was there when it was started, and a second writer
-    /// would put another in its place.
+    /// One is made at a time: a VMM is allowed the very file that was there when it was started, and a second
+    /// writer would put another in its place.
     making: Arc<Mutex<()>>,
 }
 
@@ -31,8 +32,8 @@ impl InitramfsCache {
         Self { dir, making: Arc::default() }
     }
 
-    /// The initramfs of a kernel with the agent as it is now. Made when it is not there; those of the same kernel with
-    /// other agents then go.
+    /// The initramfs of a kernel with the agent as it is now. Made when it is not there; those of the same
+    /// kernel with other agents then go.
     pub(super) fn file(
         &self,
         kernel_id: &str,
@@ -65,7 +66,8 @@ impl InitramfsCache {
         Ok(())
     }
 
-    /// Removes the files whose kernel id and path are to go. It is a cache: what stays costs some disk space only.
+    /// Removes the files whose kernel id and path are to go. It is a cache: what stays costs some disk space
+    /// only.
     fn prune(&self, goes: impl Fn(&str, &Path) -> bool) {
         // See above.
         for entry in std::fs::read_dir(&self.dir).into_iter().flatten().flatten() {

@@ -14,7 +14,8 @@ use super::recover::RECORD;
 use super::service::{MODULES_ARCHIVE, MODULES_DISK, VMLINUX};
 use super::{KernelError, KernelService};
 use crate::artifact::bundle::{Details, Got};
-use crate::artifact::{ArtifactError, Shelf, Work, in_staging, remove_build_dir, sha256};
+use crate::artifact::{ArtifactError, ArtifactStore, Work, in_staging, remove_build_dir};
+use crate::checksum::sha256;
 use crate::clock::unix_ms;
 use crate::operation::Reporter;
 use crate::record;
@@ -96,7 +97,7 @@ impl KernelService {
         let failed = |source| KernelError::Get { name: name.into(), source };
         let row = KernelRow {
             unreadable: false,
-            id: Shelf::new_id(),
+            id: ArtifactStore::new_id(),
             name: name.into(),
             source,
             release: made.release,
@@ -104,11 +105,11 @@ impl KernelService {
             created_at_unix_ms: unix_ms(),
         };
         record::write(&staging.path().join(RECORD), &row).map_err(|source| failed(source.into()))?;
-        self.shelf.publish(staging, &row.id).await.map_err(failed)?;
+        self.artifacts.publish(staging, &row.id).await.map_err(failed)?;
         match self.store.insert_kernel(&row) {
             Ok(()) => Ok(row),
             Err(error) => {
-                self.shelf.remove(&row.id).await;
+                self.artifacts.remove(&row.id).await;
                 Err(match error.is_taken() {
                     true => KernelError::NameTaken { name: row.name },
                     false => error.into(),

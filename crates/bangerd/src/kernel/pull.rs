@@ -37,7 +37,7 @@ impl KernelService {
         }
         let built = self.build(&entry, reporter).await;
         if built.is_err() {
-            self.shelf.sweep().await;
+            self.artifacts.sweep().await;
         }
         self.publish(name, built.map_err(failed)?).await
     }
@@ -70,8 +70,8 @@ impl KernelService {
         reporter: &Reporter,
     ) -> Result<Finished, ArtifactError> {
         self.archive.check(source)?;
-        self.shelf.require_space(entry.build_space_mib)?;
-        let staging = self.shelf.staging()?;
+        self.artifacts.require_space(entry.build_space_mib)?;
+        let staging = self.artifacts.staging()?;
         let build_dir = build_dir(staging.path())?;
 
         reporter.stage(Stage::Kernel, format!("getting {} from Debian's archive", entry.name));
@@ -91,8 +91,8 @@ impl KernelService {
         source: &BundleSource,
         reporter: &Reporter,
     ) -> Result<Finished, ArtifactError> {
-        self.shelf.require_space(entry.build_space_mib)?;
-        let staging = self.shelf.staging()?;
+        self.artifacts.require_space(entry.build_space_mib)?;
+        let staging = self.artifacts.staging()?;
         reporter.stage(Stage::Kernel, format!("getting {} from {}", entry.name, source.location));
         let got = bundle::get(&self.fetcher, source, Kind::Kernel, staging, reporter).await?;
         finish_bundle(got, entry.source.to_string(), reporter).await

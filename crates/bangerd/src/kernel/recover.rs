@@ -1,4 +1,5 @@
-//! Kernels versus the store, when the daemon starts: what is half made goes, what the store has forgotten comes back.
+//! Kernels versus the store, when the daemon starts: what is half made goes, what the store has forgotten
+//! comes back.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -13,14 +14,14 @@ use crate::store::KernelRow;
 pub(crate) const RECORD: &str = "kernel.json";
 
 impl KernelService {
-    /// Removes what a former daemon left half-made and answers what that was; makes kernels known again that the store does
-    /// not know. Call it before anything else.
+    /// Removes what a former daemon left half-made and answers what that was; makes kernels known again that
+    /// the store does not know. Call it before anything else.
     ///
     /// # Errors
     ///
     /// When what is there cannot be listed, or the store not be read.
     pub async fn recover(&self) -> Result<Vec<PathBuf>, KernelError> {
-        let removed = self.shelf.sweep_stale().await.map_err(KernelError::Recover)?;
+        let removed = self.artifacts.sweep_stale().await.map_err(KernelError::Recover)?;
         for row in self.store.kernels()?.into_iter().filter(|row| row.unreadable) {
             if let Err(why) = self.repair(&row) {
                 tracing::error!(kernel = row.name, why, "its row is damaged and cannot be repaired");
@@ -28,7 +29,7 @@ impl KernelService {
         }
         let rows = self.store.kernels()?;
         for row in rows.iter().filter(|row| !row.unreadable) {
-            let dir = self.shelf.dir(&row.id);
+            let dir = self.artifacts.dir(&row.id);
             // Without its directory the kernel is lost, and shown as such.
             if dir.is_dir()
                 && !dir.join(RECORD).exists()
@@ -39,7 +40,7 @@ impl KernelService {
         }
         let known: HashSet<String> = rows.into_iter().map(|row| row.id).collect();
         let adopt = |id: &str, row: KernelRow| self.adopt(id, row);
-        let reclaimed = self.shelf.reclaim(&known, (RECORD, LostKind::Kernel), &self.lost_found, adopt);
+        let reclaimed = self.artifacts.reclaim(&known, (RECORD, LostKind::Kernel), &self.lost_found, adopt);
         reclaimed.map_err(KernelError::Recover)?;
         let known = self.store.kernels()?.into_iter().map(|row| row.id).collect();
         self.initramfs.recover(&known).await.map_err(KernelError::Recover)?;
@@ -49,7 +50,7 @@ impl KernelService {
 
     /// Writes a damaged row anew, by its record.
     fn repair(&self, damaged: &KernelRow) -> Result<(), String> {
-        let path = self.shelf.dir(&damaged.id).join(RECORD);
+        let path = self.artifacts.dir(&damaged.id).join(RECORD);
         let known: KernelRow = record::read(&path).map_err(|error| on_one_line(&error))?;
         if known.id != damaged.id {
             return Err(format!("its record is of kernel {}", known.id));

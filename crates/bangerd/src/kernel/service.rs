@@ -7,7 +7,7 @@ use super::KernelError;
 use super::agent::Agent;
 use super::initramfs::InitramfsCache;
 use crate::artifact::bundle::Fetcher;
-use crate::artifact::{Archive, DebianArchive, Flights, Shelf};
+use crate::artifact::{Archive, ArtifactStore, DebianArchive, Flights};
 use crate::catalog::{Catalog, Entry, Kind};
 use crate::download::{Downloads, Web};
 use crate::lost_found::LostFound;
@@ -28,7 +28,7 @@ pub(super) const MODULES_DISK: &str = "modules.ext4";
 #[derive(Clone)]
 pub struct KernelService {
     pub(super) store: Store,
-    pub(super) shelf: Shelf,
+    pub(super) artifacts: ArtifactStore,
     pub(super) flights: Flights,
     pub(super) catalog: Catalog,
     pub(super) archive: Arc<dyn Archive>,
@@ -56,7 +56,7 @@ impl KernelService {
     ) -> Self {
         Self {
             store,
-            shelf: Shelf::new(paths.kernels()),
+            artifacts: ArtifactStore::new(paths.kernels()),
             flights: Flights::default(),
             catalog,
             archive,
@@ -149,12 +149,12 @@ impl KernelService {
 
     /// The ELF file to boot.
     pub fn vmlinux(&self, row: &KernelRow) -> PathBuf {
-        self.shelf.dir(&row.id).join(VMLINUX)
+        self.artifacts.dir(&row.id).join(VMLINUX)
     }
 
     /// The ext4 image of all modules.
     pub fn modules_disk(&self, row: &KernelRow) -> PathBuf {
-        self.shelf.dir(&row.id).join(MODULES_DISK)
+        self.artifacts.dir(&row.id).join(MODULES_DISK)
     }
 
     /// The initramfs of this kernel with the agent as it is now.
@@ -167,7 +167,7 @@ impl KernelService {
             return Err(self.lost(row, path)?);
         }
         let (cache, agent, id) = (self.initramfs.clone(), self.agent.clone(), row.id.clone());
-        let modules = self.shelf.dir(&row.id).join(MODULES_ARCHIVE);
+        let modules = self.artifacts.dir(&row.id).join(MODULES_ARCHIVE);
         let file = tokio::task::spawn_blocking(move || cache.file(&id, &modules, &agent)).await;
         file.unwrap_or_else(|error| Err(error.into()))
             .map_err(|source| KernelError::Initramfs { name: row.name.clone(), source })
@@ -189,7 +189,7 @@ impl KernelService {
 
     /// All its files, in the order in which a bundle has them.
     pub(super) fn files(&self, row: &KernelRow) -> Vec<PathBuf> {
-        let dir = self.shelf.dir(&row.id);
+        let dir = self.artifacts.dir(&row.id);
         [VMLINUX, MODULES_ARCHIVE, MODULES_DISK].map(|file| dir.join(file)).into()
     }
 
@@ -200,7 +200,7 @@ impl KernelService {
 
     pub(super) async fn remove_files(&self, row: &KernelRow) {
         self.initramfs.forget(&row.id);
-        self.shelf.remove(&row.id).await;
+        self.artifacts.remove(&row.id).await;
     }
 
     fn describe(&self, row: &KernelRow) -> Result<Kernel, KernelError> {
@@ -209,7 +209,7 @@ impl KernelService {
             local: self.missing_file(row).is_none(),
             source: row.source.clone(),
             release: Some(row.release.clone()),
-            disk_used_bytes: Some(self.shelf.disk_used_bytes(&row.id)),
+            disk_used_bytes: Some(self.artifacts.disk_used_bytes(&row.id)),
             sha256: Some(row.sha256.clone()),
             created_at_unix_ms: Some(row.created_at_unix_ms),
             used_by: self.store.kernel_users(&row.id)?,

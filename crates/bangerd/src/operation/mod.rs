@@ -1,5 +1,5 @@
-//! Work that takes time: each has an id, a history of [`Event`]s that any number of watchers can follow from the start,
-//! and can be called off.
+//! Work that takes time: each has an id, a history of [`Event`]s that any number of watchers can follow from
+//! the start, and can be called off.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -123,7 +123,8 @@ impl Operations {
             // The next one may be hours away.
             banger_host::system::release_free_memory();
         };
-        // What it does by the way, like looking for names that somebody may have meant, is the caller's doing, too.
+        // What it does by the way, like looking for names that somebody may have meant, is the caller's
+        // doing, too.
         tokio::spawn(operation.environment.clone().scope(run));
         operation
     }

@@ -22,8 +22,8 @@ use super::presence::Listener;
 use crate::download::Environment;
 use crate::vm::Vms;
 
-/// Accepts connections of the daemon's own user only, and of no VMM. The socket's directory keeps others out already, and
-/// the sandbox the VMMs; this holds even where somebody changed its mode, or a hole was found.
+/// Accepts connections of the daemon's own user only, and of no VMM. The socket's directory keeps others out
+/// already, and the sandbox the VMMs; this holds even where somebody changed its mode, or a hole was found.
 pub(super) struct OwnUserListener {
     pub(super) socket: Listener,
     pub(super) vms: Vms,

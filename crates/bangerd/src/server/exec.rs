@@ -11,8 +11,8 @@ use crate::vm::VmError;
 /// Per direction. Larger than a frame, so that none is cut without need.
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// Runs a command in the VM. Upgrades the connection to a raw stream of frames, which goes to the VM's agent and back
-/// unread.
+/// Runs a command in the VM. Upgrades the connection to a raw stream of frames, which goes to the VM's agent
+/// and back unread.
 #[utoipa::path(
     get, path = "/v1/vms/{vm}/exec",
     responses((status = 101), (status = 404, body = ApiError), (status = 409, body = ApiError))
@@ -35,8 +35,8 @@ pub(super) async fn exec(
         let _session = session;
         let Ok(client) = upgrade.await else { return };
         let mut client = TokioIo::new(client);
-        // Either side's end is passed on to the other by the copy, and both are dropped with this task: the agent ends a
-        // command whose client has gone.
+        // Either side's end is passed on to the other by the copy, and both are dropped with this task: the
+        // agent ends a command whose client has gone.
         tokio::select! {
             copied = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut guest, BUFFER_BYTES, BUFFER_BYTES) => {
                 if let Err(error) = copied {

@@ -16,8 +16,9 @@ use crate::vm::VmError;
 /// Pieces of an archive between client and guest.
 const QUEUED_PIECES: usize = 4;
 
-/// Unpacks the tar stream in the body below a directory of a running VM. Owners are ignored; what is in the way of a file is
-/// replaced. A failed copy leaves what was written before, but no directory that was made for it and no half-written file.
+/// Unpacks the tar stream in the body below a directory of a running VM. Owners are ignored; what is in the
+/// way of a file is replaced. A failed copy leaves what was written before, but no directory that was made
+/// for it and no half-written file.
 #[utoipa::path(
     put, path = "/v1/vms/{vm}/files",
     params(
@@ -48,8 +49,8 @@ pub(super) async fn unpack(
     }
 }
 
-/// Passes a body on. Once nobody takes it any more, it is still read: a client that is busy sending looks for an answer only
-/// while that goes on.
+/// Passes a body on. Once nobody takes it any more, it is still read: a client that is busy sending looks for
+/// an answer only while that goes on.
 async fn feed(body: Body, pieces: mpsc::Sender<Result<Bytes, axum::Error>>) {
     let mut body = body.into_data_stream();
     while let Some(piece) = body.next().await {
@@ -62,8 +63,9 @@ async fn feed(body: Body, pieces: mpsc::Sender<Result<Bytes, axum::Error>>) {
     }
 }
 
-/// A file or directory tree of a running VM as a tar stream, without what other file systems hold that are mounted in it. What
-/// could not be read is told in global headers (`BANGER.*`). An answer that breaks off is no archive.
+/// A file or directory tree of a running VM as a tar stream, without what other file systems hold that are
+/// mounted in it. What could not be read is told in global headers (`BANGER.*`). An answer that breaks off is
+/// no archive.
 #[utoipa::path(
     get, path = "/v1/vms/{vm}/files",
     params(

@@ -63,7 +63,8 @@ pub(super) async fn import(
     ))
 }
 
-/// Makes a copy of banger's own of an image that is used in place. Answers with events; the result is the image.
+/// Makes a copy of banger's own of an image that is used in place. Answers with events; the result is the
+/// image.
 #[utoipa::path(
     post, path = "/v1/images/{name}/promote",
     responses((status = 200, body = Event, content_type = "application/x-ndjson"))

@@ -11,7 +11,7 @@ use crate::vm::LostEntry;
 /// What lay among banger's files and nothing explains.
 #[utoipa::path(get, path = "/v1/lost-found", responses((status = 200, body = [LostThing])))]
 pub(super) async fn list(State(app): State<AppState>) -> Answer<Vec<LostThing>> {
-    Ok(Json(app.vms.lost()?.into_iter().map(shown).collect()))
+    Ok(Json(app.vms.lost()?.into_iter().map(to_api).collect()))
 }
 
 /// Brings something back to where it lay.
@@ -36,7 +36,7 @@ pub(super) async fn delete(State(app): State<AppState>, Path(name): Path<String>
     Ok(Json(app.vms.delete_lost(&name).await?))
 }
 
-fn shown(entry: LostEntry) -> LostThing {
+fn to_api(entry: LostEntry) -> LostThing {
     let LostEntry { name, lost, path, disk_used_bytes } = entry;
     let path = path.display().to_string();
     match lost {

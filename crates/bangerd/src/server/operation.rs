@@ -20,7 +20,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(1);
 /// Every operation that runs or has ended a short while ago.
 #[utoipa::path(get, path = "/v1/operations", responses((status = 200, body = [operation::Operation])))]
 pub(super) async fn list(State(app): State<AppState>) -> Json<Vec<operation::Operation>> {
-    Json(app.operations().list().iter().map(|operation| shown(operation)).collect())
+    Json(app.operations().list().iter().map(|operation| to_api(operation)).collect())
 }
 
 /// Calls an operation off; what it did is undone.
@@ -46,7 +46,7 @@ fn find(app: &AppState, id: &str) -> Result<Arc<Operation>, Failure> {
     })
 }
 
-fn shown(operation: &Operation) -> operation::Operation {
+fn to_api(operation: &Operation) -> operation::Operation {
     operation::Operation {
         id: operation.id.clone(),
         title: operation.title.clone(),
@@ -72,8 +72,8 @@ impl Drop for Lease {
     }
 }
 
-/// Answers with the operation's events. With a lease, the stream stays open after the last one, and what was leased goes
-/// when the client does.
+/// Answers with the operation's events. With a lease, the stream stays open after the last one, and what was
+/// leased goes when the client does.
 pub(super) fn event_stream(operation: Arc<Operation>, lease: Option<Lease>) -> Response {
     let state = (operation, 0, lease);
     let lines = stream::unfold(state, |(operation, index, lease)| async move {

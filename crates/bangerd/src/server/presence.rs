@@ -1,9 +1,10 @@
 //! Being the daemon of a state directory, and being found (docs/decisions/0017).
 //!
-//! The daemon holds the directory itself and `bangerd.lock` in it, and writes into that file who it is and where it listens.
-//! A thread looks twice a second whether all of that is still so: a socket that is gone (logind removes runtime directories
-//! at logout) is made anew, in another directory if need be; a lock file that is gone as well; and when the state directory
-//! is another one, or none, this daemon has nothing to stand for any more, and ends.
+//! The daemon holds the directory itself and `bangerd.lock` in it, and writes into that file who it is and
+//! where it listens. A thread looks twice a second whether all of that is still so: a socket that is gone
+//! (logind removes runtime directories at logout) is made anew, in another directory if need be; a lock file
+//! that is gone as well; and when the state directory is another one, or none, this daemon has nothing to
+//! stand for any more, and ends.
 
 mod lock;
 mod place;
@@ -154,7 +155,8 @@ impl Inner {
     }
 }
 
-/// Ends the process where it stands. Nothing is put away: what lies at the state directory's path now is not this daemon's.
+/// Ends the process where it stands. Nothing is put away: what lies at the state directory's path now is not
+/// this daemon's.
 fn end(inner: &Inner) -> ! {
     let state = inner.lock.state().display();
     tracing::error!(%state, "the state directory was removed or is another one's now: this daemon ends, its VMs run on");

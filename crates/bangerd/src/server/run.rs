@@ -167,7 +167,7 @@ fn watch(app: &AppState, under_way: &UnderWay) -> Result<(), ServeError> {
     let (under_way, operations) = (under_way.clone(), app.operations().clone());
     let shown = move || {
         let running = operations.list().into_iter().filter(|operation| !operation.done());
-        under_way.shown().into_iter().chain(running.map(|operation| operation.title.clone())).collect()
+        under_way.in_words().into_iter().chain(running.map(|operation| operation.title.clone())).collect()
     };
     watchdog::start(tokio::runtime::Handle::current(), shown).map_err(ServeError::Watchdog)
 }

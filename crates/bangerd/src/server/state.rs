@@ -48,8 +48,8 @@ impl Sessions {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Counts them, but gives those that are just ending a moment: a client knows of its command's end a little before the
-    /// session is put away here.
+    /// Counts them, but gives those that are just ending a moment: a client knows of its command's end a
+    /// little before the session is put away here.
     pub(super) async fn count_settled(&self) -> usize {
         let end = Instant::now() + SETTLE_LIMIT;
         while self.count() > 0 && Instant::now() < end {

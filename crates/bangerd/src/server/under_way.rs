@@ -38,10 +38,11 @@ impl UnderWay {
     }
 
     /// Each with its age, oldest first.
-    pub(super) fn shown(&self) -> Vec<String> {
+    pub(super) fn in_words(&self) -> Vec<String> {
         let requests = self.lock();
-        let shown = |(what, since): &(String, Instant)| format!("{what} ({} s)", since.elapsed().as_secs());
-        requests.requests.values().map(shown).collect()
+        let in_words =
+            |(what, since): &(String, Instant)| format!("{what} ({} s)", since.elapsed().as_secs());
+        requests.requests.values().map(in_words).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Numbered> {
@@ -60,8 +61,8 @@ impl Drop for Entered<'_> {
     }
 }
 
-/// Answers within the request's limit, if need be with an error. What comes after the beginning of an answer (events, logs,
-/// archives) has a heartbeat or limits of its own.
+/// Answers within the request's limit, if need be with an error. What comes after the beginning of an answer
+/// (events, logs, archives) has a heartbeat or limits of its own.
 pub(super) async fn within_limit(
     State(under_way): State<UnderWay>,
     request: Request,
@@ -120,8 +121,8 @@ mod tests {
     fn what_is_under_way_is_shown_until_it_is_not() {
         let under_way = UnderWay::default();
         let entered = under_way.enter("GET /v1/vms".into());
-        assert_eq!(under_way.shown(), ["GET /v1/vms (0 s)"]);
+        assert_eq!(under_way.in_words(), ["GET /v1/vms (0 s)"]);
         drop(entered);
-        assert!(under_way.shown().is_empty());
+        assert!(under_way.in_words().is_empty());
     }
 }

@@ -33,8 +33,8 @@ pub(super) async fn show(State(app): State<AppState>, Path(vm): Path<String>) ->
     Ok(Json(Vm { disk_used_bytes: Some(used.iter().sum()), ..view.to_api() }))
 }
 
-/// Makes a VM, and starts it when asked to. Answers with events; the result is the VM. A leased VM lives as long as the
-/// answer is being read.
+/// Makes a VM, and starts it when asked to. Answers with events; the result is the VM. A leased VM lives as
+/// long as the answer is being read.
 #[utoipa::path(
     post, path = "/v1/vms", request_body = CreateVm,
     responses(
@@ -47,7 +47,7 @@ pub(super) async fn create(State(app): State<AppState>, body: Body<CreateVm>) ->
     let plan = app.vms.plan(&request).await?;
     let (id, vms) = (plan.id.clone(), app.vms.clone());
     let operation = app.operations().spawn(format!("create vm {}", plan.name), |reporter| async move {
-        reporter.event(Event::Planned { spec: plan.shown() });
+        reporter.event(Event::Planned { spec: plan.to_api() });
         answer(vms.create(plan, &reporter).await.map(|view| view.to_api()))
     });
     let lease = (request.lifetime == Lifetime::Leased).then(|| {
@@ -81,7 +81,8 @@ pub(super) async fn start(State(app): State<AppState>, Path(vm): Path<String>) -
     Ok(event_stream(operation, None))
 }
 
-/// Asks the guest to shut down and kills it when that takes too long. Answers with events; the result is `Stopped`.
+/// Asks the guest to shut down and kills it when that takes too long. Answers with events; the result is
+/// `Stopped`.
 #[utoipa::path(
     post, path = "/v1/vms/{vm}/stop", request_body = StopVm,
     responses((status = 200, body = Event, content_type = "application/x-ndjson"), (status = 404, body = ApiError))
@@ -100,7 +101,8 @@ pub(super) async fn stop(
     Ok(event_stream(operation, None))
 }
 
-/// Sends a signal to the VM's process, KILL unless another is named. Answers with events; the result is the VM.
+/// Sends a signal to the VM's process, KILL unless another is named. Answers with events; the result is the
+/// VM.
 #[utoipa::path(
     post, path = "/v1/vms/{vm}/kill", request_body = KillVm,
     responses((status = 200, body = Event, content_type = "application/x-ndjson"), (status = 404, body = ApiError))

@@ -68,7 +68,7 @@ pub(super) async fn export(
     let title = format!("export the workspace of vm {}", view.row.name);
     let operation = app.operations().spawn(title, |reporter| async move {
         let exported = vms.export(&view.row.id, &wanted, &reporter).await;
-        answer(exported.map(shown).map_err(Arc::new))
+        answer(exported.map(to_api).map_err(Arc::new))
     });
     let cancel = operation.clone();
     // Nobody else has a use for the patch.
@@ -104,7 +104,7 @@ pub(super) async fn staleness(State(app): State<AppState>, Path(vm): Path<String
     Ok(Json(Staleness { stale, prepared_commit, host_commit }))
 }
 
-fn shown(exported: Exported) -> Export {
+fn to_api(exported: Exported) -> Export {
     let Exported { fetched, reviewed, patch, conflict, applied, branch } = exported;
     Export {
         base: fetched.base.map(|base| base.to_string()).unwrap_or_default(),

@@ -15,8 +15,8 @@ const KEPT: usize = 3;
 const PREFIX: &str = "banger-";
 const SUFFIX: &str = ".db";
 
-/// Copies the store into `dir` with SQLite's own online backup, and removes all but the last three copies. A store that has
-/// not changed since the newest one is not copied again. Answers the new copy.
+/// Copies the store into `dir` with SQLite's own online backup, and removes all but the last three copies. A
+/// store that has not changed since the newest one is not copied again. Answers the new copy.
 ///
 /// # Errors
 ///

@@ -61,8 +61,8 @@ impl StoreError {
         self.sqlite().and_then(rusqlite::Error::sqlite_error_code) == Some(Code::DatabaseBusy)
     }
 
-    /// Is it the store's content that is no use? Otherwise it is what surrounds it, and the store is as good as before: a full
-    /// disk, a mode, another process.
+    /// Is it the store's content that is no use? Otherwise it is what surrounds it, and the store is as good
+    /// as before: a full disk, a mode, another process.
     pub fn is_damage(&self) -> bool {
         const SURROUNDINGS: &[Code] = &[
             Code::CannotOpen,

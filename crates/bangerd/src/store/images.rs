@@ -26,8 +26,8 @@ pub struct ImageRow {
 pub struct ImageDetails {
     /// The full OCI reference that it was pulled by.
     pub reference: Option<String>,
-    /// The reference that the archive had it under which it was imported from. No registry is asked by it: who has an image of his
-    /// own may call it as somebody else does his.
+    /// The reference that the archive had it under which it was imported from. No registry is asked by it:
+    /// who has an image of his own may call it as somebody else does his.
     pub archived_as: Option<String>,
     /// How its maker wants programs to be run in it.
     pub config: RunConfig,
@@ -78,8 +78,8 @@ impl Store {
         insert(&self.connection(), image).map_err(StoreError::query("add the image"))
     }
 
-    /// Adds an image in the place of an older one of its name. That one's row goes when no VM uses it; else it goes on under
-    /// the name `aside`. Answers whether it went.
+    /// Adds an image in the place of an older one of its name. That one's row goes when no VM uses it; else
+    /// it goes on under the name `aside`. Answers whether it went.
     pub fn replace_image(&self, image: &ImageRow, old_id: &str, aside: &str) -> Result<bool, StoreError> {
         let failed = || StoreError::query("replace the image");
         let mut connection = self.connection();

@@ -1,4 +1,5 @@
-//! What VMs, images and kernels *are*: intent, in SQLite. What is true right now (processes, sockets) is not here.
+//! What VMs, images and kernels *are*: intent, in SQLite. What is true right now (processes, sockets) is not
+//! here.
 //!
 //! One file per table. Migrations only go forward; a database of a newer banger is refused.
 
@@ -24,7 +25,8 @@ pub use kernels::KernelRow;
 pub use vms::{StoredSpec, UnreadableVm, VmPhase, VmRow};
 pub use workspaces::StoredWorkspace;
 
-/// The state store. Clones share one connection; every call is a few pages of I/O at most, so none needs a thread.
+/// The state store. Clones share one connection; every call is a few pages of I/O at most, so none needs a
+/// thread.
 #[derive(Clone)]
 pub struct Store {
     connection: Arc<Mutex<Connection>>,
@@ -39,7 +41,8 @@ impl Store {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         check_file(path)?;
         match Self::open_as(path, "normal") {
-            // What is shared takes a file of 32 KiB. Alone, somebody can still make room: list VMs, and delete them.
+            // What is shared takes a file of 32 KiB. Alone, somebody can still make room: list VMs, and
+            // delete them.
             Err(error) if error.is_disk_full() => Self::open_as(path, "exclusive"),
             opened => opened,
         }

@@ -93,8 +93,8 @@ impl VmRow {
     }
 }
 
-/// A row that this build cannot read: damaged, or written by another build. Nothing is done about its VM but what the
-/// user asks for.
+/// A row that this build cannot read: damaged, or written by another build. Nothing is done about its VM but
+/// what the user asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnreadableVm {
     pub id: String,

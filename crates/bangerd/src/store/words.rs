@@ -1,5 +1,5 @@
-//! Words that the store and the files beside VMs keep. They are the store's own: whatever is renamed elsewhere, what lies on users'
-//! disks stays readable.
+//! Words that the store and the files beside VMs keep. They are the store's own: whatever is renamed
+//! elsewhere, what lies on users' disks stays readable.
 
 use serde::{Deserialize, Serialize};
 

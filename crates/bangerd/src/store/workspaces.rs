@@ -19,7 +19,8 @@ pub struct StoredWorkspace {
     pub commit: Option<String>,
     /// The branch that was checked out.
     pub branch: Option<String>,
-    /// The trees that the guest's work is compared with: of the repository (an empty path) and of its submodules.
+    /// The trees that the guest's work is compared with: of the repository (an empty path) and of its
+    /// submodules.
     pub bases: Vec<(ByteString, String)>,
     /// The same, with what sparse checkouts leave out.
     #[serde(default)]

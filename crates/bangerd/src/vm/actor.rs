@@ -1,7 +1,8 @@
 //! One task per VM, the only code that changes it.
 //!
-//! It holds at most one job (a start, a stop, ...) and polls it beside its mailbox, so it always listens. Whoever wants
-//! something waits in `waiters`; whenever something has happened, [`super::state::decide`] is asked again for each of them.
+//! It holds at most one job (a start, a stop, ...) and polls it beside its mailbox, so it always listens.
+//! Whoever wants something waits in `waiters`; whenever something has happened, [`super::state::decide`] is
+//! asked again for each of them.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,12 +16,12 @@ use banger_host::process::ProcessHandle;
 
 use super::create::{self, Create};
 use super::job::{ActiveJob, JobEnd, poll_job};
-use super::mailbox::{Answer, Ask, VmHandle};
-use super::registry::{Members, Services};
+use super::mailbox::{Answer, PendingRequest, VmHandle};
+use super::registry::{Services, VmTable};
 use super::start::{self, Start, Started};
 use super::state::{Decision, Job, Request, State, decide};
 use super::view::{RunningView, VmView};
-use super::workspace::Slot;
+use super::workspace::WorkspaceSlot;
 use super::{VmError, delete, returned, steps, stop};
 use crate::clock::unix_ms;
 use crate::latest::Latest;
@@ -34,9 +35,9 @@ const STOP_AGAIN_MIN: Duration = Duration::from_secs(3);
 const STOP_AGAIN_MAX: Duration = Duration::from_secs(60);
 
 /// What an actor begins with.
-pub(super) enum Beginning {
+pub(super) enum Initial {
     /// The row is there, nothing else; somebody waits for the rest.
-    Create(Ask),
+    Create(PendingRequest),
     Stopped,
     Running(Started),
     /// A process was found, but not whether it ever came up.
@@ -49,7 +50,7 @@ pub(super) enum Beginning {
 
 /// What the job under way means to somebody who waits.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Stake {
+enum WaitReason {
     /// Nothing yet.
     None,
     /// Its failure is theirs, too.
@@ -59,13 +60,13 @@ enum Stake {
 }
 
 struct Waiter {
-    ask: Ask,
-    stake: Stake,
+    ask: PendingRequest,
+    reason: WaitReason,
 }
 
 pub(super) struct Actor {
     services: Arc<Services>,
-    members: Members,
+    table: VmTable,
     row: VmRow,
     state: State,
     job: Option<ActiveJob>,
@@ -74,18 +75,13 @@ pub(super) struct Actor {
     killed: bool,
     last_error: Option<String>,
     broken: Option<String>,
-    workspace: Arc<Slot>,
+    workspace: Arc<WorkspaceSlot>,
     view: Latest<VmView>,
 }
 
 impl Actor {
-    /// Makes the actor of the VM of `row`, known to `members` from now on.
-    pub(super) fn spawn(
-        services: Arc<Services>,
-        members: Members,
-        row: VmRow,
-        beginning: Beginning,
-    ) -> VmHandle {
+    /// Makes the actor of the VM of `row`, known to `table` from now on.
+    pub(super) fn spawn(services: Arc<Services>, table: VmTable, row: VmRow, initial: Initial) -> VmHandle {
         let id = row.id.clone();
         let (asks, mailbox) = mpsc::channel(16);
         let stored = services.store.workspace(&id).unwrap_or_else(|error| {
@@ -93,12 +89,12 @@ impl Actor {
             tracing::error!(%id, causes = ?crate::causes::chain(&error), "the workspace's row cannot be read");
             None
         });
-        let workspace = Arc::new(Slot::new(stored));
+        let workspace = Arc::new(WorkspaceSlot::new(stored));
         let view = Latest::new(VmView::stopped(row.clone()));
         let watcher = view.follow();
         let mut actor = Self {
             services,
-            members: members.clone(),
+            table: table.clone(),
             row,
             state: State::Stopped,
             job: None,
@@ -110,28 +106,28 @@ impl Actor {
             workspace: workspace.clone(),
             view,
         };
-        match beginning {
-            Beginning::Stopped => {}
-            Beginning::Create(ask) => actor.begin_create(ask),
-            Beginning::Running(started) => {
+        match initial {
+            Initial::Stopped => {}
+            Initial::Create(ask) => actor.begin_create(ask),
+            Initial::Running(started) => {
                 let stopping = started.handles.stopping_until_unix_ms;
                 actor.came_up(started);
                 stopping.into_iter().for_each(|until| actor.stop_again(until));
             }
-            Beginning::Broken(why) => actor.broken = Some(why),
-            Beginning::Adopt(job) => (actor.state, actor.job) = (State::Starting, Some(job)),
-            Beginning::HalfDeleted => actor.state = State::Deleting,
+            Initial::Broken(why) => actor.broken = Some(why),
+            Initial::Adopt(job) => (actor.state, actor.job) = (State::Starting, Some(job)),
+            Initial::HalfDeleted => actor.state = State::Deleting,
         }
         actor.publish();
         let handle = VmHandle { asks, view: watcher, workspace };
-        members.insert(id, handle.clone());
+        table.insert(id, handle.clone());
         tokio::spawn(actor.run(mailbox));
         handle
     }
 
-    async fn run(mut self, mut mailbox: mpsc::Receiver<Ask>) {
+    async fn run(mut self, mut mailbox: mpsc::Receiver<PendingRequest>) {
         loop {
-            self.settle();
+            self.answer_waiters();
             self.publish();
             if self.state == State::Gone {
                 break;
@@ -141,7 +137,7 @@ impl Actor {
             tokio::select! {
                 end = poll_job(&mut self.job), if self.job.is_some() => self.ended(end),
                 ask = mailbox.recv() => match ask {
-                    Some(ask) => self.waiters.push(Waiter { ask, stake: Stake::None }),
+                    Some(ask) => self.waiters.push(Waiter { ask, reason: WaitReason::None }),
                     // The daemon is going down.
                     None => break,
                 },
@@ -150,11 +146,11 @@ impl Actor {
                     if self.broken.is_some() && self.state == State::Stopped => self.is_whole_again(),
             }
         }
-        self.members.remove(&self.row.id);
+        self.table.remove(&self.row.id);
     }
 
     /// Asks `decide` for everybody who waits, until nothing more can be said or begun.
-    fn settle(&mut self) {
+    fn answer_waiters(&mut self) {
         let mut index = 0;
         while index < self.waiters.len() {
             let request = self.waiters[index].ask.request;
@@ -172,20 +168,20 @@ impl Actor {
                     self.reply(index, Err(Arc::new(error)));
                 }
                 Decision::Begin(job) => {
-                    self.waiters[index].stake = Stake::Outcome;
+                    self.waiters[index].reason = WaitReason::Outcome;
                     self.begin(job, index);
                     index += 1;
                 }
                 Decision::Wait => {
-                    self.waiters[index].stake = Stake::Outcome;
+                    self.waiters[index].reason = WaitReason::Outcome;
                     index += 1;
                 }
                 Decision::Interrupt => {
                     let waiter = &mut self.waiters[index];
-                    if waiter.stake != Stake::Outcome {
-                        waiter.stake = Stake::Interruption;
+                    if waiter.reason != WaitReason::Outcome {
+                        waiter.reason = WaitReason::Interruption;
                         if let Some(job) = &self.job {
-                            job.cut.cancel();
+                            job.cancel.cancel();
                         }
                     }
                     index += 1;
@@ -200,29 +196,29 @@ impl Actor {
         let _ = waiter.ask.reply.send(answer);
     }
 
-    fn begin_create(&mut self, ask: Ask) {
-        let cut = ask.reporter.cancelled().child_token();
+    fn begin_create(&mut self, ask: PendingRequest) {
+        let cancel = ask.reporter.cancelled().child_token();
         let mut create = Create::new(self.services.clone(), ask.reporter.clone(), self.row.clone());
-        self.waiters.push(Waiter { ask, stake: Stake::None });
-        let token = cut.clone();
+        self.waiters.push(Waiter { ask, reason: WaitReason::None });
+        let token = cancel.clone();
         let future = Box::pin(async move {
             let outcome = steps::run(create::STEPS, &mut create, &token).await;
             JobEnd::Created(outcome.map(|()| create.row))
         });
         self.state = State::Creating;
-        self.job = Some(ActiveJob { cut, future });
+        self.job = Some(ActiveJob { cancel, future });
     }
 
     fn begin(&mut self, job: Job, index: usize) {
         let ask = &self.waiters[index].ask;
         let (reporter, grace) = (ask.reporter.clone(), ask.grace);
-        let (cut, future): (_, Pin<Box<dyn Future<Output = JobEnd> + Send>>) = match job {
+        let (cancel, future): (_, Pin<Box<dyn Future<Output = JobEnd> + Send>>) = match job {
             Job::Start => {
                 self.state = State::Starting;
                 self.last_error = None;
-                let cut = reporter.cancelled().child_token();
+                let cancel = reporter.cancelled().child_token();
                 let mut start = Start::new(self.services.clone(), reporter, self.row.clone());
-                let (token, services, row) = (cut.clone(), self.services.clone(), self.row.clone());
+                let (token, services, row) = (cancel.clone(), self.services.clone(), self.row.clone());
                 let future = async move {
                     if let Some(started) = returned::running(&services, &row) {
                         return JobEnd::Started(Ok(started));
@@ -233,23 +229,23 @@ impl Actor {
                     let outcome = steps::run(start::STEPS, &mut start, &token).await;
                     JobEnd::Started(outcome.and_then(|()| start.into_started()))
                 };
-                (cut, Box::pin(future))
+                (cancel, Box::pin(future))
             }
             Job::Stop | Job::Kill => {
                 self.state = State::Stopping;
                 stop::note(&self.services.paths.vm(&self.row.id), grace);
-                let cut = CancellationToken::new();
+                let cancel = CancellationToken::new();
                 if job == Job::Kill {
-                    cut.cancel();
+                    cancel.cancel();
                 }
                 let target = self.running.clone();
-                let (token, dir) = (cut.clone(), self.services.paths.vm(&self.row.id));
+                let (token, dir) = (cancel.clone(), self.services.paths.vm(&self.row.id));
                 let future = async move {
                     let Some(target) = target else { return JobEnd::Stopped(Ok(false)) };
                     let outcome = stop::shut_down(&target, grace, &reporter, &token).await;
                     JobEnd::Stopped(outcome.and_then(|killed| stop::clean_up(&dir).map(|()| killed)))
                 };
-                (cut, Box::pin(future))
+                (cancel, Box::pin(future))
             }
             Job::Delete => {
                 self.state = State::Deleting;
@@ -258,7 +254,7 @@ impl Actor {
                 (CancellationToken::new(), Box::pin(future))
             }
         };
-        self.job = Some(ActiveJob { cut, future });
+        self.job = Some(ActiveJob { cancel, future });
     }
 
     fn ended(&mut self, end: JobEnd) {
@@ -293,19 +289,19 @@ impl Actor {
             self.failed(Arc::new(error));
         }
         for waiter in &mut self.waiters {
-            waiter.stake = Stake::None;
+            waiter.reason = WaitReason::None;
         }
         if state == State::Stopped && was != State::Creating {
             self.remove_unless_kept();
         }
     }
 
-    /// Tells those who had a stake in the job that has just failed.
+    /// Tells those who waited for the outcome of the job that has just failed.
     fn failed(&mut self, error: Arc<VmError>) {
         if !matches!(*error, VmError::Cancelled) {
             self.last_error = Some(crate::causes::on_one_line(&*error));
         }
-        while let Some(index) = self.waiters.iter().position(|waiter| waiter.stake == Stake::Outcome) {
+        while let Some(index) = self.waiters.iter().position(|waiter| waiter.reason == WaitReason::Outcome) {
             self.reply(index, Err(error.clone()));
         }
     }
@@ -354,8 +350,8 @@ impl Actor {
     /// Asks for something on nobody's behalf.
     fn want(&mut self, request: Request, grace: Duration) {
         let (reply, _) = oneshot::channel();
-        let ask = Ask { request, grace, reporter: Reporter::unwatched(), reply };
-        self.waiters.push(Waiter { ask, stake: Stake::None });
+        let ask = PendingRequest { request, grace, reporter: Reporter::unwatched(), reply };
+        self.waiters.push(Waiter { ask, reason: WaitReason::None });
     }
 
     fn current_view(&self) -> VmView {
@@ -374,7 +370,7 @@ impl Actor {
     fn stop_again(&mut self, until_unix_ms: u64) {
         let left = Duration::from_millis(until_unix_ms.saturating_sub(unix_ms()));
         self.want(Request::Stop, left.clamp(STOP_AGAIN_MIN, STOP_AGAIN_MAX));
-        self.settle();
+        self.answer_waiters();
     }
 
     fn publish(&self) {

@@ -26,7 +26,8 @@ pub(super) struct Create {
     image: Option<ImageRow>,
     /// Where the disks are until all of the VM is there.
     staging: Option<StagingDir>,
-    /// On its way to its name. It gets there, or fails, also when nobody waits any more; an undo has to wait for that.
+    /// On its way to its name. It gets there, or fails, also when nobody waits any more; an undo has to wait
+    /// for that.
     publishing: Option<JoinHandle<Result<(), FileError>>>,
 }
 
@@ -60,7 +61,8 @@ fn remove_row(create: &mut Create) -> StepFuture<'_> {
     Box::pin(async { Ok(create.services.store.delete_vm(&create.row.id)?) })
 }
 
-/// Image and kernel, pulled or built when they are not there; from then on they cannot be deleted under the VM.
+/// Image and kernel, pulled or built when they are not there; from then on they cannot be deleted under the
+/// VM.
 fn get_parts(create: &mut Create) -> StepFuture<'_> {
     Box::pin(async {
         let services = create.services.clone();

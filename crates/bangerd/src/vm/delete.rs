@@ -15,8 +15,8 @@ use crate::store::{VmPhase, VmRow};
 const ROOM_LIMIT: Duration = Duration::from_secs(5);
 const ROOM_INTERVAL: Duration = Duration::from_millis(50);
 
-/// There is no undo: from the first step on it can only go forward, now or when it is tried again. The row goes last, so
-/// that what is left of an attempt that failed is still found by it.
+/// There is no undo: from the first step on it can only go forward, now or when it is tried again. The row
+/// goes last, so that what is left of an attempt that failed is still found by it.
 pub(super) async fn delete(
     services: &Arc<Services>,
     row: &VmRow,
@@ -24,7 +24,8 @@ pub(super) async fn delete(
 ) -> Result<(), VmError> {
     reporter.stage(Stage::Cleanup, "removing the VM");
     match services.store.set_vm_phase(&row.id, VmPhase::Deleting) {
-        // A full disk must not keep anybody from making room on it. The directory is marked by its name as well.
+        // A full disk must not keep anybody from making room on it. The directory is marked by its name as
+        // well.
         Err(error) if error.is_disk_full() => tracing::warn!(vm = %row.name, "no room to note that it goes"),
         noted => noted?,
     }

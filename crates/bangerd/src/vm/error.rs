@@ -32,7 +32,7 @@ pub enum VmError {
     Ambiguous { reference: String, candidates: Vec<String> },
     #[error("there is a VM named {name:?} already")]
     NameTaken { name: String },
-    #[error("cannot {action} VM {name:?} while it is {}", state.shown())]
+    #[error("cannot {action} VM {name:?} while it is {}", state.to_api())]
     Denied { action: &'static str, name: String, state: State },
     #[error("VM {name:?} is not running (it is {state})")]
     NotRunning { name: String, state: VmState },
@@ -108,7 +108,7 @@ pub enum VmError {
     /// `what` names an entry of `[[file_sync]]` where it is known which one it was.
     #[error("{what} could not be copied into the guest")]
     FilesRefused { what: String, source: GuestError },
-    #[error("the guest's agent did not do it")]
+    #[error("the guest's agent could not do what it was asked to do")]
     Guest(#[from] GuestError),
     #[error("the VM's process did not go away when it was killed")]
     Unkillable,
@@ -142,11 +142,11 @@ fn tail(log: &str) -> String {
 
 /// Files, and what else there is.
 fn lost(named: &[String], count: usize, others: &[String]) -> String {
-    let files = Some(shown(named, count)).filter(|files| !files.is_empty());
+    let files = Some(some(named, count)).filter(|files| !files.is_empty());
     files.into_iter().chain(others.iter().cloned()).collect::<Vec<_>>().join(", ")
 }
 
-fn shown(named: &[String], count: usize) -> String {
+fn some(named: &[String], count: usize) -> String {
     let rest = count - named.len().min(count);
     let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
     format!("{}{more}", named.join(", "))

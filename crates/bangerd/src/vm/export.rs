@@ -22,7 +22,8 @@ use crate::workspace::{
     Wanted, Work, WorkspaceError,
 };
 
-/// A patch is text, and has what was before as well: for review it may be so many times as large as the objects.
+/// A patch is text, and has what was before as well: for review it may be so many times as large as the
+/// objects.
 const REVIEWED_PATCHES: u64 = 4;
 
 /// How many files a notice names.
@@ -55,7 +56,8 @@ impl Vms {
     ///
     /// # Errors
     ///
-    /// When there is no complete workspace, the VM does not run, or the guest does not deliver a patch in time.
+    /// When there is no complete workspace, the VM does not run, or the guest does not deliver a patch in
+    /// time.
     pub async fn export(
         &self,
         id: &VmId,
@@ -93,8 +95,8 @@ impl Vms {
         };
         let (fetched, patch, host, parts) = handle.while_running(reporter, fetching).await?;
         tell_left_out(&fetched, reporter);
-        // From here on it is between the patch and the host, whatever becomes of the VM: git must not be cut off while it
-        // writes into the user's files.
+        // From here on it is between the patch and the host, whatever becomes of the VM: git must not be cut
+        // off while it writes into the user's files.
         let reviewed = Reviewer::new(host.as_ref()).await?.review(patch.path(), &parts).await?;
         let mut exported =
             Exported { fetched, reviewed, patch: None, conflict: None, applied: false, branch: None };
@@ -212,7 +214,8 @@ impl Vms {
         Ok(exported)
     }
 
-    /// Has the host's git show what the guest has made, and looks at it: as a whole, at what was sent, and commit by commit.
+    /// Has the host's git show what the guest has made, and looks at it: as a whole, at what was sent, and
+    /// commit by commit.
     async fn review_work(
         &self,
         work: &Work<'_>,
@@ -326,8 +329,9 @@ fn wanted_branch(branch: &WantedBranch, vm: &str) -> Wanted {
     }
 }
 
-/// The host's user names a commit as on the host. The guest's HEAD is another one as soon as somebody has committed there, and a
-/// patch from there would not apply to anything that the host has. What the host does not know is the guest's.
+/// The host's user names a commit as on the host. The guest's HEAD is another one as soon as somebody has
+/// committed there, and a patch from there would not apply to anything that the host has. What the host does
+/// not know is the guest's.
 async fn named_base(name: &str, host: Option<&Git>) -> Result<Base, VmError> {
     let on_host = match host {
         Some(host) => workspace::named_commit(host, name).await.map_err(WorkspaceError::from)?,

@@ -1,5 +1,5 @@
-//! `handles.json`: what the daemon knows of a running VM and cannot read off the OS. It is believed only while the process
-//! it names is alive.
+//! `handles.json`: what the daemon knows of a running VM and cannot read off the OS. It is believed only
+//! while the process it names is alive.
 
 use std::path::Path;
 
@@ -26,7 +26,8 @@ pub(super) struct Handles {
     /// The guest has been given all that a start gives it: commands may have run in it.
     #[serde(default = "yes")]
     pub(super) came_up: bool,
-    /// Set while it is being stopped: until when the guest may take. A daemon that dies meanwhile leaves the stop to the next.
+    /// Set while it is being stopped: until when the guest may take. A daemon that dies meanwhile leaves the
+    /// stop to the next.
     #[serde(default)]
     pub(super) stopping_until_unix_ms: Option<u64>,
 }
@@ -59,7 +60,8 @@ impl Handles {
         write_atomic(&dir.file(VmDir::HANDLES), &json, 0o600)
     }
 
-    /// None when there are none, none that can be read, or those of a newer banger: then the OS and the guest have to be asked.
+    /// None when there are none, none that can be read, or those of a newer banger: then the OS and the guest
+    /// have to be asked.
     pub(super) fn read(dir: &VmDir) -> Option<Self> {
         // See above.
         let found: Self = serde_json::from_slice(&std::fs::read(dir.file(VmDir::HANDLES)).ok()?).ok()?;

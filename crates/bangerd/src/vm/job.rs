@@ -11,7 +11,7 @@ use crate::store::VmRow;
 
 pub(super) struct ActiveJob {
     /// Cuts it short. What that means is up to the job: a start is undone, a stop kills.
-    pub(super) cut: CancellationToken,
+    pub(super) cancel: CancellationToken,
     pub(super) future: Pin<Box<dyn Future<Output = JobEnd> + Send>>,
 }
 

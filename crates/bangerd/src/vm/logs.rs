@@ -24,8 +24,8 @@ const FOLLOW_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Reads a log from its oldest line on.
 ///
-/// At any time it holds one file, and goes on to the next one when that is read and has been turned over: what was in it is
-/// read to its end even if it has no name any more.
+/// At any time it holds one file, and goes on to the next one when that is read and has been turned over:
+/// what was in it is read to its end even if it has no name any more.
 pub struct LogReader {
     path: PathBuf,
     /// None before the first, and after one that was read to its end.
@@ -114,7 +114,8 @@ impl LogReader {
     async fn open_next(&mut self, follow: bool) -> io::Result<bool> {
         loop {
             let Some(newer) = id_of(&self.path) else {
-                // Gone, and not only on its way to the other name: the number may be given to the next boot's.
+                // Gone, and not only on its way to the other name: the number may be given to the next
+                // boot's.
                 if id_of(&older(&self.path)) != self.last {
                     self.last = None;
                 }

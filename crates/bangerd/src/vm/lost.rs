@@ -6,7 +6,7 @@ use banger_host::files::{FileError, allocated_bytes};
 use banger_host::staging::discard;
 
 use super::VmError;
-use super::actor::{Actor, Beginning};
+use super::actor::{Actor, Initial};
 use super::record::VmRecord;
 use super::registry::Vms;
 use crate::causes::on_one_line;
@@ -42,12 +42,13 @@ impl Vms {
         Ok(described.collect())
     }
 
-    /// Brings something back to where it lay, and makes it known. A VM without a record needs its `image`. Answers what it is
-    /// and what it is called now.
+    /// Brings something back to where it lay, and makes it known. A VM without a record needs its `image`.
+    /// Answers what it is and what it is called now.
     ///
     /// # Errors
     ///
-    /// When there is no such thing, its place is taken, or it does not say what it is. It stays where it is then.
+    /// When there is no such thing, its place is taken, or it does not say what it is. It stays where it is
+    /// then.
     pub async fn restore_lost(&self, name: &str, image: Option<&str>) -> Result<(LostKind, String), VmError> {
         let lost_found = self.services.paths.lost_found();
         let not_there = || VmError::NotLost { name: name.to_owned() };
@@ -112,12 +113,12 @@ impl Vms {
         }
         let moved = Moved::new(content, self.services.paths.vm(&id).path())?;
         // One that is known was broken for the want of its directory, and is so no longer.
-        let name = match self.members.get(&id) {
+        let name = match self.table.get(&id) {
             Some(known) => known.view().row.name.to_string(),
             None => {
                 let row = self.strays().reclaim_one(&id)?;
                 let name = row.name.to_string();
-                Actor::spawn(self.services.clone(), self.members.clone(), row, Beginning::Stopped);
+                Actor::spawn(self.services.clone(), self.table.clone(), row, Initial::Stopped);
                 name
             }
         };

@@ -10,13 +10,13 @@ use tokio::sync::{mpsc, oneshot};
 use super::VmError;
 use super::state::{Request, State};
 use super::view::VmView;
-use super::workspace::Slot;
+use super::workspace::WorkspaceSlot;
 use crate::identity::VmId;
 use crate::latest::Follower;
 use crate::operation::Reporter;
 
 /// What somebody wants of a VM, and where to tell them how it went.
-pub(super) struct Ask {
+pub(super) struct PendingRequest {
     pub(super) request: Request,
     /// How long a guest may take to shut down, where it is asked to.
     pub(super) grace: Duration,
@@ -34,9 +34,9 @@ pub(super) struct Answer {
 /// How to reach an actor.
 #[derive(Clone)]
 pub(super) struct VmHandle {
-    pub(super) asks: mpsc::Sender<Ask>,
+    pub(super) asks: mpsc::Sender<PendingRequest>,
     pub(super) view: Follower<VmView>,
-    pub(super) workspace: Arc<Slot>,
+    pub(super) workspace: Arc<WorkspaceSlot>,
 }
 
 /// So long it takes until a VMM that has died is noticed.
@@ -55,7 +55,7 @@ impl VmHandle {
             outcome = work => outcome,
             () = reporter.cancelled().cancelled() => return Err(VmError::Cancelled),
             view = views.wait_for(|view| view.state != State::Running) => {
-                Err(self.not_running(view.as_ref().map_or(State::Gone.shown(), VmView::shown_state)))
+                Err(self.not_running(view.as_ref().map_or(State::Gone.to_api(), VmView::api_state)))
             }
         };
         // A VM that dies takes its connections with it, and the work may be the first to see that.
@@ -65,7 +65,7 @@ impl VmHandle {
         }
         outcome.map_err(|error| match self.view() {
             view if view.state == State::Running => error,
-            view => self.not_running(view.shown_state()),
+            view => self.not_running(view.api_state()),
         })
     }
 
@@ -123,8 +123,9 @@ mod tests {
         assert!(matches!(failed, Err(VmError::Cancelled)), "{failed:?}");
     }
 
-    /// `while_running` once held the view's read lock while it took it a second time. With a writer between the two, both
-    /// workers waited for ever, and the whole daemon with them. On that code this ends within a second, in the panic.
+    /// `while_running` once held the view's read lock while it took it a second time. With a writer between
+    /// the two, both workers waited for ever, and the whole daemon with them. On that code this ends within a
+    /// second, in the panic.
     #[test]
     fn readers_and_the_writer_of_a_view_never_wait_for_each_other() {
         const ROUNDS: usize = 20_000;

@@ -12,16 +12,17 @@
 //!                                 ▲── the VMM's process ended by itself: stopped ◄──┘
 //! ```
 //!
-//! The happy path of `banger vm run`: [`Vms::create`] checks the request and reserves the name with a row in the store. One
-//! task per VM ([`actor`]) does everything from then on: it gets the image and the kernel, makes the disks ([`create`]),
-//! starts the VMM, waits for the agent's hello and configures the guest ([`start`]). A command is then a stream from the
-//! guest's agent to the client. [`stop`] and [`delete`] take it all apart again.
+//! The happy path of `banger vm run`: [`Vms::create`] checks the request and reserves the name with a row in
+//! the store. One task per VM ([`actor`]) does everything from then on: it gets the image and the kernel,
+//! makes the disks ([`create`]), starts the VMM, waits for the agent's hello and configures the guest
+//! ([`start`]). A command is then a stream from the guest's agent to the client. [`stop`] and [`delete`] take
+//! it all apart again.
 //!
-//! What may happen when is decided by a pure function ([`state::decide`]). What happens is a list of steps, each with its
-//! undo beside it ([`steps`]). [`recover`] compares the store with reality when the daemon starts.
+//! What may happen when is decided by a pure function ([`state::decide`]). What happens is a list of steps,
+//! each with its undo beside it ([`steps`]). [`recover`] compares the store with reality when the daemon
+//! starts.
 
 mod actor;
-mod belongings;
 mod create;
 mod delete;
 mod error;
@@ -50,6 +51,7 @@ mod steps;
 mod stop;
 mod strays;
 mod unexported;
+mod user_files;
 mod view;
 mod wholeness;
 mod words;

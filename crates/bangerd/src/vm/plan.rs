@@ -6,8 +6,8 @@ use std::time::Duration;
 use banger_api::vm::{CreateVm, VmSpec};
 use tokio::sync::oneshot;
 
-use super::actor::{Actor, Beginning};
-use super::mailbox::Ask;
+use super::actor::{Actor, Initial};
+use super::mailbox::PendingRequest;
 use super::registry::{Vms, not_found};
 use super::state::Request;
 use super::view::VmView;
@@ -31,7 +31,7 @@ pub struct Plan {
 
 impl Plan {
     /// The VM as it will be.
-    pub fn shown(&self) -> VmSpec {
+    pub fn to_api(&self) -> VmSpec {
         spec::planned(&self.name, &self.spec)
     }
 }
@@ -70,7 +70,8 @@ impl Vms {
         Ok(Plan { id: VmId::random(), name, spec, start: request.start, workspace })
     }
 
-    /// Makes the VM, and starts it and copies a repository into it if that is planned. When any of it fails, nothing is left.
+    /// Makes the VM, and starts it and copies a repository into it if that is planned. When any of it fails,
+    /// nothing is left.
     ///
     /// # Errors
     ///
@@ -114,10 +115,15 @@ impl Vms {
             true => VmError::NameTaken { name: name.to_string() },
             false => error.into(),
         })?;
-        // The actor has the question from its beginning: a creation that fails at once would be gone before it is asked.
+        // The actor has it from the start: a creation that fails at once would be gone before it is asked.
         let (reply, answer) = oneshot::channel();
-        let ask = Ask { request: Request::Exist, grace: Duration::ZERO, reporter: reporter.clone(), reply };
-        Actor::spawn(self.services.clone(), self.members.clone(), row, Beginning::Create(ask));
+        let ask = PendingRequest {
+            request: Request::Exist,
+            grace: Duration::ZERO,
+            reporter: reporter.clone(),
+            reply,
+        };
+        Actor::spawn(self.services.clone(), self.table.clone(), row, Initial::Create(ask));
         Ok(answer.await.map_err(|_| not_found(id))??.view)
     }
 }

@@ -1,4 +1,5 @@
-//! `vm.json`: what a VM is, beside its disks. Whoever finds the directory alone knows all that the store knew.
+//! `vm.json`: what a VM is, beside its disks. Whoever finds the directory alone knows all that the store
+//! knew.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,5 +1,5 @@
-//! Store versus reality, when the daemon starts: what runs is found again, what is half made or half gone is removed, and what
-//! the store has forgotten comes back.
+//! Store versus reality, when the daemon starts: what runs is found again, what is half made or half gone is
+//! removed, and what the store has forgotten comes back.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -12,14 +12,14 @@ use banger_host::process::{FoundProcess, ProcessHandle, find_by_cwd_and_arg};
 use banger_host::staging::{discard, remove_stale};
 use tokio_util::sync::CancellationToken;
 
-use super::actor::{Actor, Beginning};
-use super::belongings::Belongings;
+use super::actor::{Actor, Initial};
 use super::handles::Handles;
 use super::job::{ActiveJob, JobEnd};
 use super::registry::{Services, Vms};
 use super::start::Started;
 use super::stop::{clean_up, kill_and_wait};
 use super::strays::Strays;
+use super::user_files::UserFiles;
 use super::{VmError, wholeness};
 use crate::clock::unix_ms;
 use crate::guest::Guest;
@@ -34,12 +34,13 @@ use crate::vmm::{MARKER_START, PauseWatch, Vmm, marker};
 const ADOPTION_LIMIT: Duration = Duration::from_secs(10);
 
 impl Vms {
-    /// Brings every VM of the store, and every one that only its directory knows of, back to life as an actor.
+    /// Brings every VM of the store, and every one that only its directory knows of, back to life as an
+    /// actor.
     ///
     /// # Errors
     ///
-    /// When the store or `/proc` cannot be read. What goes wrong with one VM is told of that one, and keeps nobody else from
-    /// starting.
+    /// When the store or `/proc` cannot be read. What goes wrong with one VM is told of that one, and keeps
+    /// nobody else from starting.
     pub async fn recover(&self) -> Result<(), VmError> {
         self.sweep_stale().await;
         let mut processes = self.find_processes()?;
@@ -63,7 +64,7 @@ impl Vms {
             if let Err(error) = self.recover_one(row.clone(), found).await {
                 let why = crate::causes::on_one_line(&error);
                 tracing::error!(vm = %row.name, why, "could not be recovered");
-                self.bring_back(row, Beginning::Broken(why));
+                self.bring_back(row, Initial::Broken(why));
             }
         }
         for damaged in unreadable {
@@ -87,21 +88,21 @@ impl Vms {
         }
     }
 
-    fn bring_back(&self, row: VmRow, beginning: Beginning) {
-        Actor::spawn(self.services.clone(), self.members.clone(), row, beginning);
+    fn bring_back(&self, row: VmRow, initial: Initial) {
+        Actor::spawn(self.services.clone(), self.table.clone(), row, initial);
     }
 
     /// What nobody can read is shown, so that it can be deleted.
     fn show_unreadable(&self, damaged: &UnreadableVm, why: String) {
         let Some(id) = VmId::parse(&damaged.id) else { return };
         let name = VmName::parse(&damaged.name).unwrap_or_else(|_| VmName::of_id(&id));
-        self.bring_back(VmRow::placeholder(id, name), Beginning::Broken(why));
+        self.bring_back(VmRow::placeholder(id, name), Initial::Broken(why));
     }
 
     /// Processes of VMs that nobody knows: without a directory there is nothing that could be lost with them.
     async fn end_orphans(&self, processes: HashMap<VmId, Vec<ProcessHandle>>) -> Result<(), VmError> {
         for (id, orphans) in processes {
-            let known_by_its_row = self.members.get(&id).is_some();
+            let known_by_its_row = self.table.get(&id).is_some();
             if known_by_its_row || self.services.paths.vm(&id).path().exists() {
                 tracing::warn!(%id, "a VM process is left alone: its directory is there, and does not say what it is");
                 continue;
@@ -157,24 +158,24 @@ impl Vms {
         }
         let handles = handles.filter(|_| known.is_some());
         let vmm = self.services.vmms.named(&row.spec.vmm);
-        let beginning = match (chosen, handles) {
+        let initial = match (chosen, handles) {
             (None, _) => match wholeness::fault(&self.services.paths, &row) {
-                Some(fault) => Beginning::Broken(fault.why()),
+                Some(fault) => Initial::Broken(fault.why()),
                 None => {
                     clean_up(&dir)?;
-                    Beginning::Stopped
+                    Initial::Stopped
                 }
             },
             (Some(process), Some(handles)) if handles.came_up => {
                 let pid = process.identity().pid;
                 tracing::info!(vm = %row.name, pid, stopping = handles.stopping_until_unix_ms, "found running");
-                Beginning::Running(Started::found(vmm?, process, dir, handles))
+                Initial::Running(Started::found(vmm?, process, dir, handles))
             }
             (Some(process), noted) => {
-                Beginning::Adopt(adopt(self.services.clone(), vmm?.clone(), process, dir, noted))
+                Initial::Adopt(adopt(self.services.clone(), vmm?.clone(), process, dir, noted))
             }
         };
-        self.bring_back(row, beginning);
+        self.bring_back(row, initial);
         Ok(())
     }
 
@@ -185,7 +186,7 @@ impl Vms {
             Err(error) => {
                 // Still listed, so that it can be deleted once the cause is mended.
                 tracing::error!(vm = %row.name, causes = ?crate::causes::chain(&error), "could not be removed");
-                self.bring_back(row, Beginning::HalfDeleted);
+                self.bring_back(row, Initial::HalfDeleted);
                 Ok(())
             }
         }
@@ -199,7 +200,8 @@ fn vm_of(found: &FoundProcess) -> Option<VmId> {
     found.argv.iter().any(|arg| arg.to_str() == Some(&marker)).then_some(id)
 }
 
-/// Completes the start of a guest that runs, but of which it is not known whether it ever came up. One that did not is killed.
+/// Completes the start of a guest that runs, but of which it is not known whether it ever came up. One that
+/// did not is killed.
 ///
 /// `noted` is what the daemon that started it wrote down before it configured the guest.
 fn adopt(
@@ -209,8 +211,8 @@ fn adopt(
     dir: VmDir,
     noted: Option<Handles>,
 ) -> ActiveJob {
-    let cut = CancellationToken::new();
-    let token = cut.clone();
+    let cancel = CancellationToken::new();
+    let token = cancel.clone();
     let future = Box::pin(async move {
         let adopted = tokio::select! {
             adopted = complete(&services, &vmm, process.clone(), dir.clone(), noted) => adopted,
@@ -221,13 +223,13 @@ fn adopt(
             Err(error) => end(&process, &dir, error).await,
         })
     });
-    ActiveJob { cut, future }
+    ActiveJob { cancel, future }
 }
 
 /// What is left of a start when the guest is configured.
 ///
-/// Nothing was run in a guest whose start is noted and did not end, so it gets the user's files. Where the note is lost nobody
-/// knows, and files that the user may have changed since are left alone.
+/// Nothing was run in a guest whose start is noted and did not end, so it gets the user's files. Where the
+/// note is lost nobody knows, and files that the user may have changed since are left alone.
 async fn complete(
     services: &Services,
     vmm: &Arc<dyn Vmm>,
@@ -248,8 +250,8 @@ async fn complete(
         _ => return Err(VmError::Cancelled),
     };
     if starting {
-        let belongings = Belongings::gather(&services.config).await?;
-        belongings.hand_over(&guest, &Reporter::unwatched()).await?;
+        let user_files = UserFiles::gather(&services.config).await?;
+        user_files.hand_over(&guest, &Reporter::unwatched()).await?;
     }
     let handles = handles.up(health.init, unix_ms().saturating_sub(health.uptime_ms));
     handles.write(&dir)?;

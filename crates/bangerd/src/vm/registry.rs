@@ -8,7 +8,7 @@ use banger_host::sandbox::peer::{Origin, origin};
 use tokio::sync::oneshot;
 
 use super::VmError;
-use super::mailbox::{Answer, Ask, VmHandle};
+use super::mailbox::{Answer, PendingRequest, VmHandle};
 use super::patches::PendingPatches;
 use super::state::{Request, State};
 use super::unexported::tell_unasked;
@@ -43,9 +43,9 @@ pub struct Services {
 
 /// The actors, by id.
 #[derive(Clone, Default)]
-pub(super) struct Members(Arc<Mutex<BTreeMap<VmId, VmHandle>>>);
+pub(super) struct VmTable(Arc<Mutex<BTreeMap<VmId, VmHandle>>>);
 
-impl Members {
+impl VmTable {
     pub(super) fn insert(&self, id: VmId, handle: VmHandle) {
         self.lock().insert(id, handle);
     }
@@ -67,7 +67,7 @@ impl Members {
 #[derive(Clone)]
 pub struct Vms {
     pub(super) services: Arc<Services>,
-    pub(super) members: Members,
+    pub(super) table: VmTable,
     pub(super) patches: PendingPatches,
 }
 
@@ -82,7 +82,7 @@ pub struct Counts {
 
 impl Vms {
     pub fn new(services: Arc<Services>) -> Self {
-        Self { services, members: Members::default(), patches: PendingPatches::default() }
+        Self { services, table: VmTable::default(), patches: PendingPatches::default() }
     }
 
     /// Somebody may have removed files of a VM since it was looked at, or put them back.
@@ -129,7 +129,7 @@ impl Vms {
     }
 
     fn handles(&self) -> Vec<VmHandle> {
-        self.members.lock().values().cloned().collect()
+        self.table.lock().values().cloned().collect()
     }
 
     fn sorted(&self, views: impl Iterator<Item = VmView>) -> Vec<VmView> {
@@ -185,8 +185,8 @@ impl Vms {
         Ok(self.ask(id, Request::Start, Duration::ZERO, reporter).await?.view)
     }
 
-    /// Shuts a VM down, and kills it when it takes longer than `grace`. Says whether it was killed. What would go with a VM that
-    /// is deleted when it stops is told before.
+    /// Shuts a VM down, and kills it when it takes longer than `grace`. Says whether it was killed. What
+    /// would go with a VM that is deleted when it stops is told before.
     ///
     /// # Errors
     ///
@@ -224,20 +224,19 @@ impl Vms {
     ///
     /// When it does not run.
     pub fn signal(&self, view: &VmView, signal: Signal) -> Result<(), VmError> {
-        let not_running =
-            || VmError::NotRunning { name: view.row.name.to_string(), state: view.shown_state() };
+        let not_running = || VmError::NotRunning { name: view.row.name.to_string(), state: view.api_state() };
         let running = view.running.as_ref().ok_or_else(not_running)?;
         running.process.signal(signal)?.then_some(()).ok_or_else(not_running)
     }
 
-    /// Removes every trace of a VM, and tells before what has not been exported; fine when there is none. `force` kills where a
-    /// shutdown would be tried.
+    /// Removes every trace of a VM, and tells before what has not been exported; fine when there is none.
+    /// `force` kills where a shutdown would be tried.
     ///
     /// # Errors
     ///
     /// When something of it cannot be removed. It is then still listed and can be deleted again.
     pub async fn delete(&self, id: &VmId, force: bool, reporter: &Reporter) -> Result<(), Arc<VmError>> {
-        if let Some(handle) = self.members.get(id) {
+        if let Some(handle) = self.table.get(id) {
             self.tell_unexported(&handle, reporter).await;
         }
         self.remove(id, force, reporter).await
@@ -267,15 +266,16 @@ impl Vms {
         grace: Duration,
         reporter: &Reporter,
     ) -> Result<Answer, Arc<VmError>> {
-        let handle = self.members.get(id).ok_or_else(|| not_found(id))?;
+        let handle = self.table.get(id).ok_or_else(|| not_found(id))?;
         let (reply, answer) = oneshot::channel();
-        let ask = Ask { request, grace, reporter: reporter.clone(), reply };
+        let ask = PendingRequest { request, grace, reporter: reporter.clone(), reply };
         handle.asks.send(ask).await.map_err(|_| not_found(id))?;
         answer.await.map_err(|_| not_found(id))?
     }
 }
 
-/// Does the path end as every daemon's do (see [`Paths`])? The kernel says so of a directory that was removed.
+/// Does the path end as every daemon's do (see [`Paths`])? The kernel says so of a directory that was
+/// removed.
 fn is_vm_dir(dir: &Path) -> bool {
     let dir = dir.to_string_lossy();
     let mut names = dir.strip_suffix(" (deleted)").unwrap_or(&dir).rsplit('/');

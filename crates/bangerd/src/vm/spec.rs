@@ -28,7 +28,8 @@ pub(super) fn vmm(request: &CreateVm, config: &Config) -> VmmKind {
     }
 }
 
-/// Fills in what `request` leaves open and checks all of it. Touches nothing. `image_kernel` is the kernel that the image wants.
+/// Fills in what `request` leaves open and checks all of it. Touches nothing. `image_kernel` is the kernel
+/// that the image wants.
 pub(super) fn resolve(
     request: &CreateVm,
     image_kernel: Option<String>,

@@ -11,12 +11,12 @@ use banger_guest_protocol::messages::{
 };
 use banger_host::process::ProcessHandle;
 
-use super::belongings::Belongings;
 use super::handles::Handles;
 use super::logs;
 use super::registry::Services;
 use super::steps::{Step, StepFuture, nothing_to_undo};
 use super::stop::{clean_up, is_gone, kill_and_wait};
+use super::user_files::UserFiles;
 use super::{VmError, wholeness};
 use crate::clock::unix_ms;
 use crate::guest::{Guest, GuestError};
@@ -27,8 +27,8 @@ use crate::store::VmRow;
 use crate::store::words::{self, Init, RunConfig};
 use crate::vmm::{DiskRole, Launched, Machine, Nic, PauseWatch, Shared, Vmm, room_to_start, user_network};
 
-/// How long a guest may take to say hello. Emulated on a busy host it takes up to 10 s; where it takes longer than this it
-/// has most likely hung, and is tried once more.
+/// How long a guest may take to say hello. Emulated on a busy host it takes up to 10 s; where it takes longer
+/// than this it has most likely hung, and is tried once more.
 const HELLO_LIMIT: Duration = Duration::from_secs(30);
 const SECOND_HELLO_LIMIT: Duration = Duration::from_secs(60);
 
@@ -41,7 +41,7 @@ pub(super) struct Start {
     vmm: Option<Arc<dyn Vmm>>,
     machine: Option<Machine>,
     shared: Option<Shared>,
-    belongings: Option<Belongings>,
+    user_files: Option<UserFiles>,
     command_defaults: CommandDefaults,
     launched: Option<Launched>,
     pause_watch: Option<PauseWatch>,
@@ -78,7 +78,7 @@ impl Start {
             vmm: None,
             machine: None,
             shared: None,
-            belongings: None,
+            user_files: None,
             command_defaults: CommandDefaults::default(),
             launched: None,
             pause_watch: None,
@@ -129,7 +129,8 @@ fn plan(start: &mut Start) -> StepFuture<'_> {
         if let Some(fault) = wholeness::fault(&services.paths, &start.row) {
             return Err(fault);
         }
-        // A VM that exists has both (its row refers to them); asking by name again would take a newer one of that name.
+        // A VM that exists has both (its row refers to them); asking by name again would take a newer one of
+        // that name.
         let gone = || VmError::NotFound { reference: start.row.name.to_string(), similar: None };
         let image_id = start.row.image_id.as_deref().ok_or_else(gone)?;
         let kernel_id = start.row.kernel_id.as_deref().ok_or_else(gone)?;
@@ -160,7 +161,7 @@ fn plan(start: &mut Start) -> StepFuture<'_> {
             env: env.into_iter().map(ByteString::from).collect(),
             working_dir: working_dir.map(ByteString::from),
         };
-        start.belongings = Some(Belongings::gather(&services.config).await?);
+        start.user_files = Some(UserFiles::gather(&services.config).await?);
         Ok(())
     })
 }
@@ -204,7 +205,8 @@ async fn boot_once(start: &mut Start, limit: Duration) -> Result<(), VmError> {
     tokio::select! {
         guest = Guest::greet(dir.clone(), vmm.channel(), watch.stands_still(), limit) => match guest {
             Ok(guest) => start.guest = Some(guest),
-            // The channel closes a moment before the process is seen to end, and the end is the better explanation.
+            // The channel closes a moment before the process is seen to end, and the end is the better
+            // explanation.
             Err(_) if is_gone(&process, Duration::from_millis(500)).await => {
                 return Err(ended(start).await);
             }
@@ -215,7 +217,8 @@ async fn boot_once(start: &mut Start, limit: Duration) -> Result<(), VmError> {
     Ok(())
 }
 
-/// Waits until nothing can come of the start any more, and says why: its process has ended, or the guest stands still.
+/// Waits until nothing can come of the start any more, and says why: its process has ended, or the guest
+/// stands still.
 async fn cut_off(start: &Start) -> VmError {
     let (Some(Launched { process, .. }), Some(watch)) = (&start.launched, &start.pause_watch) else {
         return VmError::Unmade("the VMM's process");
@@ -318,10 +321,10 @@ fn configuration(row: &VmRow, disks: Disks, command_defaults: CommandDefaults) -
 /// Gives the guest what is the user's, before anybody can run a command in it.
 fn hand_over(start: &mut Start) -> StepFuture<'_> {
     Box::pin(async {
-        let belongings = made(start.belongings.take(), "the list of the user's files")?;
+        let user_files = made(start.user_files.take(), "the list of the user's files")?;
         let guest = made(start.guest.as_ref(), "the session with the guest")?;
         tokio::select! {
-            handed_over = belongings.hand_over(guest, &start.reporter) => handed_over,
+            handed_over = user_files.hand_over(guest, &start.reporter) => handed_over,
             error = cut_off(start) => Err(error),
         }
     })

@@ -17,7 +17,7 @@ pub enum State {
 
 impl State {
     /// The state as clients see it; a VM that is gone is not shown to anybody.
-    pub fn shown(self) -> VmState {
+    pub fn to_api(self) -> VmState {
         match self {
             Self::Creating => VmState::Creating,
             Self::Stopped => VmState::Stopped,

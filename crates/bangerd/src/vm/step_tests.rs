@@ -79,7 +79,8 @@ impl Bench {
         let agent = root.join("banger-agent");
         std::fs::write(&agent, "agent").unwrap();
         let vmm = root.join("vmm");
-        // One process with QEMU's arguments, as a VMM is: `exec sleep` would lose them, and `sleep` be a second one.
+        // One process with QEMU's arguments, as a VMM is: `exec sleep` would lose them, and `sleep` be a
+        // second one.
         std::fs::write(&vmm, "#!/bin/sh\nkill -STOP $$\n").unwrap();
         std::fs::set_permissions(&vmm, std::fs::Permissions::from_mode(0o755)).unwrap();
 

@@ -13,7 +13,8 @@ pub(super) type StepFuture<'a> = Pin<Box<dyn Future<Output = Result<(), VmError>
 pub(super) struct Step<C> {
     pub(super) name: &'static str,
     pub(super) run: for<'a> fn(&'a mut C) -> StepFuture<'a>,
-    /// Puts back what `run` did. It must cope with a `run` that failed or was cut off anywhere, or that was undone before.
+    /// Puts back what `run` did. It must cope with a `run` that failed or was cut off anywhere, or that was
+    /// undone before.
     pub(super) undo: for<'a> fn(&'a mut C) -> StepFuture<'a>,
 }
 
@@ -30,11 +31,13 @@ pub(super) fn nothing_to_undo<C>(_: &mut C) -> StepFuture<'_> {
     Box::pin(std::future::ready(Ok(())))
 }
 
-/// Runs the steps in order. When one fails, or `cancel` is triggered, it and those before it are undone, last one first.
+/// Runs the steps in order. When one fails, or `cancel` is triggered, it and those before it are undone, last
+/// one first.
 ///
 /// # Errors
 ///
-/// What the failing step said, or [`VmError::Cancelled`]. What goes wrong in an undo is logged and the rest is undone.
+/// What the failing step said, or [`VmError::Cancelled`]. What goes wrong in an undo is logged and the rest
+/// is undone.
 pub(super) async fn run<C: Send>(
     steps: &[Step<C>],
     context: &mut C,

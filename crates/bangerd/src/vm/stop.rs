@@ -26,8 +26,8 @@ pub(super) fn note(dir: &VmDir, grace: Duration) {
     }
 }
 
-/// Asks the guest to shut down and kills it when it does not within `grace`, or when `cut_short`. Says whether it was
-/// killed.
+/// Asks the guest to shut down and kills it when it does not within `grace`, or when `cut_short`. Says
+/// whether it was killed.
 pub(super) async fn shut_down(
     RunningView { guest, process, pause_watch, .. }: &RunningView,
     grace: Duration,

@@ -17,9 +17,9 @@ pub(crate) struct Strays<'a> {
 }
 
 impl Strays<'_> {
-    /// Writes the rows of VMs anew whose directories are there and whose rows are not. A directory that does not say what it
-    /// is goes to lost+found, unless a process of `running` still works in it. What cannot be moved there either stays, and is
-    /// answered as unreadable. Nothing is removed.
+    /// Writes the rows of VMs anew whose directories are there and whose rows are not. A directory that does
+    /// not say what it is goes to lost+found, unless a process of `running` still works in it. What cannot be
+    /// moved there either stays, and is answered as unreadable. Nothing is removed.
     pub(crate) fn reclaim(
         &self,
         known: &HashSet<VmId>,
@@ -73,7 +73,8 @@ impl Strays<'_> {
         Ok(row)
     }
 
-    /// Repairs a row by the record in the VM's directory. One without a proper id gets a new one, so that it can be named.
+    /// Repairs a row by the record in the VM's directory. One without a proper id gets a new one, so that it
+    /// can be named.
     pub(super) fn repair(&self, unreadable: &mut UnreadableVm) -> Option<VmRow> {
         let Some(id) = VmId::parse(&unreadable.id) else {
             let id = VmId::random();
@@ -101,8 +102,8 @@ impl Strays<'_> {
         }
     }
 
-    /// Holds what the store says of a VM against its record: writes the record that an earlier build did not write, and takes
-    /// from it what an older store does not know.
+    /// Holds what the store says of a VM against its record: writes the record that an earlier build did not
+    /// write, and takes from it what an older store does not know.
     pub(super) fn compare_with_record(&self, row: VmRow) -> Result<VmRow, VmError> {
         let (store, dir) = (self.store, self.paths.vm(&row.id));
         if !dir.path().is_dir() {

@@ -18,7 +18,8 @@ const UNASKED_SINCE: &str =
     "gone with it: its workspace, in which nobody looked for work done after the last export";
 
 impl Vms {
-    /// Says in one line what work in a running VM's workspace has not been exported. Nobody is kept from deleting it.
+    /// Says in one line what work in a running VM's workspace has not been exported. Nobody is kept from
+    /// deleting it.
     pub(super) async fn tell_unexported(&self, handle: &VmHandle, reporter: &Reporter) {
         let slot = handle.workspace.clone();
         let Some(current) = slot.current().filter(|current| current.complete && slot.is_free()) else {
@@ -41,7 +42,7 @@ impl Vms {
                 if losses.is_empty() {
                     return;
                 }
-                reporter.notice(format!("not exported, and gone with it: {}", told(&losses)));
+                reporter.notice(format!("not exported, and gone with it: {}", describe(&losses)));
             }
             Err(VmError::Cancelled) => {}
             Err(VmError::NotRunning { .. }) => tell_unasked(handle, reporter),
@@ -57,7 +58,8 @@ impl Vms {
     }
 }
 
-/// Says that a VM's workspace goes without a look at it: a VM that does not run cannot be asked, and one that is killed is not.
+/// Says that a VM's workspace goes without a look at it: a VM that does not run cannot be asked, and one that
+/// is killed is not.
 pub(super) fn tell_unasked(handle: &VmHandle, reporter: &Reporter) {
     if handle.workspace.current().is_some_and(|current| current.complete) {
         let exported = handle.workspace.is_exported();
@@ -65,7 +67,7 @@ pub(super) fn tell_unasked(handle: &VmHandle, reporter: &Reporter) {
     }
 }
 
-fn told(losses: &Losses) -> String {
+fn describe(losses: &Losses) -> String {
     let files = match losses.files.len() {
         0 => None,
         1 => Some("1 changed file".to_owned()),
@@ -86,8 +88,8 @@ mod tests {
             checked_out: Vec::new(),
             now: Vec::new(),
         };
-        assert_eq!(told(&losses(1, &[])), "1 changed file");
-        assert_eq!(told(&losses(3, &["a stash"])), "3 changed files, a stash");
-        assert_eq!(told(&losses(0, &["the branch x", "a stash"])), "the branch x, a stash");
+        assert_eq!(describe(&losses(1, &[])), "1 changed file");
+        assert_eq!(describe(&losses(3, &["a stash"])), "3 changed files, a stash");
+        assert_eq!(describe(&losses(0, &["the branch x", "a stash"])), "the branch x, a stash");
     }
 }

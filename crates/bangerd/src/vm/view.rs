@@ -44,11 +44,11 @@ impl VmView {
     }
 
     /// The state as clients see it.
-    pub fn shown_state(&self) -> VmState {
+    pub fn api_state(&self) -> VmState {
         if self.state == State::Stopped && self.broken.is_some() {
             VmState::Broken
         } else {
-            self.pause().map_or(self.state.shown(), |_| VmState::Paused)
+            self.pause().map_or(self.state.to_api(), |_| VmState::Paused)
         }
     }
 
@@ -65,8 +65,7 @@ impl VmView {
     pub fn guest(&self) -> Result<Guest, VmError> {
         let name = || self.row.name.to_string();
         let running = self.running.as_ref();
-        let running =
-            running.ok_or_else(|| VmError::NotRunning { name: name(), state: self.shown_state() })?;
+        let running = running.ok_or_else(|| VmError::NotRunning { name: name(), state: self.api_state() })?;
         match self.pause() {
             Some(pause) => Err(VmError::Paused { name: name(), pause }),
             None => Ok(running.guest.clone()),
@@ -82,7 +81,7 @@ impl VmView {
         Vm {
             id: self.row.id.to_string(),
             spec: planned(&self.row.name, spec),
-            state: self.shown_state(),
+            state: self.api_state(),
             paused_because,
             lifetime: spec.lifetime.into(),
             created_at_unix_ms: self.row.created_at_unix_ms,
@@ -94,13 +93,13 @@ impl VmView {
                 .map(|running| running.guest_init.clone().unwrap_or_else(|| "banger-agent".into())),
             disk_used_bytes: None,
             last_error: self.broken.clone().or_else(|| self.last_error.clone()),
-            workspace: self.workspace.as_ref().map(shown),
+            workspace: self.workspace.as_ref().map(workspace_to_api),
         }
     }
 }
 
 /// A workspace in the API's words.
-fn shown(workspace: &StoredWorkspace) -> Workspace {
+fn workspace_to_api(workspace: &StoredWorkspace) -> Workspace {
     Workspace {
         guest_path: workspace.guest_path.clone(),
         host_path: workspace.host_path.clone(),

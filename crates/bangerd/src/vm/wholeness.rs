@@ -23,8 +23,8 @@ impl VmsDir {
         Self(rustix::fs::open(paths.vms(), flags, Mode::empty()).ok())
     }
 
-    /// Are the disks there that [`fault`] looks for? Somebody may have hundreds of VMs, so that each look counts: none is at
-    /// the directory by itself, and `EACCESS` spares the kernel a change of credentials.
+    /// Are the disks there that [`fault`] looks for? Somebody may have hundreds of VMs, so that each look
+    /// counts: none is at the directory by itself, and `EACCESS` spares the kernel a change of credentials.
     pub(super) fn has_disks(&self, id: &VmId) -> bool {
         let Some(vms) = &self.0 else { return false };
         [VmDir::COW, VmDir::WORK].iter().all(|disk| {
@@ -67,7 +67,8 @@ pub(crate) fn fault(paths: &Paths, row: &VmRow) -> Option<VmError> {
     Some(broken(format!("its {what} {part} is not on this host any more"), hint.into()))
 }
 
-/// Why a file of VM `name` is of no use, and what to do about it. Nobody is told to delete what is only out of reach.
+/// Why a file of VM `name` is of no use, and what to do about it. Nobody is told to delete what is only out
+/// of reach.
 fn trouble(path: &Path, name: &VmName) -> Option<(String, String)> {
     let shown = path.display();
     match access(path, WANTED) {

@@ -1,8 +1,9 @@
 //! A VM's copy of a repository: who may touch it when, and what is known of it.
 //!
-//! Preparing and exporting take turns. A VM that is stopped, killed or deleted does not wait for them: they are cut off as soon as
-//! it leaves the running state. A copy that was cut off before it reached its place has changed nothing; one that was cut off
-//! later is marked incomplete, here and in the store, and is not exported.
+//! Preparing and exporting take turns. A VM that is stopped, killed or deleted does not wait for them: they
+//! are cut off as soon as it leaves the running state. A copy that was cut off before it reached its place
+//! has changed nothing; one that was cut off later is marked incomplete, here and in the store, and is not
+//! exported.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -31,14 +32,14 @@ const NAMED_FILES: usize = 3;
 
 /// A VM's workspace, and the turn to work on it.
 #[derive(Default)]
-pub(super) struct Slot {
+pub(super) struct WorkspaceSlot {
     turn: tokio::sync::Mutex<()>,
     current: Mutex<Option<StoredWorkspace>>,
     /// The trees that were exported last.
     exported: Mutex<Vec<String>>,
 }
 
-impl Slot {
+impl WorkspaceSlot {
     pub(super) fn new(current: Option<StoredWorkspace>) -> Self {
         Self { current: Mutex::new(current), ..Self::default() }
     }
@@ -175,7 +176,7 @@ impl Vms {
             // From here on the guest's copy may be neither the old nor the new one.
             note(&stored)?;
             slot.set_exported(Vec::new());
-            let Prepared { parts } = workspace::settle(&guest, sent, &preparation, reporter).await?;
+            let Prepared { parts } = workspace::finish(&guest, sent, &preparation, reporter).await?;
             stored.wholes = parts.iter().map(|part| part.whole.to_string()).collect();
             stored.bases = parts.iter().map(|part| (part.inside.clone(), part.base.to_string())).collect();
             (stored.conversions, stored.excludes) =
@@ -206,7 +207,7 @@ impl Vms {
 
     pub(super) fn handle(&self, id: &VmId) -> Result<VmHandle, VmError> {
         let gone = || VmError::NotFound { reference: id.to_string(), similar: None };
-        self.members.get(id).ok_or_else(gone)
+        self.table.get(id).ok_or_else(gone)
     }
 
     pub(super) fn running_guest(&self, handle: &VmHandle) -> Result<Guest, VmError> {

@@ -1,4 +1,5 @@
-//! A VMM for tests. Its process does nothing; the guest is played by the test's own process, for as long as the other one lives.
+//! A VMM for tests. Its process does nothing; the guest is played by the test's own process, for as long as
+//! the other one lives.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, Mode, OFlags};
 
-/// What must be free before a VM is started. A boot writes some ten MiB, and whoever starts a VM wants to work in it.
+/// What must be free before a VM is started. A boot writes some ten MiB, and whoever starts a VM wants to
+/// work in it.
 pub const START_FLOOR_BYTES: u64 = 512 << 20;
 
-/// What must be free before a VM that found no room goes on, or a twentieth of the disk where that is less: more than a
-/// moment's worth of writing, or it would stop and go every two seconds.
+/// What must be free before a VM that found no room goes on, or a twentieth of the disk where that is less:
+/// more than a moment's worth of writing, or it would stop and go every two seconds.
 const RESUME_FLOOR_BYTES: u64 = 128 << 20;
 const RESUME_FLOOR_FRACTION: u64 = 20;
 
@@ -31,7 +32,8 @@ pub struct NoRoom {
 ///
 /// # Errors
 ///
-/// When there is none. A disk that cannot be asked is taken for one with room: the start then tells what is wrong with it.
+/// When there is none. A disk that cannot be asked is taken for one with room: the start then tells what is
+/// wrong with it.
 pub async fn room_to_start(dir: &Path) -> Result<(), NoRoom> {
     let dir = dir.to_owned();
     let looked = tokio::task::spawn_blocking(move || {
@@ -84,7 +86,8 @@ fn refuses(dir: &Path) -> bool {
     )
 }
 
-/// Takes some room in a file without a name. Where the filesystem knows of no such thing, the figures have to do.
+/// Takes some room in a file without a name. Where the filesystem knows of no such thing, the figures have to
+/// do.
 fn try_to_take(dir: &Path) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
     let file = rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR)?;

@@ -33,7 +33,8 @@ impl VmmKind {
         Self::ALL.iter().copied().find(|kind| kind.name() == name)
     }
 
-    /// In the API's words. What no build of ours can have stored is shown as the VMM that it would be by default.
+    /// In the API's words. What no build of ours can have stored is shown as the VMM that it would be by
+    /// default.
     pub fn stored_to_api(name: &str) -> banger_api::vm::VmmKind {
         Self::parse(name).unwrap_or(Self::Qemu).to_api()
     }

@@ -16,8 +16,8 @@ use crate::paths::VmDir;
 /// Starts VMMs: confined, with their logs kept.
 #[derive(Clone, Debug)]
 pub(super) struct Launcher {
-    /// `bangerd` itself, which confines its process and then becomes the VMM, and which keeps its logs; none to start a VMM
-    /// unconfined and have it write its logs itself.
+    /// `bangerd` itself, which confines its process and then becomes the VMM, and which keeps its logs; none
+    /// to start a VMM unconfined and have it write its logs itself.
     pub(super) program: Option<PathBuf>,
 }
 
@@ -30,7 +30,8 @@ pub(super) struct CommandLine {
 }
 
 impl Launcher {
-    /// Starts the process of a VM, and the one that keeps its logs. Its standard output is the guest's console.
+    /// Starts the process of a VM, and the one that keeps its logs. Its standard output is the guest's
+    /// console.
     pub(super) fn launch(
         &self,
         command: CommandLine,

@@ -10,8 +10,9 @@ use crate::paths::VmDir;
 
 /// Everything a VMM must know to boot a VM.
 ///
-/// All files are named as they are in the VM's directory, which is the VMM's working directory: what is shared by several VMs is
-/// a link there ([`Shared::link`]). So a snapshot, which reopens what it names, can be used in another VM's directory.
+/// All files are named as they are in the VM's directory, which is the VMM's working directory: what is
+/// shared by several VMs is a link there ([`Shared::link`]). So a snapshot, which reopens what it names, can
+/// be used in another VM's directory.
 #[derive(Clone, Debug)]
 pub struct Machine {
     pub id: VmId,
@@ -113,7 +114,8 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Makes the links to them in the VM's directory, in the place of earlier ones. They go with [`VmDir::WHILE_RUNNING`].
+    /// Makes the links to them in the VM's directory, in the place of earlier ones. They go with
+    /// [`VmDir::WHILE_RUNNING`].
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! Virtual machine monitors: from what a VM is made of to a process that runs it.
 //!
-//! A further one is a module beside `qemu/` that implements [`Vmm`] and [`Monitor`], and a line in [`VmmKind`] and where
-//! [`Vmms`] are made. The rest of the daemon knows none by name.
+//! A further one is a module beside `qemu/` that implements [`Vmm`] and [`Monitor`], and a line in
+//! [`VmmKind`] and where [`Vmms`] are made. The rest of the daemon knows none by name.
 
 mod acceleration;
 mod error;
@@ -33,10 +33,8 @@ use crate::channel::AgentChannel;
 use crate::identity::VmId;
 use crate::paths::VmDir;
 
-/// What a VM may have at most with any VMM: what a configuration may say.
-pub const VCPUS_MAX: u32 = 32;
-
-/// A way to run VMs. Its processes outlive the daemon; a later daemon finds them by [`marker`] and their working directory.
+/// A way to run VMs. Its processes outlive the daemon; a later daemon finds them by [`marker`] and their
+/// working directory.
 pub trait Vmm: Send + Sync {
     fn kind(&self) -> VmmKind;
 
@@ -54,8 +52,8 @@ pub trait Vmm: Send + Sync {
 
     /// Starts the process that runs `machine` in its directory, with [`marker`] among its arguments.
     ///
-    /// When this returns somebody may connect to the agent's channel, and is hung up on if the guest never comes up. What the VMM
-    /// complains about afterwards is in the VM's `vmm.log`.
+    /// When this returns somebody may connect to the agent's channel, and is hung up on if the guest never
+    /// comes up. What the VMM complains about afterwards is in the VM's `vmm.log`.
     fn launch<'a>(
         &'a self,
         machine: &'a Machine,
@@ -90,8 +88,8 @@ pub struct Limits {
 /// A VM's process, and what the guest must be told about it.
 pub struct Launched {
     pub process: ProcessHandle,
-    /// The process that writes down what the first one says. It ends a moment after that one, when all is written. None where
-    /// the VMM writes the files itself.
+    /// The process that writes down what the first one says. It ends a moment after that one, when all is
+    /// written. None where the VMM writes the files itself.
     pub log_keeper: Option<ProcessHandle>,
     /// By what the guest can tell its disks apart.
     pub disks: Vec<(DiskRole, DiskSelector)>,

@@ -14,7 +14,8 @@ use crate::paths::VmDir;
 /// How often a guest that stands still is looked at, and the room on the disk with it.
 const PAUSED_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How often a write that the host's disk refused is tried again. Each attempt lets the guest run for a moment.
+/// How often a write that the host's disk refused is tried again. Each attempt lets the guest run for a
+/// moment.
 const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How long a monitor that is of no use is left alone: at first, and at most.

@@ -1,4 +1,5 @@
-//! A path that something on the host reaches through symlinks has the findings of the name by which it is reached.
+//! A path that something on the host reaches through symlinks has the findings of the name by which it is
+//! reached.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -42,7 +42,8 @@ impl Reviewed {
     }
 }
 
-/// Reads patches, and screens them for what could act on the host by itself. What the host's repository is set to is asked once.
+/// Reads patches, and screens them for what could act on the host by itself. What the host's repository is
+/// set to is asked once.
 #[derive(Default)]
 pub struct Reviewer {
     host: Option<Host>,
@@ -67,8 +68,8 @@ impl Reviewer {
         Ok(Self { host: Some(Host { git: git.clone(), tree, obeyed }) })
     }
 
-    /// Reviews a patch that the guest has made. `parts` are the repositories in the workspace, as places in it, in the order of the
-    /// patch.
+    /// Reviews a patch that the guest has made. `parts` are the repositories in the workspace, as places in
+    /// it, in the order of the patch.
     ///
     /// # Errors
     ///
@@ -198,7 +199,8 @@ pub(super) async fn tree_of(host: &Git) -> Result<Vec<TreeEntry>, WorkspaceError
 /// How git gets at the content of the host's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filters {
-    /// Through the filter drivers that the host has configured (git-lfs and the like): a commit has what they make of it.
+    /// Through the filter drivers that the host has configured (git-lfs and the like): a commit has what they
+    /// make of it.
     On,
     /// As they lie there, which is how the guest got them.
     Off,
@@ -231,7 +233,8 @@ pub(super) async fn with_filters(
 /// How many files a refusal names.
 const NAMED_FILES: usize = 5;
 
-/// Why the patch should not be applied although git would: files that it touches are not, on the host, what it starts from.
+/// Why the patch should not be applied although git would: files that it touches are not, on the host, what
+/// it starts from.
 ///
 /// # Errors
 ///
@@ -278,8 +281,8 @@ pub async fn dirty_overlap(
     Ok((!dirty.is_empty()).then(said))
 }
 
-/// What `path` cannot be made for: git finds that out when it has already changed half of the files. What the patch takes away is
-/// in nobody's way.
+/// What `path` cannot be made for: git finds that out when it has already changed half of the files. What the
+/// patch takes away is in nobody's way.
 fn in_the_way(
     worktree: &Worktree,
     root: &Path,

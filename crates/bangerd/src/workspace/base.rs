@@ -22,8 +22,9 @@ pub(super) struct Base {
     pub(super) whole: ObjectId,
 }
 
-/// Makes the tree that the guest's changes are measured from: HEAD, and what was sent over it. Made by the guest's git, like the
-/// trees it will be compared with, so that conversions of line ends and the like come to the same.
+/// Makes the tree that the guest's changes are measured from: HEAD, and what was sent over it. Made by the
+/// guest's git, like the trees it will be compared with, so that conversions of line ends and the like come
+/// to the same.
 pub(super) async fn record_base(
     git: &GuestGit<'_>,
     kept: &Kept,

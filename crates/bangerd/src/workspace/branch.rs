@@ -1,8 +1,8 @@
-//! The guest's work becomes a branch of the host's repository: objects and one ref. No file, index, hook or filter of the
-//! host's has a part in it.
+//! The guest's work becomes a branch of the host's repository: objects and one ref. No file, index, hook or
+//! filter of the host's has a part in it.
 //!
-//! The commits are made beside the repository ([`Work`]). What they reach and the repository has not is then put into it as one
-//! pack; the ref is made last.
+//! The commits are made beside the repository ([`Work`]). What they reach and the repository has not is then
+//! put into it as one pack; the ref is made last.
 
 use std::collections::HashMap;
 use std::fs;

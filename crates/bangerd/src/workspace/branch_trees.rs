@@ -1,7 +1,8 @@
 //! The trees of a branch: those of the guest's repository, as the host's repository would have them.
 //!
-//! Submodules stay at the commits that the host names. A file behind a filter driver (git-lfs, git-crypt) is in the guest as it lies
-//! in the working tree, which is not what a commit has: it stays what the prepared commit has, and is refused if the guest changed it.
+//! Submodules stay at the commits that the host names. A file behind a filter driver (git-lfs, git-crypt) is
+//! in the guest as it lies in the working tree, which is not what a commit has: it stays what the prepared
+//! commit has, and is refused if the guest changed it.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -68,8 +69,8 @@ impl Work<'_> {
         Ok(BranchTrees { start: Some(start), sent: Some(sent), now: Some(now), left_as_committed })
     }
 
-    /// The trees between which there is something to be looked at: the guest's work as a whole, what was sent, and each of the
-    /// guest's commits.
+    /// The trees between which there is something to be looked at: the guest's work as a whole, what was
+    /// sent, and each of the guest's commits.
     pub fn steps(&self) -> Vec<(ObjectId, ObjectId)> {
         let BranchTrees { sent, now, .. } = &self.trees;
         let work = sent.zip(*now);

@@ -10,8 +10,8 @@ use super::guest_git::GuestGit;
 use super::inspect::Tracked;
 use super::object_space::quoted;
 
-/// Repositories and things that are no file, among directories (with a slash at the end) and changed files. git does not look for a
-/// repository in a directory in which it knows files, and ends at a pipe.
+/// Repositories and things that are no file, among directories (with a slash at the end) and changed files.
+/// git does not look for a repository in a directory in which it knows files, and ends at a pipe.
 const LOOK: &str = r#"
     for path; do
         case $path in
@@ -45,8 +45,8 @@ pub(super) struct Changes {
     pub(super) special: Vec<ByteString>,
 }
 
-/// Looks for it. Where `may_convert`, a file counts as changed only when it differs byte for byte: one that git would convert now and
-/// had not when it was committed has not been edited by being touched.
+/// Looks for it. Where `may_convert`, a file counts as changed only when it differs byte for byte: one that
+/// git would convert now and had not when it was committed has not been edited by being touched.
 ///
 /// # Errors
 ///

@@ -12,7 +12,8 @@ use super::WorkspaceError;
 /// No list that somebody has written by hand is longer, in bytes.
 const MAX_LEN: u64 = 256 << 10;
 
-/// The patterns of `core.excludesFile` and of the repository's `info/exclude`, as one list: of two that match the later one counts.
+/// The patterns of `core.excludesFile` and of the repository's `info/exclude`, as one list: of two that match
+/// the later one counts.
 ///
 /// # Errors
 ///

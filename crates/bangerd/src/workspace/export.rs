@@ -64,8 +64,8 @@ pub struct Fetched {
 
 /// Has the guest compare its working tree with `base`, and writes the patch to `file`.
 ///
-/// The guest's own index, refs and files stay as they are: all that is written to is a git directory of banger's own ([`Scratch`]),
-/// which is removed. Dropping the future leaves it to the next export.
+/// The guest's own index, refs and files stay as they are: all that is written to is a git directory of
+/// banger's own ([`Scratch`]), which is removed. Dropping the future leaves it to the next export.
 ///
 /// # Errors
 ///
@@ -92,8 +92,8 @@ pub async fn fetch(
             Base::Commit { name, on_host } if inside.as_bytes().is_empty() => {
                 Start::Commit { name: name.clone(), on_host: *on_host }
             }
-            // A submodule starts from the commit that the outermost repository's commit names; one that it does not know yet
-            // from what was prepared.
+            // A submodule starts from the commit that the outermost repository's commit names; one that it
+            // does not know yet from what was prepared.
             Base::Commit { name, on_host } => {
                 let name = on_host.map_or_else(|| name.clone(), |id| id.to_string());
                 match gitlink(&outermost, &name, inside).await? {
@@ -200,8 +200,8 @@ async fn compare(
     Ok(trees)
 }
 
-/// Whether there are files now below what was a symlink. `git apply` creates them only when it reads that the symlink goes, and
-/// a rename does not say that it was one.
+/// Whether there are files now below what was a symlink. `git apply` creates them only when it reads that the
+/// symlink goes, and a rename does not say that it was one.
 async fn symlink_becomes_directory(
     git: &GuestGit<'_>,
     base: &str,

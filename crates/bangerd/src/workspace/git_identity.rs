@@ -15,7 +15,8 @@ const GUEST_FILES: [&str; 2] = ["/root/.gitconfig", "/root/.config/git/config"];
 const REMARK: &str =
     "# Written by banger, from the host's git configuration, when there was no file here. It is yours now.\n";
 
-/// The name and address that the user commits with outside of any repository: keys and values, as far as there are any.
+/// The name and address that the user commits with outside of any repository: keys and values, as far as
+/// there are any.
 ///
 /// # Errors
 ///
@@ -55,7 +56,8 @@ pub async fn introduce(guest: &Guest, identity: &[(String, String)]) -> Result<(
     guest.put_files("/root".into(), &[(b".gitconfig".to_vec(), Some(content))]).await
 }
 
-/// Asks by packing, and takes nothing of it: a symlink that leads nowhere is the user's, too, and stat would not see it.
+/// Asks by packing, and takes nothing of it: a symlink that leads nowhere is the user's, too, and stat would
+/// not see it.
 async fn is_there(guest: &Guest, path: &str) -> Result<bool, GuestError> {
     match guest.pack(&Pack { path: path.into(), follow: false }).await {
         Ok(_) | Err(GuestError::Refused { kind: GuestErrorKind::Refused, .. }) => Ok(true),

@@ -91,7 +91,8 @@ fn is_date(seconds: &str, zone: &str) -> bool {
     is_number(seconds) && seconds.len() <= MAX_SECONDS_DIGITS && is_zone
 }
 
-/// The text, with what a terminal would obey, or what would hide or turn around other text, as something to see.
+/// The text, with what a terminal would obey, or what would hide or turn around other text, as something to
+/// see.
 fn harmless(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.replace("\r\n", "\n").chars() {

@@ -1,4 +1,5 @@
-//! git in the guest, which is not trusted: its answers are bounded, and believed as far as the guest's own affairs go.
+//! git in the guest, which is not trusted: its answers are bounded, and believed as far as the guest's own
+//! affairs go.
 
 use std::time::Duration;
 
@@ -14,11 +15,12 @@ use crate::guest::{Guest, GuestCommand, GuestError, SmallFile};
 /// More than this the names of all files of a repository never are, in bytes.
 const ANSWER_MAX_LEN: usize = 64 * 1024 * 1024;
 
-/// How long a command may take whose answer somebody waits for. Hashing some gigabytes under emulation takes minutes.
+/// How long a command may take whose answer somebody waits for. Hashing some gigabytes under emulation takes
+/// minutes.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// What every command is run with: this very repository, whoever owns it and whatever it calls itself; no pager, no prompt, no
-/// path magic.
+/// What every command is run with: this very repository, whoever owns it and whatever it calls itself; no
+/// pager, no prompt, no path magic.
 const ENVIRONMENT: &[(&str, &str)] = &[
     ("GIT_DIR", ".git"),
     ("GIT_WORK_TREE", "."),
@@ -139,17 +141,18 @@ impl<'a> GuestGit<'a> {
         let output = self.output(args, Bytes::new()).await?;
         let command = format!("git {}", args.join(" "));
         ObjectId::parse(output.trim_ascii_end())
-            .ok_or_else(|| WorkspaceError::GuestSaid { command, said: shown(&output) })
+            .ok_or_else(|| WorkspaceError::GuestSaid { command, said: printable(&output) })
     }
 
-    /// Brings the index to what the working tree has: drops the paths `gone`, and reads the paths `there`. Answers those that git does
-    /// not take: it says so, and goes on.
+    /// Brings the index to what the working tree has: drops the paths `gone`, and reads the paths `there`.
+    /// Answers those that git does not take: it says so, and goes on.
     pub(super) async fn update_index(
         &self,
         gone: Vec<u8>,
         there: Vec<u8>,
     ) -> Result<Vec<ByteString>, WorkspaceError> {
-        // Dropped by name: git will not look for a file where a symlink or another file has taken its directory's place.
+        // Dropped by name: git will not look for a file where a symlink or another file has taken its
+        // directory's place.
         let drop = ["update-index", "--force-remove", "-z", "--stdin"];
         let read = ["update-index", "--add", "--remove", "--replace", "-z", "--stdin"];
         let mut ignored = Vec::new();
@@ -208,7 +211,7 @@ impl<'a> GuestGit<'a> {
         if code == 0 || ok_codes.contains(&code) {
             return Ok(Ended { code, stderr: output.stderr });
         }
-        let said = output.exit.error.unwrap_or_else(|| shown(&output.stderr));
+        let said = output.exit.error.unwrap_or_else(|| printable(&output.stderr));
         Err(WorkspaceError::GuestCommand { command, code, said })
     }
 }
@@ -249,7 +252,7 @@ fn bounded(output: &mut Vec<u8>, bytes: &[u8]) -> Result<(), WorkspaceError> {
 }
 
 /// The end of what a guest said, made fit for a message.
-fn shown(bytes: &[u8]) -> String {
+fn printable(bytes: &[u8]) -> String {
     let start = bytes.len().saturating_sub(400);
     let text = String::from_utf8_lossy(&bytes[start..]);
     let is_fit = |c: &char| (!c.is_control() || *c == '\n') && *c != char::REPLACEMENT_CHARACTER;

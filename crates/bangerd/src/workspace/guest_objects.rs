@@ -33,8 +33,8 @@ pub struct GuestObjects {
     pub index_unread: bool,
 }
 
-/// How the guest's git is asked for a pack. Large files are sent as they are: to look for what two of them share takes as much
-/// memory as both have.
+/// How the guest's git is asked for a pack. Large files are sent as they are: to look for what two of them
+/// share takes as much memory as both have.
 pub(super) const PACK: &[&str] = &[
     "-c",
     "core.bigFileThreshold=16m",
@@ -45,8 +45,8 @@ pub(super) const PACK: &[&str] = &[
     "--delta-base-offset",
 ];
 
-/// Has the guest pack what is new in its working tree and, `with_commits`, in its history since the commit `sent`, and writes the
-/// pack to `file`.
+/// Has the guest pack what is new in its working tree and, `with_commits`, in its history since the commit
+/// `sent`, and writes the pack to `file`.
 ///
 /// # Errors
 ///

@@ -16,8 +16,8 @@ const HERE: &[u8] = b"./";
 /// More patterns than this nobody writes, in bytes: then all new files count as hidden.
 const MAX_PATTERNS_LEN: usize = 1 << 20;
 
-/// Of the paths that a patch makes, those that git ignores on the host. What lies beyond a symlink or in a submodule git does not
-/// say, and it counts by its name alone.
+/// Of the paths that a patch makes, those that git ignores on the host. What lies beyond a symlink or in a
+/// submodule git does not say, and it counts by its name alone.
 ///
 /// # Errors
 ///
@@ -55,7 +55,8 @@ fn is_other(dir: &Path) -> bool {
     dir.is_symlink() || dir.join(".git").symlink_metadata().is_ok()
 }
 
-/// Of the paths that a patch makes, those that the `.gitignore` files of the same patch hide. They are laid out in `beside`.
+/// Of the paths that a patch makes, those that the `.gitignore` files of the same patch hide. They are laid
+/// out in `beside`.
 ///
 /// # Errors
 ///

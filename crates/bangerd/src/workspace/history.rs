@@ -33,8 +33,8 @@ pub(super) async fn send_history(
     let (sink, pieces) = mpsc::channel(QUEUED_PIECES);
     let (packed, unpacked) =
         tokio::join!(packing.run_piped(sink), guest.feed(&["index-pack", "--stdin"], received(pieces)));
-    // A guest that stops taking it breaks the host's pipe: then its own words count. A host that has not all objects leaves the
-    // guest with half of them: then the host's.
+    // A guest that stops taking it breaks the host's pipe: then its own words count. A host that has not all
+    // objects leaves the guest with half of them: then the host's.
     match (packed, unpacked) {
         (Err(CommandError::Failed { stderr, .. }), _) if stderr.contains("promisor") => {
             Err(ObjectError::Missing { id: object_in(&stderr).to_owned() }.into())

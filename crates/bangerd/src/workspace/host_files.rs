@@ -21,7 +21,8 @@ pub(super) fn is_known_host(root: &Path, finding: &Finding) -> bool {
     hosts.as_bytes().split(|byte| *byte == b' ').all(|host| known.contains(host))
 }
 
-/// Says of a `package.json` whether it gets scripts that run on their own, which its lines alone do not tell for sure.
+/// Says of a `package.json` whether it gets scripts that run on their own, which its lines alone do not tell
+/// for sure.
 pub(super) fn judge_scripts(root: Option<&Path>, shown: &PackageJson, findings: &mut Vec<Finding>) {
     let old = match &shown.old_path {
         None => Some(Vec::new()),

@@ -39,8 +39,8 @@ pub(super) async fn obeyed(host: &Git, tree: &[TreeEntry]) -> Result<Obeyed, Wor
     Ok(Obeyed { configured, named, links, ..Obeyed::default() })
 }
 
-/// What the files name by which the host runs things unasked: `.envrc`, a hook manager's configuration, an agent's. Whether git knows
-/// of them or not.
+/// What the files name by which the host runs things unasked: `.envrc`, a hook manager's configuration, an
+/// agent's. Whether git knows of them or not.
 fn named_unasked(root: &Path, tree: &[TreeEntry]) -> Vec<(ByteString, String)> {
     let mut files: Vec<ByteString> = tree.iter().map(|entry| entry.path.clone()).collect();
     // A directory that cannot be listed has no file that a program of the user's could read.
@@ -61,7 +61,8 @@ fn named_unasked(root: &Path, tree: &[TreeEntry]) -> Vec<(ByteString, String)> {
     found.split_off(known)
 }
 
-/// Symlinks that git does not know of, in the directories in which it knows of something: `.vscode` is often one.
+/// Symlinks that git does not know of, in the directories in which it knows of something: `.vscode` is often
+/// one.
 fn untracked_links(root: &Path, tree: &[TreeEntry]) -> Vec<ByteString> {
     let known: HashSet<&[u8]> = tree.iter().map(|entry| entry.path.as_bytes()).collect();
     let above = tree.iter().flat_map(|entry| Path::new(entry.path.as_os_str()).ancestors().skip(1));
@@ -77,8 +78,8 @@ fn untracked_links(root: &Path, tree: &[TreeEntry]) -> Vec<ByteString> {
     found
 }
 
-/// Files that the configuration is in, and files that it names; also in files that are included on a condition which does not hold
-/// now (`includeIf "onbranch:x"`).
+/// Files that the configuration is in, and files that it names; also in files that are included on a
+/// condition which does not hold now (`includeIf "onbranch:x"`).
 async fn settings(host: &Git, root: &Path) -> Result<Vec<(ByteString, String)>, WorkspaceError> {
     let (mut found, mut included) = (Vec::new(), Vec::new());
     let listed = host.output(&["config", "--list", "--includes", "--show-origin", "-z"]).await?;
@@ -159,8 +160,8 @@ async fn hooks(host: &Git, root: &Path) -> Result<Vec<(ByteString, String)>, Wor
     Ok(found)
 }
 
-/// Where a path leads in the working tree, with its symlinks resolved as far as it is there, and each symlink in the tree by way of
-/// which it leads there: who changes one of those changes what is found.
+/// Where a path leads in the working tree, with its symlinks resolved as far as it is there, and each symlink
+/// in the tree by way of which it leads there: who changes one of those changes what is found.
 pub(super) fn inside(root: &Path, path: &Path) -> Vec<ByteString> {
     let Some((mut places, end)) = resolve(path) else { return Vec::new() };
     places.push(end);
@@ -183,7 +184,8 @@ fn leads_to(root: &Path, link: &ByteString) -> Vec<ByteString> {
     inside.filter(|target| target != link).collect()
 }
 
-/// Follows the symlinks of a path, the rest of which need not be there. Answers the symlinks, and where it ends.
+/// Follows the symlinks of a path, the rest of which need not be there. Answers the symlinks, and where it
+/// ends.
 fn resolve(path: &Path) -> Option<(Vec<PathBuf>, PathBuf)> {
     let mut resolved = PathBuf::from("/");
     let mut rest: VecDeque<std::ffi::OsString> = names(path);

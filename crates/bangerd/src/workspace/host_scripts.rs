@@ -79,8 +79,8 @@ pub(super) fn read_script(path: &Path) -> Vec<u8> {
     script
 }
 
-/// The files that a command names in the working tree, taken apart as a shell would, from each of the directories `dirs`, and from
-/// those into which it changes.
+/// The files that a command names in the working tree, taken apart as a shell would, from each of the
+/// directories `dirs`, and from those into which it changes.
 pub(super) fn places(dirs: &[&Path], root: &Path, text: &[u8]) -> Vec<ByteString> {
     let is_between = |byte: &u8| byte.is_ascii_whitespace() || b"\"'`;|&()<>=!:,".contains(byte);
     let words: Vec<&[u8]> = text.split(is_between).filter(|word| !word.is_empty()).collect();
@@ -99,8 +99,9 @@ pub(super) fn places(dirs: &[&Path], root: &Path, text: &[u8]) -> Vec<ByteString
     found
 }
 
-/// A word without a slash is a file if there is one; one with a slash need not be there yet. What begins with a variable, or leads out
-/// of a directory that is not known (`$(dirname "$0")/../../x`), is looked for from the root and from `dir`.
+/// A word without a slash is a file if there is one; one with a slash need not be there yet. What begins with
+/// a variable, or leads out of a directory that is not known (`$(dirname "$0")/../../x`), is looked for from
+/// the root and from `dir`.
 fn place(dir: &Path, root: &Path, word: &[u8]) -> Vec<ByteString> {
     let path = expand(dir, word);
     if !word.contains(&b'/') {

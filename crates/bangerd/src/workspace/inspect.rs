@@ -197,7 +197,8 @@ impl Repository {
         let others = self.git.output(&["ls-files", "-z", "--others", "--exclude-standard"]).await?;
         let mut listing = Listing { tracked: parse_tracked(&tracked)?, ..Listing::default() };
         for tracked in listing.tracked.iter_mut().filter(|tracked| tracked.skip_worktree) {
-            // The flag also serves to hide changes of a file from git; the file is there then, and goes along as it is.
+            // The flag also serves to hide changes of a file from git; the file is there then, and goes along
+            // as it is.
             tracked.skip_worktree = self.root().join(tracked.path.as_os_str()).symlink_metadata().is_err();
         }
         for path in records(&others) {
@@ -210,8 +211,8 @@ impl Repository {
     }
 }
 
-/// The commit that HEAD of the repository at `root` is at now. None before the first, and when the repository has gone or moved: git
-/// would take the one around its place for it.
+/// The commit that HEAD of the repository at `root` is at now. None before the first, and when the repository
+/// has gone or moved: git would take the one around its place for it.
 pub async fn head_commit_at(root: &Path) -> Option<ObjectId> {
     // One that git cannot be asked about is gone for this purpose.
     let asked = Git::new(root).output(&["rev-parse", "--show-toplevel", "HEAD^{commit}"]).await.ok()?;

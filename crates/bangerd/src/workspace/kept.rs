@@ -1,5 +1,5 @@
-//! What banger keeps of a prepared repository in the guest: its objects, its index, and a place to work. It lies beside the
-//! workspace, so that the guest may do with its own git directory as it likes.
+//! What banger keeps of a prepared repository in the guest: its objects, its index, and a place to work. It
+//! lies beside the workspace, so that the guest may do with its own git directory as it likes.
 
 use banger_guest_protocol::ByteString;
 
@@ -18,7 +18,8 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Of the repository with this number in a workspace: `/root/.banger-repo/0` for the first of `/root/repo`.
+    /// Of the repository with this number in a workspace: `/root/.banger-repo/0` for the first of
+    /// `/root/repo`.
     pub(super) fn of(workspace: &ByteString, number: usize) -> Self {
         let path = workspace.as_bytes();
         let end = path.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
@@ -60,7 +61,8 @@ impl Kept {
         git.at(self.beside.clone()).put_files(&files).await
     }
 
-    /// Keeps all objects that the repository has now. Copies them as links where that is possible: then they take no room.
+    /// Keeps all objects that the repository has now. Copies them as links where that is possible: then they
+    /// take no room.
     ///
     /// # Errors
     ///
@@ -79,8 +81,8 @@ impl Kept {
         copy(b"-a").await
     }
 
-    /// Keeps the repository's index as that of the prepared state. By it git knows which files were written since, without reading
-    /// them: the time of the copy is the index's own.
+    /// Keeps the repository's index as that of the prepared state. By it git knows which files were written
+    /// since, without reading them: the time of the copy is the index's own.
     ///
     /// # Errors
     ///

@@ -1,7 +1,8 @@
 //! A patch becomes files: all of them, or none.
 //!
-//! They are made of objects, beside the working tree, and then change places with what is there ([`Exchange`]). A journal says what is
-//! under way, so that a daemon that died in the middle is followed by one that undoes it.
+//! They are made of objects, beside the working tree, and then change places with what is there
+//! ([`Exchange`]). A journal says what is under way, so that a daemon that died in the middle is followed by
+//! one that undoes it.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -47,8 +48,8 @@ struct Journal {
     done: bool,
 }
 
-/// The directory where the files wait, and the journal that knows of it. Both go when this is dropped, unless the only copy of
-/// a file of the user's may be there.
+/// The directory where the files wait, and the journal that knows of it. Both go when this is dropped, unless
+/// the only copy of a file of the user's may be there.
 struct Stage {
     dir: PathBuf,
     journal: PathBuf,
@@ -56,7 +57,8 @@ struct Stage {
 }
 
 impl Stage {
-    /// On the file system of the working tree: among the journals, in the git directory, or else in the working tree itself.
+    /// On the file system of the working tree: among the journals, in the git directory, or else in the
+    /// working tree itself.
     async fn new(host: &Git, journals: &Path) -> Result<Self, WorkspaceError> {
         private_dir(journals)?;
         let git_dir =
@@ -90,7 +92,8 @@ impl Drop for Stage {
 }
 
 impl Landing {
-    /// Makes the files. Nothing of the user's is touched: this is also how one finds out whether a patch applies.
+    /// Makes the files. Nothing of the user's is touched: this is also how one finds out whether a patch
+    /// applies.
     ///
     /// # Errors
     ///
@@ -134,7 +137,8 @@ impl Landing {
     ///
     /// # Errors
     ///
-    /// When one cannot be put in place, or is not there what the patch says. All others are then as they were.
+    /// When one cannot be put in place, or is not there what the patch says. All others are then as they
+    /// were.
     pub async fn carry_out(self) -> Result<(), WorkspaceError> {
         let runtime = tokio::runtime::Handle::current();
         // In a thread of its own, which nobody calls off.
@@ -229,7 +233,8 @@ fn finish(journal: &Path) -> Result<(), String> {
     let stage = exchange.stage();
     match exchange.undo() {
         Ok(written) if written.is_empty() => {
-            // Who dies while it clears up must not be undone once more. Without room for the note that is all there is to lose.
+            // Who dies while it clears up must not be undone once more. Without room for the note that is all
+            // there is to lose.
             let _ = note(journal, &Journal { exchange: exchange.clone(), done: true });
             clear(journal, stage);
             Ok(())

@@ -1,4 +1,5 @@
-//! What is written to the host's working tree is what was read from the patch, whatever the files and the host's settings are.
+//! What is written to the host's working tree is what was read from the patch, whatever the files and the
+//! host's settings are.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};

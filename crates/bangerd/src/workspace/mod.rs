@@ -1,8 +1,8 @@
 //! The git round trip: a repository goes into the guest, a patch comes out.
 //!
-//! [`Repository`] says what is on the host, [`send`] turns it into a tar stream and a description of pack and index (see
-//! [`banger_guest_protocol::import`]). Everything here only reads the host's repository. What has been prepared, and when that
-//! may happen, is the business of `vm::workspace`.
+//! [`Repository`] says what is on the host, [`send`] turns it into a tar stream and a description of pack and
+//! index (see [`banger_guest_protocol::import`]). Everything here only reads the host's repository. What has
+//! been prepared, and when that may happen, is the business of `vm::workspace`.
 
 mod apply;
 mod base;
@@ -13,6 +13,7 @@ mod changed;
 mod checkout;
 mod excludes;
 mod export;
+mod finish_import;
 mod git_identity;
 mod guest_commits;
 mod guest_git;
@@ -35,7 +36,6 @@ mod patched;
 mod permissions;
 mod prepare;
 mod scratch;
-mod seal;
 mod send;
 mod sink;
 mod skeleton;
@@ -52,7 +52,7 @@ pub use inspect::{Listing, Repository, head_commit_at, named_commit};
 pub use landing::{Landing, recover};
 pub use losses::{Losses, losses};
 pub use object::ObjectId;
-pub use prepare::{Contents, OnTheWay, Preparation, Prepared, send_to, settle};
+pub use prepare::{Contents, OnTheWay, Preparation, Prepared, finish, send_to};
 pub use scratch::PreparedPart;
 pub use work::Work;
 
@@ -100,7 +100,7 @@ pub enum WorkspaceError {
     GuestPath { path: PathBuf },
     #[error("the host's repository is not there any more")]
     HostGone,
-    #[error("the guest did not do it within {} s", limit.as_secs())]
+    #[error("the guest did not finish within {} s", limit.as_secs())]
     Timeout { limit: Duration },
     #[error("{} has no commit yet", path.display())]
     NoCommit { path: PathBuf },
@@ -114,7 +114,7 @@ pub enum WorkspaceError {
     GuestRepositoryGone { path: PathBuf },
     #[error("the prepared state is not in the guest's repository any more")]
     BaseGone,
-    #[error("the guest's repository has no commit {name:?}{}", shown_id(*on_host))]
+    #[error("the guest's repository has no commit {name:?}{}", host_commit(*on_host))]
     NoSuchGuestCommit { name: String, on_host: Option<ObjectId> },
     #[error("the patch is larger than {} MiB", limit_bytes >> 20)]
     PatchTooLarge { limit_bytes: u64 },
@@ -164,6 +164,6 @@ pub enum WorkspaceError {
     Guest(#[from] GuestError),
 }
 
-fn shown_id(on_host: Option<ObjectId>) -> String {
+fn host_commit(on_host: Option<ObjectId>) -> String {
     on_host.map(|id| format!(", which is {id} on the host")).unwrap_or_default()
 }

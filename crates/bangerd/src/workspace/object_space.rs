@@ -1,5 +1,5 @@
-//! A git directory of this daemon's own: what is made here is seen by nobody, and no setting or attribute of anybody's has a say
-//! in it.
+//! A git directory of this daemon's own: what is made here is seen by nobody, and no setting or attribute of
+//! anybody's has a say in it.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,8 @@ pub(super) struct ObjectSpace<'h> {
 }
 
 impl<'h> ObjectSpace<'h> {
-    /// Makes one in `scratch`. It has no objects of the host's repository, for git touches those that it would have made again.
+    /// Makes one in `scratch`. It has no objects of the host's repository, for git touches those that it
+    /// would have made again.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! Repositories of the host's inside the one that a patch is meant for: submodules, and such as nobody has sent.
+//! Repositories of the host's inside the one that a patch is meant for: submodules, and such as nobody has
+//! sent.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,8 @@ use super::hidden::ignored;
 use super::host_obeys::obeyed;
 use super::patch::{FileChange, Obeyed, TreeEntry};
 
-/// Adds what the git of each of them obeys, as far as the patch writes into it. `parts` are those that were sent.
+/// Adds what the git of each of them obeys, as far as the patch writes into it. `parts` are those that were
+/// sent.
 ///
 /// # Errors
 ///

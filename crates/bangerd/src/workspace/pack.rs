@@ -1,7 +1,8 @@
 //! A pack of objects, laid out while their bytes go by.
 //!
-//! Every object is whole (no deltas) and stored (not deflated): the guest then copies bytes, and neither hashes nor
-//! deflates, which an emulated processor does slowly. `git gc` in the guest makes it small when somebody wants that.
+//! Every object is whole (no deltas) and stored (not deflated): the guest then copies bytes, and neither
+//! hashes nor deflates, which an emulated processor does slowly. `git gc` in the guest makes it small when
+//! somebody wants that.
 
 use banger_guest_protocol::import::ObjectFormat;
 use banger_guest_protocol::import::stored::{self, ZLIB_HEADER};
@@ -24,14 +25,14 @@ struct Placed {
 }
 
 /// Keeps the books of a pack: checksums and offsets.
-pub(super) struct PackBook {
+pub(super) struct PackIndex {
     format: ObjectFormat,
     hasher: Hasher,
     offset: u64,
     placed: Vec<Placed>,
 }
 
-/// An object on its way into the pack. Unless [`PackBook::close`] takes it, it has never been there.
+/// An object on its way into the pack. Unless [`PackIndex::close`] takes it, it has never been there.
 pub(super) struct OpenObject {
     hasher: Hasher,
     crc32: crc32fast::Hasher,
@@ -43,7 +44,7 @@ pub(super) struct OpenObject {
     content_seen: u64,
 }
 
-impl PackBook {
+impl PackIndex {
     /// Begins a pack of `count` objects; answers its first bytes, too.
     pub(super) fn new(format: ObjectFormat, count: u32) -> (Self, Vec<u8>) {
         let header = [&SIGNATURE[..], &VERSION.to_be_bytes(), &count.to_be_bytes()].concat();
@@ -90,7 +91,8 @@ impl PackBook {
 }
 
 impl OpenObject {
-    /// More of its content. `block` gets the headers of the blocks that begin in it, each with its place in `content`.
+    /// More of its content. `block` gets the headers of the blocks that begin in it, each with its place in
+    /// `content`.
     pub(super) fn content(&mut self, content: &[u8], mut block: impl FnMut(usize, &[u8])) {
         self.adler32.write(content);
         let mut taken = 0;
@@ -180,7 +182,7 @@ mod tests {
     /// Writes a pack of blobs, its content in pieces of `piece` bytes, and lets git judge it.
     async fn verify(format: ObjectFormat, contents: &[Vec<u8>], piece: usize) {
         let dir = tempfile::tempdir().unwrap();
-        let (mut book, mut pack) = PackBook::new(format, contents.len() as u32);
+        let (mut book, mut pack) = PackIndex::new(format, contents.len() as u32);
         for content in contents {
             // One that comes to nothing leaves no trace.
             let (mut abandoned, _) = book.open(ObjectKind::Blob, 3);

@@ -142,7 +142,8 @@ impl ObjectSpace<'_> {
         Ok(old)
     }
 
-    /// The files that the host has in another encoding than git. As long as they are ASCII, that cannot be told from the files.
+    /// The files that the host has in another encoding than git. As long as they are ASCII, that cannot be
+    /// told from the files.
     async fn encoded(
         &self,
         paths: impl Iterator<Item = &ByteString>,
@@ -172,8 +173,8 @@ impl ObjectSpace<'_> {
         records(&listed).map(|record| entry(record).ok_or(WorkspaceError::Disagreement)).collect()
     }
 
-    /// Writes files below `dest` as the host's git would check them out: with its conversions and its attributes, which are those
-    /// from before the patch.
+    /// Writes files below `dest` as the host's git would check them out: with its conversions and its
+    /// attributes, which are those from before the patch.
     pub(super) async fn check_out(
         &self,
         files: &[(&ByteString, New)],

@@ -10,8 +10,9 @@ use banger_host::acl;
 
 use super::patch::{FileChange, FileMode};
 
-/// Gives the file `staged`, which is to lie at `path` below `root`, the permissions, owner, group and access list of the file that it
-/// comes from, but for what the patch says of its execution. A new one has what its directory gives to new files.
+/// Gives the file `staged`, which is to lie at `path` below `root`, the permissions, owner, group and access
+/// list of the file that it comes from, but for what the patch says of its execution. A new one has what its
+/// directory gives to new files.
 ///
 /// # Errors
 ///

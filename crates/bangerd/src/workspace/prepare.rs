@@ -16,13 +16,13 @@ use tokio::sync::mpsc;
 use super::WorkspaceError;
 use super::base::{Base, keep, record_base};
 use super::checkout::{Checkout, Part, join};
+use super::finish_import::finish_import;
 use super::guest_git::GuestGit;
 use super::history::{received, send_history};
 use super::inspect::{GITLINK, Repository, Tracked};
 use super::kept::Kept;
 use super::scratch::PreparedPart;
-use super::seal::seal;
-use super::send::{Cargo, OnProgress, Overlay, Sent, end, send};
+use super::send::{OnProgress, Overlay, SendPlan, Sent, end, send};
 use super::sink::Sink;
 use super::skeleton::{Skeleton, git_files};
 use crate::guest::{Guest, GuestError};
@@ -51,8 +51,8 @@ pub struct Preparation {
 /// What has been prepared.
 #[derive(Clone, Debug, Default)]
 pub struct Prepared {
-    /// What export compares with, of the repository itself and of its submodules; none when the guest has no git to make it
-    /// with.
+    /// What export compares with, of the repository itself and of its submodules; none when the guest has no
+    /// git to make it with.
     pub parts: Vec<PreparedPart>,
 }
 
@@ -118,7 +118,8 @@ impl Preparation {
         contents
     }
 
-    /// The directory that the user has named, as far as anything of it is copied: where commands run, below the guest's path.
+    /// The directory that the user has named, as far as anything of it is copied: where commands run, below
+    /// the guest's path.
     pub fn start_dir<'a>(&self, checkout: &'a Checkout) -> Option<&'a Path> {
         let named = checkout.repository().inside();
         let is_below = |path: &ByteString| Path::new(path.as_os_str()).starts_with(named);
@@ -165,7 +166,8 @@ pub struct OnTheWay {
     parts: Vec<(Part, Sent)>,
 }
 
-/// Sends the working tree into the guest. What is at its place there stays as it is. Dropping the future cuts it off.
+/// Sends the working tree into the guest. What is at its place there stays as it is. Dropping the future cuts
+/// it off.
 ///
 /// # Errors
 ///
@@ -201,12 +203,13 @@ pub async fn send_to(
     Ok(OnTheWay { begun, parts })
 }
 
-/// Completes the checkout, moves it to its place, writes down what it holds now, and all of it to the VM's disk.
+/// Completes the checkout, moves it to its place, writes down what it holds now, and all of it to the VM's
+/// disk.
 ///
 /// # Errors
 ///
 /// When the guest does not do it. What is at the checkout's place may be old, or new and not written down.
-pub async fn settle(
+pub async fn finish(
     guest: &Guest,
     on_the_way: OnTheWay,
     wanted: &Preparation,
@@ -214,7 +217,8 @@ pub async fn settle(
 ) -> Result<Prepared, WorkspaceError> {
     let path = wanted.guest_path.clone();
     let prepared = arrive(guest, on_the_way, wanted, reporter).await?;
-    // Else a VM that is killed now has half of the files when it starts again, and its export says that the rest was deleted.
+    // Else a VM that is killed now has half of the files when it starts again, and its export says that the
+    // rest was deleted.
     reporter.stage(Stage::Workspace, "writing the files to the VM's disk");
     guest.sync(&FileAt { path }).await?;
     Ok(prepared)
@@ -320,7 +324,7 @@ fn send_part(
         true => (&part.listing.tracked[..], &part.listing.untracked[..]),
         false => (&[][..], &[][..]),
     };
-    let cargo = Cargo {
+    let plan = SendPlan {
         repository: &part.repository,
         inside: &part.inside,
         tracked,
@@ -328,11 +332,11 @@ fn send_part(
         git_files: git_files(&wanted.skeleton(part, branch.as_deref())),
         with_objects: part.history.is_none(),
     };
-    send(&cargo, sink, on_progress)
+    send(&plan, sink, on_progress)
 }
 
-/// Sends pack and index; with the outermost repository, everything is moved to its place. Gives back the paths that differ from
-/// HEAD.
+/// Sends pack and index; with the outermost repository, everything is moved to its place. Gives back the
+/// paths that differ from HEAD.
 async fn complete(
     guest: &Guest,
     begun: &Begun,
@@ -355,7 +359,8 @@ async fn complete(
     };
     let (git, known) = (part.repository.git.clone(), sent.known_len());
     let (channel, chunks) = mpsc::channel(QUEUED_CHUNKS);
-    let writing = tokio::task::spawn_blocking(move || seal(finish, sent, &git, &mut Sink::new(channel)));
+    let writing =
+        tokio::task::spawn_blocking(move || finish_import(finish, sent, &git, &mut Sink::new(channel)));
     // Mostly the rest is small: trees and the commit.
     let on_written = |bytes| {
         let total = Some(known).filter(|known| *known >= bytes);
@@ -366,7 +371,8 @@ async fn complete(
     Ok(overlay)
 }
 
-/// The outcome of a thread that sends and of a guest that receives: the sender's own failure explains the receiver's.
+/// The outcome of a thread that sends and of a guest that receives: the sender's own failure explains the
+/// receiver's.
 async fn both<T>(
     sending: tokio::task::JoinHandle<Result<T, WorkspaceError>>,
     received: Result<(), GuestError>,

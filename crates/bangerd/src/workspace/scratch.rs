@@ -1,8 +1,9 @@
 //! A git directory of banger's own over the guest's working tree, to ask what the guest's work is.
 //!
-//! The guest's own git directory gives names of files, and objects that are new. Whatever else is in it, or in the guest's other
-//! configuration, does not count: settings, filters, attributes, hooks, replaced objects, flags of the index, who owns
-//! what. What a file is as an object is decided by the host's settings, as they were when the workspace was prepared.
+//! The guest's own git directory gives names of files, and objects that are new. Whatever else is in it, or
+//! in the guest's other configuration, does not count: settings, filters, attributes, hooks, replaced
+//! objects, flags of the index, who owns what. What a file is as an object is decided by the host's settings,
+//! as they were when the workspace was prepared.
 
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
@@ -25,8 +26,8 @@ use super::skeleton::lines;
 /// What it is called among what is kept.
 const SCRATCH: &str = "scratch";
 
-/// How often the working tree is looked at when git does not get to its end: a file that becomes shorter while it is read ends
-/// git by SIGBUS.
+/// How often the working tree is looked at when git does not get to its end: a file that becomes shorter
+/// while it is read ends git by SIGBUS.
 const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -150,8 +151,8 @@ impl<'a> Scratch<'a> {
         Ok(Self { plain, kept, dir, converts: !conversions.is_empty(), git, base_only })
     }
 
-    /// A git that sees no working tree: attributes in it have no say in how two trees differ. One could show all text as binary,
-    /// for nobody to read.
+    /// A git that sees no working tree: attributes in it have no say in how two trees differ. One could show
+    /// all text as binary, for nobody to read.
     pub(super) fn trees_only(&self) -> GuestGit<'a> {
         let git = self.git.at(self.dir.clone()).with("GIT_WORK_TREE", "refs".into());
         // Nor in the index.
@@ -236,7 +237,8 @@ impl<'a> Scratch<'a> {
         parse_tracked(&git.output(&["ls-files", "-z", "-s", "-t"], Bytes::new()).await?)
     }
 
-    /// What the guest's own index names: files that are ignored, and were added all the same. None if it cannot be read.
+    /// What the guest's own index names: files that are ignored, and were added all the same. None if it
+    /// cannot be read.
     async fn named_by_guest(&self) -> Result<Option<Vec<Tracked>>, WorkspaceError> {
         let theirs = self.git.with("GIT_INDEX_FILE", ".git/index".into());
         // One that is split has its other half in the guest's own git directory.
@@ -251,7 +253,8 @@ impl<'a> Scratch<'a> {
         Ok(None)
     }
 
-    /// Brings the throw-away index to what is in the working tree. Answers what lies inside and is no part of it.
+    /// Brings the throw-away index to what is in the working tree. Answers what lies inside and is no part of
+    /// it.
     async fn catch_up(
         &self,
         missing: &[u8],
@@ -302,8 +305,8 @@ impl<'a> Scratch<'a> {
         Ok(LeftOut { nested: nested.into_iter().map(|path| path.to_vec().into()).collect(), unsupported })
     }
 
-    /// Takes out of the throw-away index what a sparse checkout left out when it was prepared and is left out still: the base
-    /// has nothing of it either.
+    /// Takes out of the throw-away index what a sparse checkout left out when it was prepared and is left out
+    /// still: the base has nothing of it either.
     async fn drop_left_out(&self, base: &str) -> Result<(), WorkspaceError> {
         let tracked = self.tracked(&self.git).await?;
         let left_out: HashSet<&[u8]> =
@@ -324,8 +327,8 @@ impl<'a> Scratch<'a> {
         self.git.output(&missing, Bytes::new()).await
     }
 
-    /// Those of them that are in the working tree. git would not name them if they are ignored, and they are no less a part of
-    /// what was sent.
+    /// Those of them that are in the working tree. git would not name them if they are ignored, and they are
+    /// no less a part of what was sent.
     async fn only_in_base(&self, missing: &[u8]) -> Result<Vec<u8>, WorkspaceError> {
         if missing.is_empty() {
             return Ok(Vec::new());

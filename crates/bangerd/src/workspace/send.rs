@@ -1,7 +1,7 @@
 //! A working tree as a tar stream, and what is learnt on the way.
 //!
-//! Every file is read once. While its bytes go out they are hashed: a file that turns out to be what HEAD has under its path
-//! is at the same time that blob of the guest's pack, and is clean in the guest's index.
+//! Every file is read once. While its bytes go out they are hashed: a file that turns out to be what HEAD has
+//! under its path is at the same time that blob of the guest's pack, and is clean in the guest's index.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Read as _};
@@ -20,7 +20,7 @@ use super::WorkspaceError;
 use super::checkout::join;
 use super::inspect::{GITLINK, Head, Repository, Tracked};
 use super::object::{Hasher, ObjectId, blob_id};
-use super::pack::PackBook;
+use super::pack::PackIndex;
 use super::sink::{CHUNK_LEN, Sink};
 use super::skeleton::GitFile;
 
@@ -31,7 +31,7 @@ const ATTEMPTS: usize = 3;
 pub(super) type OnProgress<'a> = &'a mut (dyn FnMut(u64) + Send);
 
 /// What is to be sent.
-pub(super) struct Cargo<'a> {
+pub(super) struct SendPlan<'a> {
     pub(super) repository: &'a Repository,
     /// Where the repository lies in the archive; empty for its root.
     pub(super) inside: &'a ByteString,
@@ -51,7 +51,7 @@ pub(super) enum PackStep {
 /// What was learnt while sending.
 pub(super) struct Sent {
     pub(super) steps: Vec<PackStep>,
-    pub(super) book: PackBook,
+    pub(super) book: PackIndex,
     /// Objects of HEAD that no file brought along.
     pub(super) missing: Vec<ObjectId>,
     /// The guest's index: what HEAD has, and intents to add what it has not.
@@ -93,28 +93,28 @@ impl Overlay {
 ///
 /// When a file cannot be read, or nobody takes what is sent.
 pub(super) fn send(
-    cargo: &Cargo<'_>,
+    plan: &SendPlan<'_>,
     sink: &mut Sink,
     on_progress: OnProgress<'_>,
 ) -> Result<Sent, WorkspaceError> {
-    let worktree = Worktree::open(cargo.repository.root())?;
-    for (path, content) in &cargo.git_files {
-        let path = join(cargo.inside, &[b".git/", &path[..]].concat());
+    let worktree = Worktree::open(plan.repository.root())?;
+    for (path, content) in &plan.git_files {
+        let path = join(plan.inside, &[b".git/", &path[..]].concat());
         put_small(sink, path.as_bytes().to_vec(), content.as_deref())?;
     }
-    let mut sender = Sender::new(cargo, sink, worktree, on_progress);
-    for tracked in cargo.tracked {
+    let mut sender = Sender::new(plan, sink, worktree, on_progress);
+    for tracked in plan.tracked {
         if tracked.mode == GITLINK {
-            let place = join(cargo.inside, tracked.path.as_bytes());
+            let place = join(plan.inside, tracked.path.as_bytes());
             put_small(sender.sink, place.as_bytes().to_vec(), None)?;
         } else if !tracked.skip_worktree {
             sender.path(&tracked.path, Some(tracked.mode))?;
         }
     }
-    for path in cargo.untracked {
+    for path in plan.untracked {
         sender.path(path, None)?;
     }
-    Ok(sender.learnt(cargo))
+    Ok(sender.learnt(plan))
 }
 
 /// Ends the archive.
@@ -135,7 +135,7 @@ fn put_small(sink: &mut Sink, path: Vec<u8>, content: Option<&[u8]>) -> Result<(
         sink.buffer().extend_from_slice(content);
         put_padding(sink.buffer(), content.len() as u64);
     }
-    sink.settle()
+    sink.flush_if_full()
 }
 
 struct Sender<'a, 'b> {
@@ -148,7 +148,7 @@ struct Sender<'a, 'b> {
     /// Whether the index, not the file, says what is executable.
     modes_from_index: bool,
     with_objects: bool,
-    book: PackBook,
+    book: PackIndex,
     steps: Vec<PackStep>,
     packed: HashSet<ObjectId>,
     /// Paths whose file is what HEAD has.
@@ -159,21 +159,21 @@ struct Sender<'a, 'b> {
 }
 
 impl<'a, 'b> Sender<'a, 'b> {
-    fn new(cargo: &Cargo<'a>, sink: &'a mut Sink, worktree: Worktree, on_progress: OnProgress<'b>) -> Self {
-        let repository = cargo.repository;
+    fn new(plan: &SendPlan<'a>, sink: &'a mut Sink, worktree: Worktree, on_progress: OnProgress<'b>) -> Self {
+        let repository = plan.repository;
         let head = repository.head.as_ref();
         let (book, first) =
-            PackBook::new(repository.format, head.map_or(0, |head| head.objects().len() as u32));
+            PackIndex::new(repository.format, head.map_or(0, |head| head.objects().len() as u32));
         let is_false = |(key, value): &(String, String)| key == "core.filemode" && value == "false";
         Self {
             sink,
             worktree,
-            inside: cargo.inside,
+            inside: plan.inside,
             on_progress,
             format: repository.format,
             head,
             modes_from_index: repository.config.iter().any(is_false),
-            with_objects: cargo.with_objects,
+            with_objects: plan.with_objects,
             book,
             steps: vec![PackStep::Bytes(first)],
             packed: HashSet::new(),
@@ -212,7 +212,7 @@ impl<'a, 'b> Sender<'a, 'b> {
         self.put(path, kind, 0o777, mtime_s);
         let id = blob_id(self.format, target);
         self.note_if_clean(path, 0o120_000, id);
-        self.sink.settle()
+        self.sink.flush_if_full()
     }
 
     /// Sends a file's content; false when it changed meanwhile.
@@ -263,11 +263,11 @@ impl<'a, 'b> Sender<'a, 'b> {
                 object.content(piece, |_, _| {});
             }
             self.sink.buffer().extend_from_slice(piece);
-            self.sink.settle()?;
+            self.sink.flush_if_full()?;
             rest -= len as u64;
         }
         put_padding(self.sink.buffer(), file.len);
-        self.sink.settle()?;
+        self.sink.flush_if_full()?;
         if !file.is_unchanged() {
             return Ok(false);
         }
@@ -291,11 +291,11 @@ impl<'a, 'b> Sender<'a, 'b> {
         while rest > 0 {
             let len = zeros.len().min(usize::try_from(rest).unwrap_or(usize::MAX));
             self.sink.buffer().extend_from_slice(&zeros[..len]);
-            self.sink.settle()?;
+            self.sink.flush_if_full()?;
             rest -= len as u64;
         }
         put_padding(self.sink.buffer(), total);
-        self.sink.settle()
+        self.sink.flush_if_full()
     }
 
     fn put(&mut self, path: &ByteString, kind: EntryKind, mode: u32, mtime_s: i64) {
@@ -313,8 +313,8 @@ impl<'a, 'b> Sender<'a, 'b> {
         }
     }
 
-    fn learnt(self, cargo: &Cargo<'_>) -> Sent {
-        let skipped: HashSet<&ByteString> = cargo
+    fn learnt(self, plan: &SendPlan<'_>) -> Sent {
+        let skipped: HashSet<&ByteString> = plan
             .tracked
             .iter()
             .filter(|tracked| tracked.skip_worktree)
@@ -339,7 +339,7 @@ impl<'a, 'b> Sender<'a, 'b> {
             index.insert(path, entry);
         }
         let empty = blob_id(self.format, b"");
-        for tracked in cargo.tracked.iter().filter(|tracked| self.present.contains(&tracked.path)) {
+        for tracked in plan.tracked.iter().filter(|tracked| self.present.contains(&tracked.path)) {
             if index.contains_key(&tracked.path) {
                 continue;
             }
@@ -355,7 +355,7 @@ impl<'a, 'b> Sender<'a, 'b> {
             };
             index.insert(tracked.path.clone(), entry);
         }
-        overlay.there.extend(cargo.untracked.iter().filter(|path| self.present.contains(*path)).cloned());
+        overlay.there.extend(plan.untracked.iter().filter(|path| self.present.contains(*path)).cloned());
         let objects = self.head.filter(|_| self.with_objects).map(Head::objects).unwrap_or_default();
         let missing = objects.into_iter().filter(|id| !self.packed.contains(id)).collect();
         let index = index.into_values().collect();

@@ -19,12 +19,12 @@ impl Sink {
         Self { buffer: BytesMut::with_capacity(2 * CHUNK_LEN), channel }
     }
 
-    /// What has not been passed on yet; append to it, then [`Self::settle`].
+    /// What has not been passed on yet; append to it, then [`Self::flush_if_full`].
     pub(super) fn buffer(&mut self) -> &mut BytesMut {
         &mut self.buffer
     }
 
-    pub(super) fn settle(&mut self) -> Result<(), WorkspaceError> {
+    pub(super) fn flush_if_full(&mut self) -> Result<(), WorkspaceError> {
         if self.buffer.len() < CHUNK_LEN { Ok(()) } else { self.flush() }
     }
 

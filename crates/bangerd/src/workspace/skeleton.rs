@@ -1,5 +1,5 @@
-//! The small files of the guest's `.git`: made here, so that none of the host's ever leaves it. No remote, no hook, no
-//! credential, no alternate can slip through, for nothing is copied.
+//! The small files of the guest's `.git`: made here, so that none of the host's ever leaves it. No remote, no
+//! hook, no credential, no alternate can slip through, for nothing is copied.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;

@@ -1,7 +1,7 @@
 //! The guest's work as objects, taken in and checked by the host's git, beside the host's repository.
 //!
-//! What the guest has packed may be meant to hurt: every git that reads it is bounded in memory and in what it prints, and its
-//! caller bounds the time.
+//! What the guest has packed may be meant to hurt: every git that reads it is bounded in memory and in what
+//! it prints, and its caller bounds the time.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -181,7 +181,8 @@ impl<'h> Work<'h> {
         &self.objects
     }
 
-    /// Files of the host's that its git does not keep as they lie there, and that are as in the commit on the branch.
+    /// Files of the host's that its git does not keep as they lie there, and that are as in the commit on the
+    /// branch.
     pub fn left_as_committed(&self) -> &[banger_guest_protocol::ByteString] {
         &self.trees.left_as_committed
     }

@@ -1,4 +1,5 @@
-//! Images in files: what `docker save`, `podman save`, `skopeo copy` and builders write, in a tar file or a directory.
+//! Images in files: what `docker save`, `podman save`, `skopeo copy` and builders write, in a tar file or a
+//! directory.
 //!
 //! | form | told by | layers |
 //! |---|---|---|
@@ -6,8 +7,8 @@
 //! | Docker's | `manifest.json`, a list | wherever it says |
 //! | skopeo's `dir:` | `manifest.json`, a manifest | `HEX` |
 //!
-//! Where a file lies and how it is read is the caller's business; what is read is checked here against the digests that name it.
-//! Layers are left to the caller, with all that they have to be.
+//! Where a file lies and how it is read is the caller's business; what is read is checked here against the
+//! digests that name it. Layers are left to the caller, with all that they have to be.
 
 mod docker;
 mod oci;
@@ -84,12 +85,13 @@ impl From<NotFound> for ArchiveError {
     }
 }
 
-/// Finds the image for linux/amd64 in an archive: the only one, or the one that is called `tag` (a reference, a tag, or a digest).
+/// Finds the image for linux/amd64 in an archive: the only one, or the one that is called `tag` (a reference,
+/// a tag, or a digest).
 ///
 /// # Errors
 ///
-/// When there is none or are several, when something is not there or is not what its digest says, or when it is no image that can be
-/// used.
+/// When there is none or are several, when something is not there or is not what its digest says, or when it
+/// is no image that can be used.
 pub fn find_archived(read: ReadFile<'_>, tag: Option<&str>) -> Result<ArchivedImage, ArchiveError> {
     let files = Files(read);
     let saved = || files.read("manifest.json", "its manifest.json");

@@ -175,7 +175,8 @@ fn document(
     }
 }
 
-/// What an index of a whole layout lists, by name. Several of one name are one image for several machines if each says for which.
+/// What an index of a whole layout lists, by name. Several of one name are one image for several machines if
+/// each says for which.
 fn entries(descriptors: Vec<Descriptor>, tag: Option<&str>) -> Result<Vec<Entry>, ArchiveError> {
     let mut by_digest: BTreeMap<String, (Descriptor, Vec<String>)> = BTreeMap::new();
     for descriptor in descriptors.into_iter().filter(Descriptor::may_be_an_image) {

@@ -17,7 +17,7 @@ pub(super) trait Named {
 
 /// The one that is called `tag`, or the only one.
 pub(super) fn choose<T: Named>(mut images: Vec<T>, tag: Option<&str>) -> Result<T, ArchiveError> {
-    let all = shown(&images);
+    let all = printable_names(&images);
     if let Some(tag) = tag {
         // What is called so to the letter comes before what only ends so.
         let exact = |image: &T| image.names().iter().any(|name| is_same(name, tag)) || is_digest(image, tag);
@@ -30,11 +30,11 @@ pub(super) fn choose<T: Named>(mut images: Vec<T>, tag: Option<&str>) -> Result<
         (1, _) => Ok(images.remove(0)),
         (0, None) => Err(ArchiveError::Empty),
         (0, Some(tag)) => Err(ArchiveError::NoSuchTag { tag: printable(tag, 200), images: all }),
-        _ => Err(ArchiveError::Several { images: shown(&images) }),
+        _ => Err(ArchiveError::Several { images: printable_names(&images) }),
     }
 }
 
-fn shown<T: Named>(images: &[T]) -> Vec<String> {
+fn printable_names<T: Named>(images: &[T]) -> Vec<String> {
     let name = |image: &T| match image.names() {
         [] => image.digest(),
         names => printable(&names.join(" = "), 200),

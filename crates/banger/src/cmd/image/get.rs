@@ -32,8 +32,8 @@ pub(crate) struct PullArgs {
 pub(crate) struct ImportArgs {
     /// What to call it
     name: String,
-    /// An ext4 filesystem, a tarball of a root filesystem, an image bundle, or container images: what docker save, podman save and
-    /// skopeo copy write, or a directory with an OCI layout
+    /// An ext4 filesystem, a tarball of a root filesystem, an image bundle, or container images: what docker
+    /// save, podman save and skopeo copy write, or a directory with an OCI layout
     file: PathBuf,
     /// Which of several container images: REPO:TAG, TAG or its digest
     #[arg(long, value_name = "TAG")]
@@ -50,7 +50,8 @@ pub(crate) struct ImportArgs {
 // What a new image is like.
 #[derive(Debug, Args)]
 struct FilesystemArgs {
-    /// Size of its filesystem: 20G, 512M (MiB without unit) [default: what it holds and a quarter, at least 8G]
+    /// Size of its filesystem: 20G, 512M (MiB without unit) [default: what it holds and a quarter, at least
+    /// 8G]
     #[arg(long, value_name = "SIZE", value_parser = ui::parse_mib)]
     size: Option<u64>,
     /// The kernel of its VMs unless they ask for another

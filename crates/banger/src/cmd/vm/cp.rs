@@ -127,15 +127,16 @@ struct Copy {
 
 impl Copy {
     async fn send_files(mut self, from: &Path, to: &GuestPath) -> Outcome {
-        let source = Source::find(from, self.follow).map_err(|error| self.told(&error))?;
+        let source = Source::find(from, self.follow).map_err(|error| self.command_error(&error))?;
         // A tree may be large, and looking at it takes its time.
         let looking = {
             let source = source.clone();
-            in_thread("survey", move || survey(&source)).map_err(|error| self.told(&error))?
+            in_thread("survey", move || survey(&source)).map_err(|error| self.command_error(&error))?
         };
         let seen = self.watched(looking).await?;
-        let Survey { bytes, remarks } = settled(seen).map_err(|error| self.told(&error))?;
-        let arrangement = arrange(&source, to, self.stat(to).await?).map_err(|error| self.told(&error))?;
+        let Survey { bytes, remarks } = settled(seen).map_err(|error| self.command_error(&error))?;
+        let arrangement =
+            arrange(&source, to, self.stat(to).await?).map_err(|error| self.command_error(&error))?;
         say(&remarks);
         self.total = Some(bytes);
         let moved = self.moved.clone();
@@ -172,7 +173,8 @@ impl Copy {
         packer: impl FnOnce(&Pieces) -> Result<Remarks, CopyError> + Send + 'static,
     ) -> Outcome {
         let (pieces, mut inbox) = mpsc::channel(QUEUED_PIECES);
-        let packing = in_thread("pack", move || packer(&pieces)).map_err(|error| self.told(&error))?;
+        let packing =
+            in_thread("pack", move || packer(&pieces)).map_err(|error| self.command_error(&error))?;
         let archive = futures_util::stream::poll_fn(move |cx| inbox.poll_recv(cx));
         let (client, vm) = (self.client.clone(), self.vm.clone());
         let sent = match self.watched(client.vm_unpack(&vm, &unpack, archive)).await {
@@ -182,22 +184,23 @@ impl Copy {
         };
         let error = match sent {
             Ok(_) => {
-                let remarks = settled(packing.await).map_err(|error| self.told(&error))?;
+                let remarks = settled(packing.await).map_err(|error| self.command_error(&error))?;
                 return self.done(&remarks);
             }
             Err(error) => error,
         };
-        // It may have been cut off from this side. A thread that waits for its own input has no reason to tell.
+        // It may have been cut off from this side. A thread that waits for its own input has no reason to
+        // tell.
         match (tokio::time::timeout(REASON_LIMIT, packing).await.map(settled), error) {
-            (Ok(Err(reason)), _) => Err(self.told(&reason)),
+            (Ok(Err(reason)), _) => Err(self.command_error(&reason)),
             (_, ClientError::Api(error)) => Err(self.because_of(error)),
             (_, error) => Err(self.broken(&error).await),
         }
     }
 
     async fn receive_files(mut self, from: &GuestPath, to: &Path) -> Outcome {
-        let target = Target::find(from, to).map_err(|error| self.told(&error))?;
-        let unpacker = Unpacker::new(target, self.limit).map_err(|error| self.told(&error))?;
+        let target = Target::find(from, to).map_err(|error| self.command_error(&error))?;
+        let unpacker = Unpacker::new(target, self.limit).map_err(|error| self.command_error(&error))?;
         let limit = self.limit;
         self.receive(from, move |pieces| receive(pieces, unpacker, limit)).await
     }
@@ -207,7 +210,8 @@ impl Copy {
             return Err(CommandError::usage("stdout is a terminal, which a tar archive would only upset")
                 .with_hint(format!("pipe it on: banger cp {from} - | tar -t")));
         }
-        let filter = Filter::stdout(Names::of(from), self.limit).map_err(|error| self.told(&error))?;
+        let filter =
+            Filter::stdout(Names::of(from), self.limit).map_err(|error| self.command_error(&error))?;
         let limit = self.limit;
         self.receive(from, move |pieces| receive(pieces, filter, limit)).await
     }
@@ -225,7 +229,8 @@ impl Copy {
             Err(error) => return Err(self.because_of(api_error(error))),
         };
         let (pieces, inbox) = mpsc::channel(QUEUED_PIECES);
-        let mut taking = in_thread("unpack", move || taker(inbox)).map_err(|error| self.told(&error))?;
+        let mut taking =
+            in_thread("unpack", move || taker(inbox)).map_err(|error| self.command_error(&error))?;
         let moved = self.moved.clone();
         let work = async {
             let passed = pass_on(stream, pieces, &moved).await;
@@ -234,7 +239,8 @@ impl Copy {
         let (passed, taken) = match self.watched(work).await {
             Ok(done) => done,
             Err(interrupted) => {
-                // Its queue is closed, so it removes what is half there and ends. A second signal does not wait for that.
+                // Its queue is closed, so it removes what is half there and ends. A second signal does not
+                // wait for that.
                 let tidied = tokio::time::timeout(TIDY_LIMIT, taking);
                 // The interruption is what is told, whether or not there was time to tidy up.
                 let _ = self.signals.unless_caught(tidied).await;
@@ -248,7 +254,7 @@ impl Copy {
             }
             // An archive that stopped because the connection did says nothing about the archive.
             (Err(error), Ok(_) | Err(CopyError::Archive(_))) => Err(self.broken(&error).await),
-            (_, Err(error)) => Err(self.told(&error)),
+            (_, Err(error)) => Err(self.command_error(&error)),
         }
     }
 
@@ -310,7 +316,7 @@ impl Copy {
         Err(error.because(format!("{what} could not be read, or not to the end; the rest is copied")).into())
     }
 
-    fn told(&self, error: &CopyError) -> CommandError {
+    fn command_error(&self, error: &CopyError) -> CommandError {
         error.because_of(self.failed.clone()).into()
     }
 

@@ -84,8 +84,8 @@ impl MachineArgs {
     }
 }
 
-/// Adds the sizes that VMs get on this host to the help of the commands that create one. A configuration that cannot be
-/// read is no reason to withhold help.
+/// Adds the sizes that VMs get on this host to the help of the commands that create one. A configuration that
+/// cannot be read is no reason to withhold help.
 pub(crate) fn with_defaults(tree: clap::Command) -> clap::Command {
     let Some(line) =
         daemon::ask::<ConfigView>(&["config", "--json"]).ok().and_then(|view| defaults_line(&view))

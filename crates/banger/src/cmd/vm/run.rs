@@ -110,8 +110,8 @@ fn taken_for_image(path: &Path) -> Result<(), CommandError> {
     }
 }
 
-/// Runs the session in a VM that is deleted afterwards. Should this process not live to do that, the daemon does when
-/// `lease` hangs up.
+/// Runs the session in a VM that is deleted afterwards. Should this process not live to do that, the daemon
+/// does when `lease` hangs up.
 async fn leased(
     client: &Client,
     vm: &Vm,

@@ -10,8 +10,8 @@ use super::{BundleError, Details};
 use crate::artifact::ArtifactError;
 use crate::operation::Reporter;
 
-/// Writes a bundle of what is called `name` here and has these files (in the order of its kind) to the file `output`. An existing one is replaced when
-/// `replace` is set. The file appears whole or not at all.
+/// Writes a bundle of what is called `name` here and has these files (in the order of its kind) to the file
+/// `output`. An existing one is replaced when `replace` is set. The file appears whole or not at all.
 ///
 /// # Errors
 ///

@@ -2,8 +2,8 @@ use banger_host::kernel_version::is_release;
 use serde::{Deserialize, Serialize};
 
 use super::BundleError;
-use crate::artifact::is_sha256;
 use crate::catalog::Kind;
+use crate::checksum::is_sha256;
 use crate::store::words::RunConfig;
 
 /// What is written, and the newest that is read.

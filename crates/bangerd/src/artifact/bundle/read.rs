@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 use sha2::{Digest as _, Sha256};
 
 use super::BundleError;
-use crate::artifact::hex;
 
 /// How much is read at once, in bytes.
 const CHUNK: usize = 256 << 10;
@@ -45,7 +44,7 @@ impl<'a> Watched<'a> {
         let mut buffer = vec![0; CHUNK];
         loop {
             match self.read(&mut buffer) {
-                Ok(0) => return Ok(hex(&self.hash.finalize())),
+                Ok(0) => return Ok(hex::encode(self.hash.finalize())),
                 Ok(_) => {}
                 Err(_) if self.cancelled => return Err(BundleError::Cancelled),
                 Err(error) => return Err(BundleError::Read(error)),

@@ -108,8 +108,8 @@ impl<R: Read> TarStream<R> {
         Ok(Entry { name, size_bytes, runs, is_sparse })
     }
 
-    /// The map of a sparse file: how many runs, then offset and length of each, one number a line, in whole blocks. Answers its own
-    /// length as well.
+    /// The map of a sparse file: how many runs, then offset and length of each, one number a line, in whole
+    /// blocks. Answers its own length as well.
     fn map(&mut self, name: &str, len: u64, size_bytes: u64) -> Result<(u64, Vec<DataRun>), BundleError> {
         let wrong = || BundleError::Entry { name: name.into(), problem: "has a malformed map of its data" };
         let (mut runs, mut end, mut map_len) = (Vec::new(), 0, 0);

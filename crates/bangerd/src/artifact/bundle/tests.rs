@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 use super::manifest::files_of;
 use super::write::write;
 use super::*;
-use crate::artifact::{ArtifactError, sha256};
+use crate::artifact::ArtifactError;
 use crate::catalog::Kind;
+use crate::checksum::sha256;
 use crate::store::words::RunConfig;
 
 const GO_ON: fn(u64, u64) -> ControlFlow<()> = |_, _| ControlFlow::Continue(());

@@ -12,7 +12,7 @@ use super::BundleError;
 use super::manifest::{BundleFile, MANIFEST, MANIFEST_MAX_LEN, Manifest};
 use super::read::{WINDOW_LOG_MAX, Watched};
 use super::tar_stream::{Entry, TarStream};
-use crate::artifact::{ArtifactError, hex};
+use crate::artifact::ArtifactError;
 use crate::catalog::Kind;
 
 /// How much data is written at once, in bytes.
@@ -40,7 +40,8 @@ pub(crate) struct Unpacked {
 
 type Decoder<'a, 'p> = zstd::Decoder<'static, BufReader<&'a mut Watched<'p>>>;
 
-/// Is this file a bundle, as far as its beginning tells? Tarballs of root filesystems do not begin with a manifest.
+/// Is this file a bundle, as far as its beginning tells? Tarballs of root filesystems do not begin with a
+/// manifest.
 ///
 /// # Errors
 ///
@@ -59,8 +60,8 @@ pub(crate) fn is_bundle(file: &File) -> std::io::Result<bool> {
     Ok(matches!(first, Ok(Ok(Some(entry))) if entry.name == MANIFEST))
 }
 
-/// Unpacks the bundle `file` into the directory `dir`, whose later content is the caller's to judge; on failure that of `dir` is
-/// worth nothing.
+/// Unpacks the bundle `file` into the directory `dir`, whose later content is the caller's to judge; on
+/// failure that of `dir` is worth nothing.
 ///
 /// # Errors
 ///
@@ -189,7 +190,7 @@ fn write_file(
     }
     tar.skip_padding(entry.data_bytes())?;
     if let (Some(hash), Some(declared)) = (hash, &described.sha256) {
-        let found = hex(&hash.finalize());
+        let found = hex::encode(hash.finalize());
         if found != *declared {
             let found = format!("the SHA-256 {found}");
             return Err(BundleError::Mismatch { name: name.clone(), found, declared: declared.clone() });

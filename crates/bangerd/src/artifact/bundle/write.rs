@@ -8,10 +8,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::BundleError;
 use super::manifest::{BundleFile, Details, MANIFEST, Manifest, files_of};
-use crate::artifact::{hex, sha256_file};
+use crate::checksum::sha256_file;
 
-/// A bundle is made once and fetched often. On the golden image 9 needs five times as long as 3 and saves a tenth; 12 twice
-/// as long again, and saves nothing worth it.
+/// A bundle is made once and fetched often. On the golden image 9 needs five times as long as 3 and saves a
+/// tenth; 12 twice as long again, and saves nothing worth it.
 const LEVEL: i32 = 9;
 
 /// Buffered before it goes to the file, in bytes.
@@ -34,8 +34,8 @@ pub(super) struct Written {
     pub(super) sha256: String,
 }
 
-/// Writes a bundle of `files`, opened in the order that the kind has them in; `progress` is told how many bytes of data are done,
-/// and of how many, and may ask to stop. The same files give the same bundle.
+/// Writes a bundle of `files`, opened in the order that the kind has them in; `progress` is told how many
+/// bytes of data are done, and of how many, and may ask to stop. The same files give the same bundle.
 ///
 /// # Errors
 ///
@@ -109,7 +109,7 @@ fn write_parts(
     }
     let mut hashed = tar.finish()?.finish()?;
     hashed.out.flush()?;
-    Ok(Written { size_bytes: hashed.len, sha256: hex(&hashed.hash.finalize()) })
+    Ok(Written { size_bytes: hashed.len, sha256: hex::encode(hashed.hash.finalize()) })
 }
 
 /// Knows what went through it.

@@ -18,7 +18,8 @@ const POLL: Duration = Duration::from_millis(20);
 /// The hold on a state directory.
 pub(super) struct Lock {
     state: PathBuf,
-    /// The directory itself: a lock file that somebody removes is no lock. None where directories cannot be locked (NFS).
+    /// The directory itself: a lock file that somebody removes is no lock. None where directories cannot be
+    /// locked (NFS).
     directory: Option<File>,
     /// What is at `state` if it is still the directory that was taken.
     identity: (u64, u64),

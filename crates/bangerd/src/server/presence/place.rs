@@ -20,8 +20,8 @@ pub(super) struct Place {
     identity: Identity,
 }
 
-/// Which file it is. Inode numbers are given again at once; where the file system tells when a file was made, that tells
-/// them apart.
+/// Which file it is. Inode numbers are given again at once; where the file system tells when a file was made,
+/// that tells them apart.
 type Identity = (u64, u64, Option<SystemTime>);
 
 fn identity(found: &Metadata) -> Identity {
@@ -119,8 +119,9 @@ fn cannot(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> P
     move |source| PresenceError::File { action, path, source }
 }
 
-/// Keeps other daemons from looking for a place in this directory at the same time: each might remove the socket of the
-/// other, which is not listened on yet. A daemon that keeps the turn for ever is not waited for.
+/// Keeps other daemons from looking for a place in this directory at the same time: each might remove the
+/// socket of the other, which is not listened on yet. A daemon that keeps the turn for ever is not waited
+/// for.
 fn turn(dir: &Path) -> Option<File> {
     // Without a turn the place is looked for all the same; what is wrong with the directory is told then.
     let turn = File::open(dir).ok()?;

@@ -53,13 +53,13 @@ impl Arguments {
         self.flag("-no-reboot");
         self.pair("-display", "none");
         self.pair("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
-        // No PIT and no PIC: Linux leaves both alone on this machine, and the first tick of a PIT that nobody has silenced
-        // may come as interrupt 0 (docs/decisions/0008).
+        // No PIT and no PIC: Linux leaves both alone on this machine, and the first tick of a PIT that nobody
+        // has silenced may come as interrupt 0 (docs/decisions/0008).
         self.pair("-M", "microvm,isa-serial=on,rtc=on,pit=off,pic=off,dump-guest-core=off");
         let (accelerator, cpu) = match machine.acceleration {
             Acceleration::Kvm => ("kvm", "host"),
-            // Emulated, `rep movsb` goes byte by byte; without these two flags the guest's kernel copies by words, which
-            // made pipes three times as fast.
+            // Emulated, `rep movsb` goes byte by byte; without these two flags the guest's kernel copies by
+            // words, which made pipes three times as fast.
             Acceleration::Tcg => ("tcg", "max,-erms,-fsrm"),
         };
         self.pair("-accel", accelerator);
@@ -92,8 +92,8 @@ impl Arguments {
         let (name, file) = (disk.role.name(), disk.file);
         let access = match disk.access {
             Access::ReadOnly => "readonly=on,rerror=report",
-            // What the guest frees is given back to the host: the files are sparse. A write that the host cannot take stops
-            // the guest, and is made again when it goes on (docs/decisions/0019).
+            // What the guest frees is given back to the host: the files are sparse. A write that the host
+            // cannot take stops the guest, and is made again when it goes on (docs/decisions/0019).
             Access::ReadWrite => "discard=unmap,detect-zeroes=unmap,werror=stop,rerror=report",
         };
         self.pair("-drive", format!("if=none,format=raw,id={name},{access},file={file}"));
@@ -106,11 +106,13 @@ fn kernel_command_line(machine: &Machine) -> String {
     let always = ["console=ttyS0", "quiet", "panic=-1", "reboot=t", "net.ifnames=0"];
     let mut words = always.map(str::to_owned).to_vec();
     if machine.acceleration == Acceleration::Tcg {
-        // Emulated, a guest is not exposed to its own speculation, and address randomisation relocates a whole kernel.
+        // Emulated, a guest is not exposed to its own speculation, and address randomisation relocates a
+        // whole kernel.
         words.extend(["nokaslr".into(), "mitigations=off".into()]);
         // Without it the guest measures its counter against the PIT, fails when the host is busy, and hangs.
         words.extend(machine.tsc_khz.map(|khz| format!("tsc_early_khz={khz}")));
-        // On a busy host the guest's watchdog mistakes its own lateness for a bad counter, and its clock then runs slow.
+        // On a busy host the guest's watchdog mistakes its own lateness for a bad counter, and its clock then
+        // runs slow.
         words.extend(machine.tsc_khz.map(|_| "tsc=reliable".into()));
     }
     words.join(" ")

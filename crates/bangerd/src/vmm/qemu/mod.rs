@@ -17,7 +17,7 @@ use self::args::{Listening, arguments};
 use self::monitor::QemuMonitor;
 use self::qmp::Qmp;
 use super::launcher::{CommandLine, Launcher};
-use super::{Launched, Limits, Machine, Monitor, MonitorError, VCPUS_MAX, Vmm, VmmError, VmmKind};
+use super::{Launched, Limits, Machine, Monitor, MonitorError, Vmm, VmmError, VmmKind};
 use crate::channel::AgentChannel;
 use crate::paths::VmDir;
 
@@ -63,9 +63,10 @@ impl Vmm for Qemu {
         find_program(&self.program.to_string_lossy()).map_err(missing)
     }
 
-    /// microvm's firmware tables grow with the vCPUs: with 64 they no longer fit behind the initramfs (docs/decisions/0007).
+    /// microvm's firmware tables grow with the vCPUs: with 64 they no longer fit behind the initramfs
+    /// (docs/decisions/0007).
     fn limits(&self) -> Limits {
-        Limits { vcpus_max: VCPUS_MAX }
+        Limits { vcpus_max: 32 }
     }
 
     fn channel(&self) -> AgentChannel {

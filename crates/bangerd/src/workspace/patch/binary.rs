@@ -1,7 +1,7 @@
 //! Binary content: compressed and in base 85. It is unpacked to see that it is sound, and whether it is text.
 //!
-//! When `git apply` meets a section that is not, it stops reading there and still applies what came before, with
-//! success: what we take for changed after that place would not be.
+//! When `git apply` meets a section that is not, it stops reading there and still applies what came before,
+//! with success: what we take for changed after that place would not be.
 
 use std::io::BufRead;
 
@@ -23,8 +23,8 @@ pub(super) const MAX_UNPACKED_BYTES: u64 = 2 << 30;
 /// Room for what comes out of one line at a time.
 const UNPACKED_BYTES: usize = 32 << 10;
 
-/// Reads `GIT binary patch`, the section that makes the new content of the old, and the one that goes back. `room` is what all
-/// sections that are to come may unpack to.
+/// Reads `GIT binary patch`, the section that makes the new content of the old, and the one that goes back.
+/// `room` is what all sections that are to come may unpack to.
 pub(super) fn read<R: BufRead, E: PatchEvents>(
     lines: &mut LineReader<R>,
     events: &mut E,
@@ -110,7 +110,8 @@ impl Unpacking {
     }
 }
 
-/// The bytes that a line stands for: it begins with a letter for their number, and has five digits for every four.
+/// The bytes that a line stands for: it begins with a letter for their number, and has five digits for every
+/// four.
 fn decode(line: &[u8]) -> Option<Vec<u8>> {
     let (letter, digits) = line.split_first()?;
     let count = match letter {

@@ -2,7 +2,8 @@ use std::fmt;
 
 use banger_guest_protocol::ByteString;
 
-/// What happens to one file. A change of type (a file becomes a symlink) is a deletion and an addition of one path.
+/// What happens to one file. A change of type (a file becomes a symlink) is a deletion and an addition of one
+/// path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileChange {
     pub kind: ChangeKind,
@@ -140,7 +141,7 @@ impl fmt::Display for BlobId {
             Self::Sha1(bytes) => bytes,
             Self::Sha256(bytes) => bytes,
         };
-        bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex::encode(bytes))
     }
 }
 

@@ -183,7 +183,8 @@ fn parse_index(text: &[u8], modes: &Modes) -> Option<Index> {
     is_possible.then_some(Index { old, new, mode })
 }
 
-/// Digits as git prints a number: without sign and without leading zeros. No number in a patch comes near the limit.
+/// Digits as git prints a number: without sign and without leading zeros. No number in a patch comes near the
+/// limit.
 pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
     let is_number = matches!(digits, [b'0'] | [b'1'..=b'9', ..])
         && digits.len() <= 15

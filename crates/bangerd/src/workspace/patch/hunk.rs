@@ -80,8 +80,8 @@ fn parse_header(text: &[u8]) -> Option<(Range, Range)> {
     (parts.next()? == b"@@").then_some((old, new))
 }
 
-/// The hunks go down the file and leave something out between them; what they add and remove moves the new lines
-/// against the old ones by just that.
+/// The hunks go down the file and leave something out between them; what they add and remove moves the new
+/// lines against the old ones by just that.
 fn is_in_place(tally: &Tally, change: &FileChange, old: Range, new: Range) -> bool {
     let is_beside_nothing = |range: Range| range.start == 0 && range.count == 0;
     (change.old_path().is_some() || is_beside_nothing(old))

@@ -2,8 +2,8 @@ use std::io::{self, BufRead};
 
 use super::PatchError;
 
-/// So much of a line is held, the rest is only counted as there. It is more than the longest header of a file (two
-/// names of 4096 bytes, each byte of them quoted with four) and than any line that a person wrote.
+/// So much of a line is held, the rest is only counted as there. It is more than the longest header of a file
+/// (two names of 4096 bytes, each byte of them quoted with four) and than any line that a person wrote.
 pub(super) const KEPT_BYTES: usize = 64 << 10;
 
 /// Of a line that is complained about, so much is shown.

@@ -1,4 +1,5 @@
-//! Names as git prints them in a patch: plain, or in double quotes with C escapes if a byte of them asks for it.
+//! Names as git prints them in a patch: plain, or in double quotes with C escapes if a byte of them asks for
+//! it.
 
 /// The letters that git uses for control characters; the others become three octal digits.
 const LETTERS: &[(u8, u8)] = &[
@@ -41,8 +42,8 @@ pub(super) fn quote(prefix: &str, name: &[u8]) -> Vec<u8> {
     text
 }
 
-/// The name that git prints as `text`, after `prefix`. `None` if git would print no name so: there is one spelling of
-/// a name, and with it one reading.
+/// The name that git prints as `text`, after `prefix`. `None` if git would print no name so: there is one
+/// spelling of a name, and with it one reading.
 pub(super) fn unquote(prefix: &str, text: &[u8]) -> Option<Vec<u8>> {
     let unescaped = match text.strip_prefix(b"\"") {
         Some(rest) => unescape(rest.strip_suffix(b"\"")?)?,

@@ -14,8 +14,8 @@ const MAX_NAMES_BYTES: usize = 64 << 20;
 ///
 /// # Errors
 ///
-/// If the patch is in any place not what git would print (see the module), or cannot be read. The files and events
-/// before that place are then worth nothing.
+/// If the patch is in any place not what git would print (see the module), or cannot be read. The files and
+/// events before that place are then worth nothing.
 pub fn read(input: impl BufRead, events: &mut impl PatchEvents) -> Result<Vec<FileChange>, PatchError> {
     let mut lines = LineReader::new(input)?;
     let mut changes: Vec<FileChange> = Vec::new();
@@ -92,8 +92,8 @@ fn read_gitlink<R: BufRead, E: PatchEvents>(
     Ok(())
 }
 
-/// Two entries for one path would be applied one after the other, and each would be judged without the other. The
-/// exception is what git prints when the type changes: the deletion, and right after it the addition.
+/// Two entries for one path would be applied one after the other, and each would be judged without the other.
+/// The exception is what git prints when the type changes: the deletion, and right after it the addition.
 fn check_each_file_comes_once(changes: &[FileChange]) -> Result<(), PatchError> {
     let mut seen = HashSet::with_capacity(changes.len());
     let mut previous: Option<&FileChange> = None;

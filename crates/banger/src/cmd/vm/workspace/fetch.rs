@@ -11,8 +11,8 @@ use crate::ui::{self, Verbosity};
 // What the guest's work is compared with, and how long that may take.
 #[derive(Debug, Args)]
 pub(super) struct FetchArgs {
-    /// Compare with this commit instead of the state as it was prepared; a name means what it means on the host, if it is known
-    /// there
+    /// Compare with this commit instead of the state as it was prepared; a name means what it means on the
+    /// host, if it is known there
     #[arg(long, value_name = "COMMIT")]
     base_commit: Option<String>,
     /// Refuse more than this; git takes no patch above 1023 MiB (a bare number means MiB)

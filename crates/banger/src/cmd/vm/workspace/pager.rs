@@ -4,7 +4,8 @@ use std::process::{Child, Command, Stdio};
 use crate::error::CommandError;
 use crate::ui;
 
-/// What git gives `less` unless the user has a say: quit when it fits on a screen, pass colours on, leave the screen alone.
+/// What git gives `less` unless the user has a say: quit when it fits on a screen, pass colours on, leave the
+/// screen alone.
 const LESS: &str = "FRX";
 
 /// The user's pager on a terminal, else plain stdout.

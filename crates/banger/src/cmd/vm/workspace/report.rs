@@ -42,7 +42,8 @@ fn more(all: usize, what: &str) {
     }
 }
 
-/// The changed files and their sum as a result: on stdout, all of them. What else is to be said goes to stderr.
+/// The changed files and their sum as a result: on stdout, all of them. What else is to be said goes to
+/// stderr.
 ///
 /// # Errors
 ///

@@ -12,7 +12,8 @@ use crate::ui;
 // What of a repository is copied.
 #[derive(Debug, Args)]
 pub(crate) struct SourceArgs {
-    /// How much: the last commit and the working tree, the whole history and submodules, or the last commit alone
+    /// How much: the last commit and the working tree, the whole history and submodules, or the last commit
+    /// alone
     #[arg(long, value_enum, default_value_t)]
     mode: Mode,
     /// Copy files that are neither tracked nor ignored, too

@@ -11,7 +11,8 @@ use super::message::{Answer, Message};
 use crate::paths::VmDir;
 use crate::vmm::MonitorError;
 
-/// How long QEMU may take for an answer. On a busy host it takes seconds; its greeting comes when it has started up.
+/// How long QEMU may take for an answer. On a busy host it takes seconds; its greeting comes when it has
+/// started up.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
 /// The longest line that is read. What `query-block` says of four drives is some 6 KiB.
@@ -119,7 +120,8 @@ mod tests {
 
     use super::*;
 
-    /// A monitor that says these things, each after a line of the client's but for the first, and then hangs up.
+    /// A monitor that says these things, each after a line of the client's but for the first, and then hangs
+    /// up.
     async fn against<T>(says: &[&str], client: impl AsyncFnOnce(Qmp) -> T) -> Result<T, MonitorError> {
         let dir = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(dir.path().join(VmDir::QMP_SOCKET)).unwrap();

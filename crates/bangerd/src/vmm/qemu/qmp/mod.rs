@@ -1,6 +1,8 @@
-//! QEMU's machine protocol, as much of it as is needed: lines of JSON over a socket, answers and events mixed.
+//! QEMU's machine protocol, as much of it as is needed: lines of JSON over a socket, answers and events
+//! mixed.
 //!
-//! A guest may have taken its VMM over. What is read is bounded in length, in time and in how much of it there may be.
+//! A guest may have taken its VMM over. What is read is bounded in length, in time and in how much of it
+//! there may be.
 
 mod connection;
 mod message;

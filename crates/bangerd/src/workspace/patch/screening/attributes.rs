@@ -25,8 +25,8 @@ const KNOWN: &[&str] = &[
 ];
 const OF_SERVICES: &[&str] = &["linguist-", "gitlab-", "github-", "forgejo-", "gitea-"];
 
-/// Whether the line gives files a driver of the user's configuration, has them written otherwise than the patch shows, or may do
-/// either under another name (a macro).
+/// Whether the line gives files a driver of the user's configuration, has them written otherwise than the
+/// patch shows, or may do either under another name (a macro).
 pub(super) fn is_risky(line: &[u8]) -> bool {
     let words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
     let defines_macro = |word: &[u8]| word.windows(6).any(|part| part.eq_ignore_ascii_case(b"[attr]"));

@@ -1,5 +1,5 @@
-//! Files that are one and the same where names ignore case: the later one is written through the earlier, or into
-//! what it points to.
+//! Files that are one and the same where names ignore case: the later one is written through the earlier, or
+//! into what it points to.
 
 use banger_guest_protocol::ByteString;
 
@@ -9,9 +9,9 @@ use crate::workspace::patch::{ChangeKind, FileChange};
 
 /// The paths that a patch makes, to be held against the rest of the tree.
 ///
-/// They are sorted by their folded names with nothing before `/`, so that what lies below a path comes right after it.
-/// Looking at the neighbours finds a collision if there is one (not all of them, if there are several with one path),
-/// and costs no more for the deep paths of somebody who means harm.
+/// They are sorted by their folded names with nothing before `/`, so that what lies below a path comes right
+/// after it. Looking at the neighbours finds a collision if there is one (not all of them, if there are
+/// several with one path), and costs no more for the deep paths of somebody who means harm.
 pub(super) struct NewNames<'a> {
     sorted: Vec<(Vec<u8>, &'a ByteString)>,
     findings: Vec<Finding>,

@@ -69,7 +69,8 @@ impl Content {
             None => Role::Plain,
         };
         let mut content = Self { path: path.to_vec(), role, rules: Vec::new(), target: None };
-        // A symlink has its content elsewhere, and a file that was there under another name has it from before.
+        // A symlink has its content elsewhere, and a file that was there under another name has it from
+        // before.
         let is_elsewhere = is_symlink || change.kind == ChangeKind::Renamed;
         let is_obeyed = is_attributes || likeness == Some(Likeness::Named);
         if (is_obeyed && is_elsewhere) || ((is_obeyed || likeness.is_some()) && change.binary) {

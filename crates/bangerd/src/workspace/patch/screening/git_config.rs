@@ -1,9 +1,10 @@
-//! Lines of git configuration files. A file of the tree becomes configuration when the user's own includes it, or when
-//! its directory passes for a repository.
+//! Lines of git configuration files. A file of the tree becomes configuration when the user's own includes
+//! it, or when its directory passes for a repository.
 
 use super::names::file_name;
 
-/// Last parts of the settings through which git runs programs, finds configuration or takes objects from elsewhere.
+/// Last parts of the settings through which git runs programs, finds configuration or takes objects from
+/// elsewhere.
 const KEYS: &[&str] = &[
     "allow",
     "alternaterefscommand",
@@ -145,7 +146,8 @@ impl Shape {
     }
 }
 
-/// Whether the line is a setting that only git has, whatever the file is called: the user's configuration may include any.
+/// Whether the line is a setting that only git has, whatever the file is called: the user's configuration may
+/// include any.
 pub(super) fn is_unmistakable_setting(line: &[u8]) -> bool {
     let line = line.trim_ascii_start();
     let line = after(line, "[core]").unwrap_or(line);
@@ -164,8 +166,8 @@ fn begins_section(line: &[u8]) -> bool {
     SECTIONS.iter().any(|section| name.eq_ignore_ascii_case(section.as_bytes()))
 }
 
-/// Whether one of `keys` stands before any `=` of the line. More than git would take for a setting, never less: a
-/// section may stand on the same line, and so may another one.
+/// Whether one of `keys` stands before any `=` of the line. More than git would take for a setting, never
+/// less: a section may stand on the same line, and so may another one.
 fn sets(line: &[u8], keys: &[&str]) -> bool {
     let equals = line.iter().enumerate().filter(|(_, byte)| **byte == b'=');
     equals.map(|(place, _)| last_word(&line[..place])).any(|word| {

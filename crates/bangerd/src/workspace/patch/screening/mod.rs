@@ -1,12 +1,13 @@
 //! What in a patch could run on the host, or make a program there run something.
 //!
-//! `path_table` lists the names that something acts on, and `path_rules` finds them. `content` looks at the lines as they go by, with
-//! `git_config` and `attributes` for the files that git itself obeys, and `package_json` and `lock_file`. `symlink`, `collision` and `nested_repository`
-//! look at what files do to each other, `obeyed` at what the host's repository is set to. `names` folds a name as forgiving file systems do, so that no rule is got
-//! around with other letters for the same file.
+//! `path_table` lists the names that something acts on, and `path_rules` finds them. `content` looks at the
+//! lines as they go by, with `git_config` and `attributes` for the files that git itself obeys, and
+//! `package_json` and `lock_file`. `symlink`, `collision` and `nested_repository` look at what files do to
+//! each other, `obeyed` at what the host's repository is set to. `names` folds a name as forgiving file
+//! systems do, so that no rule is got around with other letters for the same file.
 //!
-//! No such list is ever complete: it finds what is known to act on its own. A build or a test that the user starts
-//! runs the guest's code anyway, and reading the patch stays the user's part.
+//! No such list is ever complete: it finds what is known to act on its own. A build or a test that the user
+//! starts runs the guest's code anyway, and reading the patch stays the user's part.
 
 mod attributes;
 mod collision;

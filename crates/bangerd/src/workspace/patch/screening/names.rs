@@ -1,5 +1,5 @@
-//! Names as the most forgiving file systems see them: without case (macOS, Windows), without trailing dots and spaces
-//! (Windows), without certain invisible characters (HFS+).
+//! Names as the most forgiving file systems see them: without case (macOS, Windows), without trailing dots
+//! and spaces (Windows), without certain invisible characters (HFS+).
 
 /// Characters that HFS+ ignores when it compares names.
 fn is_ignored_by_hfs(character: char) -> bool {
@@ -9,8 +9,8 @@ fn is_ignored_by_hfs(character: char) -> bool {
     )
 }
 
-/// Equal for names that may be the same file somewhere. `\` counts as `/`, as on Windows. Unicode's normal forms are
-/// not made equal: that takes its tables, and every name that a program acts on is ASCII.
+/// Equal for names that may be the same file somewhere. `\` counts as `/`, as on Windows. Unicode's normal
+/// forms are not made equal: that takes its tables, and every name that a program acts on is ASCII.
 pub(super) fn fold(path: &[u8]) -> Vec<u8> {
     let mut folded = Vec::with_capacity(path.len());
     if path.is_ascii() {

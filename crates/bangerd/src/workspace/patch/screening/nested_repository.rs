@@ -1,4 +1,5 @@
-//! Directories that pass for a repository. Whoever runs git inside one runs it with the configuration in there.
+//! Directories that pass for a repository. Whoever runs git inside one runs it with the configuration in
+//! there.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -43,8 +44,8 @@ impl Parts {
     }
 }
 
-/// Every directory of a folded path that holds a part of a repository, with that part. A directory is known by the
-/// hash of its path: a deep path has too many directories to keep their names.
+/// Every directory of a folded path that holds a part of a repository, with that part. A directory is known
+/// by the hash of its path: a deep path has too many directories to keep their names.
 fn parts(folded: &[u8], seed: &RandomState) -> Vec<(u64, Parts)> {
     let mut directory = seed.build_hasher();
     let mut found = Vec::new();

@@ -1,5 +1,5 @@
-//! What the host obeys besides the names that everybody knows: what its git is set to run or read, where its symlinks lead, what it
-//! does not show.
+//! What the host obeys besides the names that everybody knows: what its git is set to run or read, where its
+//! symlinks lead, what it does not show.
 
 use std::collections::HashSet;
 
@@ -97,7 +97,8 @@ impl Obeyed {
     }
 }
 
-/// Whether what is below this path is found elsewhere afterwards: a symlink, another repository, or what a rename may be.
+/// Whether what is below this path is found elsewhere afterwards: a symlink, another repository, or what a
+/// rename may be.
 pub(super) fn redirects(change: &FileChange) -> bool {
     matches!(change.new_mode, None | Some(FileMode::Symlink | FileMode::Gitlink))
 }

@@ -124,7 +124,8 @@ fn scripts(content: &[u8]) -> Option<Map<String, Value>> {
     }
 }
 
-/// Whether the line ends with one of the keys, with or without its colon: JSON can put the value on the next line.
+/// Whether the line ends with one of the keys, with or without its colon: JSON can put the value on the next
+/// line.
 fn ends_with_key(line: &[u8]) -> bool {
     let line = line.trim_ascii_end();
     let line = line.strip_suffix(b":").unwrap_or(line).trim_ascii_end();

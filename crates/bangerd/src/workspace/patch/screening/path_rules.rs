@@ -7,7 +7,8 @@ use super::Rule;
 use super::names::{directories, file_name, fold, is_git_directory};
 use super::path_table::table;
 
-/// Directories in which a file with the name of a hook is one. `hooks` alone is a common name for other things.
+/// Directories in which a file with the name of a hook is one. `hooks` alone is a common name for other
+/// things.
 const HOOK_DIRECTORIES: &[&[u8]] = &[b"hooks", b".hooks"];
 
 /// All of `githooks(5)`.
@@ -108,11 +109,12 @@ impl Pattern {
     }
 }
 
-/// By these names a file is configuration: an agent's directory has instructions as well, which speak of all sorts of files.
+/// By these names a file is configuration: an agent's directory has instructions as well, which speak of all
+/// sorts of files.
 const CONFIGURATION: [&[u8]; 4] = [b".json", b".toml", b".yaml", b".yml"];
 
-/// Whether a file of this name says what is run on the host without anybody asking for it: at a commit, in a shell, by an agent. What
-/// an editor's task or a container's build names runs when somebody starts that.
+/// Whether a file of this name says what is run on the host without anybody asking for it: at a commit, in a
+/// shell, by an agent. What an editor's task or a container's build names runs when somebody starts that.
 pub fn names_what_runs_unasked(path: &[u8]) -> bool {
     let folded = fold(path);
     let is_configuration = CONFIGURATION.iter().any(|ending| folded.ends_with(ending));
@@ -123,8 +125,8 @@ pub fn names_what_runs_unasked(path: &[u8]) -> bool {
     })
 }
 
-/// The rules that a path falls under. `folded` is the path as [`super::names::fold`] makes it. In the place of a
-/// symlink or a submodule a whole directory appears, so what leads up to a pattern matches there, too.
+/// The rules that a path falls under. `folded` is the path as [`super::names::fold`] makes it. In the place
+/// of a symlink or a submodule a whole directory appears, so what leads up to a pattern matches there, too.
 pub(super) fn matching(folded: &[u8], stands_for_directory: bool) -> Vec<Rule> {
     let path: Vec<&[u8]> = folded.split(|byte| *byte == b'/').collect();
     let mut rules = Vec::new();

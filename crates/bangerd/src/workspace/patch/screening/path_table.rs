@@ -1,8 +1,8 @@
 //! The names that something on the host acts on.
 //!
-//! Patterns are separated by spaces. They match in any directory, against a folded path, so they are in lower case. `*` stands for
-//! anything within a component, a `**` at the end for everything below. What acts on them, and whether it does so unasked, is said
-//! by their [`Rule`]; docs/risks.md shows all of it.
+//! Patterns are separated by spaces. They match in any directory, against a folded path, so they are in lower
+//! case. `*` stands for anything within a component, a `**` at the end for everything below. What acts on
+//! them, and whether it does so unasked, is said by their [`Rule`]; docs/risks.md shows all of it.
 
 use super::Rule;
 

@@ -41,9 +41,9 @@ impl Screening {
         std::mem::take(&mut self.git_ignore)
     }
 
-    /// Completes the screening when the patch was read to its end: `changes` is what came of that, `tree` all files
-    /// of the tree that the patch applies to, before it, and `obeyed` what its repository is set to. The findings come
-    /// sorted: risky ones first, then by rule and path.
+    /// Completes the screening when the patch was read to its end: `changes` is what came of that, `tree` all
+    /// files of the tree that the patch applies to, before it, and `obeyed` what its repository is set to.
+    /// The findings come sorted: risky ones first, then by rule and path.
     pub fn finish(
         self,
         changes: &[FileChange],
@@ -68,7 +68,8 @@ impl Screening {
                 repositories.complete(entry.path.as_bytes());
             }
         }
-        // The tree should have had them. Without it nothing is known of them, and the worst has to be thought.
+        // The tree should have had them. Without it nothing is known of them, and the worst has to be
+        // thought.
         for change in moved.into_values() {
             judge_path(change, Some(FileMode::Symlink), obeyed, &mut findings);
         }

@@ -5,8 +5,8 @@ use super::{Rule, names};
 
 /// What is wrong with a symlink at `path` to `target`.
 ///
-/// A `..` after a named part counts as leaving the tree: the part may be a symlink itself, and then nobody can say
-/// from the text where its parent is.
+/// A `..` after a named part counts as leaving the tree: the part may be a symlink itself, and then nobody
+/// can say from the text where its parent is.
 pub(super) fn judge(path: &[u8], target: &[u8]) -> Option<Rule> {
     let folded = fold(target);
     let is_absolute = folded.starts_with(b"/") || folded.get(1) == Some(&b':');

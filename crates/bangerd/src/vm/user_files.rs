@@ -1,5 +1,5 @@
-//! What is the user's own and each start gives to the guest, before the VM counts as running: the files of `[[file_sync]]`,
-//! and whom commits are by.
+//! What is the user's own and each start gives to the guest, before the VM counts as running: the files of
+//! `[[file_sync]]`, and whom commits are by.
 
 use std::time::Duration;
 
@@ -21,14 +21,15 @@ const IDENTITY_LIMIT: Duration = Duration::from_secs(5);
 
 type Identity = Vec<(String, String)>;
 
-pub(super) struct Belongings {
+pub(super) struct UserFiles {
     entries: Vec<Entry>,
     survey: Survey,
     identity: AbortOnDropHandle<Result<Identity, CommandError>>,
 }
 
-impl Belongings {
-    /// Looks at the files, and begins to ask the host's git, which has time for its answer until the guest is up.
+impl UserFiles {
+    /// Looks at the files, and begins to ask the host's git, which has time for its answer until the guest is
+    /// up.
     ///
     /// # Errors
     ///
@@ -80,8 +81,8 @@ impl Belongings {
         }
     }
 
-    /// What the guest did not take. It only knows of one archive; but where it had a directory in a file's place, that is
-    /// still there to be seen.
+    /// What the guest did not take. It only knows of one archive; but where it had a directory in a file's
+    /// place, that is still there to be seen.
     async fn refused(&self, guest: &Guest, error: &GuestError) -> String {
         if let [entry] = &self.entries[..] {
             return entry.to_string();

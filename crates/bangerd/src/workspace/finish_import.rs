@@ -15,7 +15,12 @@ use super::sink::Sink;
 /// # Errors
 ///
 /// When an object cannot be read, or nobody takes what is sent.
-pub(super) fn seal(finish: Finish, sent: Sent, git: &Git, sink: &mut Sink) -> Result<(), WorkspaceError> {
+pub(super) fn finish_import(
+    finish: Finish,
+    sent: Sent,
+    git: &Git,
+    sink: &mut Sink,
+) -> Result<(), WorkspaceError> {
     let with_pack = finish.pack.is_some();
     put(sink, &Record::Finish(finish))?;
     let Sent { steps, mut book, missing, index, .. } = sent;
@@ -73,5 +78,5 @@ fn put_all(sink: &mut Sink, bytes: &[u8], wrap: fn(Bytes) -> Record) -> Result<(
 fn put(sink: &mut Sink, record: &Record) -> Result<(), WorkspaceError> {
     // Fails only for a path longer than any that Linux takes.
     RecordCodec.encode(record, sink.buffer()).map_err(|_| WorkspaceError::Cut)?;
-    sink.settle()
+    sink.flush_if_full()
 }

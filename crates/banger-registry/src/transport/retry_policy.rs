@@ -7,13 +7,13 @@ use crate::settings::Retries;
 
 /// Counts failures in a row.
 #[derive(Debug)]
-pub(crate) struct Patience {
+pub(crate) struct RetryPolicy {
     retries: Retries,
     failures: u32,
     unreachable_is_final: bool,
 }
 
-impl Patience {
+impl RetryPolicy {
     /// For a transfer: the network may be away for a while.
     pub(crate) fn new(retries: Retries) -> Self {
         Self { retries, failures: 0, unreachable_is_final: false }
@@ -87,27 +87,27 @@ mod tests {
 
     #[test]
     fn patience_ends_and_comes_back_with_progress() {
-        let mut patience = Patience::new(Retries { attempts: 3, ..Retries::default() });
+        let mut retries = RetryPolicy::new(Retries { attempts: 3, ..Retries::default() });
         for _ in 0..3 {
-            assert!(patience.pause(&limited(None)).is_some());
-            assert!(patience.pause(&limited(None)).is_some());
-            assert!(patience.pause(&limited(None)).is_none());
-            patience.renew();
+            assert!(retries.pause(&limited(None)).is_some());
+            assert!(retries.pause(&limited(None)).is_some());
+            assert!(retries.pause(&limited(None)).is_none());
+            retries.renew();
         }
     }
 
     #[test]
     fn a_server_may_ask_for_a_bounded_pause() {
-        let mut patience = Patience::new(Retries::default());
-        assert_eq!(patience.pause(&limited(Some(7))), Some(Duration::from_secs(7)));
-        assert_eq!(patience.pause(&limited(Some(0))), Some(Duration::from_secs(1)));
-        assert_eq!(patience.pause(&limited(Some(86_400))), None);
+        let mut retries = RetryPolicy::new(Retries::default());
+        assert_eq!(retries.pause(&limited(Some(7))), Some(Duration::from_secs(7)));
+        assert_eq!(retries.pause(&limited(Some(0))), Some(Duration::from_secs(1)));
+        assert_eq!(retries.pause(&limited(Some(86_400))), None);
     }
 
     #[test]
     fn what_will_not_change_is_not_tried_again() {
-        let mut patience = Patience::new(Retries::default());
+        let mut retries = RetryPolicy::new(Retries::default());
         let lie = RegistryError::NotText { what: "x".to_owned() };
-        assert_eq!(patience.pause(&lie), None);
+        assert_eq!(retries.pause(&lie), None);
     }
 }

@@ -1,3 +1,5 @@
+//! SHA-256 of files and bytes, in hex.
+
 use std::fs::File;
 use std::io::{self, Read as _};
 
@@ -7,7 +9,7 @@ const CHUNK: usize = 1 << 20;
 
 /// The SHA-256 of `bytes`, in hex.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    super::hex(&Sha256::digest(bytes))
+    hex::encode(Sha256::digest(bytes))
 }
 
 /// Is it one, as banger writes them?
@@ -25,7 +27,7 @@ pub(crate) fn sha256_file(mut file: File) -> io::Result<String> {
     let mut buffer = vec![0; CHUNK];
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok(super::hex(&hash.finalize())),
+            0 => return Ok(hex::encode(hash.finalize())),
             n => hash.update(&buffer[..n]),
         }
     }

@@ -5,7 +5,7 @@ use banger_host::staging::{StagingDir, discard, remove_stale};
 use banger_host::system::free_disk_bytes;
 use serde::de::DeserializeOwned;
 
-use super::{ArtifactError, hex};
+use super::ArtifactError;
 use crate::identity::fill_random;
 use crate::lost_found::{LostFound, LostKind};
 use crate::record;
@@ -14,9 +14,9 @@ const ID_LEN: usize = 12;
 
 /// The directory of all finished images (or kernels), each in a directory of its own that is named by its id.
 #[derive(Clone, Debug)]
-pub(crate) struct Shelf(PathBuf);
+pub(crate) struct ArtifactStore(PathBuf);
 
-impl Shelf {
+impl ArtifactStore {
     pub(crate) fn new(dir: PathBuf) -> Self {
         Self(dir)
     }
@@ -25,7 +25,7 @@ impl Shelf {
     pub(crate) fn new_id() -> String {
         let mut bytes = [0; ID_LEN / 2];
         fill_random(&mut bytes);
-        hex(&bytes)
+        hex::encode(bytes)
     }
 
     pub(crate) fn dir(&self, id: &str) -> PathBuf {
@@ -53,15 +53,15 @@ impl Shelf {
         Err(ArtifactError::NoSpace { path: self.0.clone(), needed_mib, free_mib })
     }
 
-    /// Removes what a former daemon left half-made or half removed, known by the names of such directories. Answers their
-    /// paths.
+    /// Removes what a former daemon left half-made or half removed, known by the names of such directories.
+    /// Answers their paths.
     pub(crate) async fn sweep_stale(&self) -> Result<Vec<PathBuf>, ArtifactError> {
         Ok(remove_stale(&self.0).await?)
     }
 
-    /// Makes the directories known again whose id is not `known`: `adopt` gets the record in each, and says why it is of no
-    /// use. What cannot be explained is moved to lost+found, nothing is removed. Only for the start of the daemon: what is
-    /// being published has no row yet.
+    /// Makes the directories known again whose id is not `known`: `adopt` gets the record in each, and says
+    /// why it is of no use. What cannot be explained is moved to lost+found, nothing is removed. Only for the
+    /// start of the daemon: what is being published has no row yet.
     pub(crate) fn reclaim<R: DeserializeOwned>(
         &self,
         known: &HashSet<String>,
@@ -113,8 +113,8 @@ impl Shelf {
         Ok(paths.collect::<Result<Vec<_>, _>>()?.into_iter().filter(wanted).collect())
     }
 
-    /// Removes the directory of an id whose row is gone already. What cannot be removed now is when the daemon starts
-    /// next.
+    /// Removes the directory of an id whose row is gone already. What cannot be removed now is when the
+    /// daemon starts next.
     pub(crate) async fn remove(&self, id: &str) {
         let path = self.dir(id);
         if let Err(error) = discard(&path).await {
@@ -129,7 +129,8 @@ impl Shelf {
         }
     }
 
-    /// What the directory of `id` takes on disk, in bytes. It is for show: what cannot be read counts nothing.
+    /// What the directory of `id` takes on disk, in bytes. It is for show: what cannot be read counts
+    /// nothing.
     pub(crate) fn disk_used_bytes(&self, id: &str) -> u64 {
         // See above.
         let entries = std::fs::read_dir(self.dir(id)).into_iter().flatten().flatten();
