@@ -131,6 +131,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "server",
         &[
+            "artifact",
             "catalog",
             "causes",
             "config",

@@ -23,6 +23,17 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// The exit code of a command that ends with it.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Failed | Self::Cancelled => 1,
+            Self::Usage => 2,
+            Self::NotFound => 3,
+            Self::Refused | Self::VersionMismatch => 4,
+            Self::HostNotReady => 5,
+        }
+    }
+
     /// The HTTP status that carries this code.
     pub fn http_status(self) -> u16 {
         match self {

@@ -42,17 +42,6 @@ impl CommandError {
     }
 }
 
-/// The exit code of SPEC's table for a kind of failure.
-pub(crate) fn exit_code(code: ErrorCode) -> u8 {
-    match code {
-        ErrorCode::Failed | ErrorCode::Cancelled => 1,
-        ErrorCode::Usage => 2,
-        ErrorCode::NotFound => 3,
-        ErrorCode::Refused | ErrorCode::VersionMismatch => 4,
-        ErrorCode::HostNotReady => 5,
-    }
-}
-
 impl From<ApiError> for CommandError {
     fn from(error: ApiError) -> Self {
         Self::Told(error)
@@ -102,6 +91,6 @@ mod tests {
         let told = api_error(error);
         assert_eq!(told.message, "could not connect to bangerd at /run/x.sock");
         assert_eq!(told.causes, ["no such device"]);
-        assert_eq!(exit_code(told.code), 5);
+        assert_eq!(told.code.exit_code(), 5);
     }
 }

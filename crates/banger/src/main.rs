@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         Err(CommandError::Quiet { exit_code }) => exit_code,
         Err(CommandError::Told(error)) => {
             ui::print_error(&error);
-            scope.exit_code(error::exit_code(error.code))
+            scope.exit_code(error.code.exit_code())
         }
     })
 }

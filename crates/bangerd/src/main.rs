@@ -53,7 +53,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // With stderr gone there is nobody to tell.
             let _ = tell(&error);
-            ExitCode::from(exit_code(error.code))
+            ExitCode::from(error.code.exit_code())
         }
     }
 }
@@ -243,15 +243,4 @@ fn tell(error: &ApiError) -> io::Result<()> {
         writeln!(stderr, "  help: {hint}")?;
     }
     Ok(())
-}
-
-/// As in the CLI.
-fn exit_code(code: ErrorCode) -> u8 {
-    match code {
-        ErrorCode::Usage => 2,
-        ErrorCode::NotFound => 3,
-        ErrorCode::Refused => 4,
-        ErrorCode::HostNotReady => 5,
-        ErrorCode::VersionMismatch | ErrorCode::Cancelled | ErrorCode::Failed => 1,
-    }
 }

@@ -6,7 +6,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesOrdered;
 
 use super::Outcome;
-use crate::error::{CommandError, api_error, exit_code};
+use crate::error::{CommandError, api_error};
 use crate::ui;
 
 /// The first of each, in the order they came.
@@ -30,7 +30,7 @@ where
             Err(error) => {
                 let error = api_error(error);
                 ui::print_error(&error);
-                code = if code == 0 { exit_code(error.code) } else { code };
+                code = if code == 0 { error.code.exit_code() } else { code };
             }
         }
     }

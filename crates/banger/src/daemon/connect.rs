@@ -120,7 +120,7 @@ async fn start(client: &Client) -> Result<(), CommandError> {
         }
         // One that found another daemon in its place leaves the field to it: two commands may start one at a
         // time. But that other one may also have been on its way out.
-        let refused = i32::from(crate::error::exit_code(ErrorCode::Refused));
+        let refused = i32::from(ErrorCode::Refused.exit_code());
         match starting.ended() {
             Some(status) if status.code() != Some(refused) || Instant::now() > deadline => {
                 return Err(starting.report(status).into());

@@ -226,7 +226,7 @@ mod tests {
     }
 
     /// After how many seconds a signal ends it, in a guest that answers it or not.
-    fn patience_s(caught: Caught, answered: bool) -> Option<u64> {
+    fn limit_s(caught: Caught, answered: bool) -> Option<u64> {
         let (mut interrupt_timer, heard) = (InterruptTimer::default(), heard(3, 3));
         assert!(!interrupt_timer.is_over(caught, false, &heard));
         heard.frames.set(3 + u64::from(answered));
@@ -237,12 +237,12 @@ mod tests {
     #[test]
     fn a_silent_guest_is_given_up_and_a_live_one_gets_its_time() {
         for caught in [Caught::Int, Caught::Quit, Caught::Term, Caught::Hup] {
-            assert_eq!(patience_s(caught, false), Some(2), "{caught:?}");
+            assert_eq!(limit_s(caught, false), Some(2), "{caught:?}");
         }
-        assert_eq!(patience_s(Caught::Hup, true), Some(2));
-        assert_eq!(patience_s(Caught::Term, true), Some(5));
-        assert_eq!(patience_s(Caught::Int, true), None);
-        assert_eq!(patience_s(Caught::Quit, true), None);
+        assert_eq!(limit_s(Caught::Hup, true), Some(2));
+        assert_eq!(limit_s(Caught::Term, true), Some(5));
+        assert_eq!(limit_s(Caught::Int, true), None);
+        assert_eq!(limit_s(Caught::Quit, true), None);
     }
 
     #[test]

@@ -2,7 +2,6 @@ use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use banger_api::ErrorCode;
 use banger_host::files::FileError;
 use banger_host::kernel_directory::KernelDirectoryError;
 use banger_host::layer::LayerError;
@@ -82,28 +81,6 @@ impl ArtifactError {
             return self;
         }
         Self::DiskFull { path: path.into(), source: Box::new(self) }
-    }
-
-    pub fn code(&self) -> ErrorCode {
-        match self {
-            Self::Archive(ArchiveError::NotReady { .. } | ArchiveError::NoSpace(_))
-            | Self::NoSpace { .. }
-            | Self::DiskFull { .. } => ErrorCode::HostNotReady,
-            Self::Registry(error) => match **error {
-                RegistryError::DiskFull { .. } | RegistryError::Proxy { .. } => ErrorCode::HostNotReady,
-                RegistryError::NotFound { .. } => ErrorCode::NotFound,
-                RegistryError::WrongPlatform { .. } | RegistryError::PlainHttp { .. } => ErrorCode::Refused,
-                _ => ErrorCode::Failed,
-            },
-            Self::Cancelled | Self::Bundle(BundleError::Cancelled) => ErrorCode::Cancelled,
-            Self::Bundle(error) => error.code(),
-            Self::KernelDirectory(error) if matches!(**error, KernelDirectoryError::Depmod { .. }) => {
-                ErrorCode::HostNotReady
-            }
-            Self::KernelDirectory(_) | Self::NotFile(_) | Self::OutputExists(_) => ErrorCode::Refused,
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorCode::NotFound,
-            _ => ErrorCode::Failed,
-        }
     }
 
     /// What to do about it.

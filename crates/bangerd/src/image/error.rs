@@ -1,6 +1,5 @@
 use std::path::PathBuf;
 
-use banger_api::ErrorCode;
 use banger_registry::ReferenceError;
 
 use super::{ImageNameError, ImportError};
@@ -39,22 +38,6 @@ pub enum ImageError {
 }
 
 impl ImageError {
-    pub fn code(&self) -> ErrorCode {
-        match self {
-            Self::Unknown { .. } => ErrorCode::NotFound,
-            Self::InUse { .. } | Self::Lost { .. } | Self::NameTaken { .. } | Self::Managed { .. } => {
-                ErrorCode::Refused
-            }
-            Self::Name { .. } | Self::Reference { .. } => ErrorCode::Usage,
-            Self::Import { source, .. } => source.code(),
-            Self::Get { source, .. }
-            | Self::Bundle { source, .. }
-            | Self::Prune(source)
-            | Self::Recover(source) => source.code(),
-            Self::Store(_) => ErrorCode::Failed,
-        }
-    }
-
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {

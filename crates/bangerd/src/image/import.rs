@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use banger_api::ErrorCode;
 use banger_api::operation::Stage;
 use banger_host::archive_files::{ArchiveFileError, ArchiveFiles};
 use banger_host::image_format::{ImageFormat, ImageFormatError, recognise};
@@ -75,17 +74,6 @@ impl From<ArchiveFileError> for ImportError {
 }
 
 impl ImportError {
-    pub(super) fn code(&self) -> ErrorCode {
-        match self {
-            Self::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ErrorCode::NotFound,
-            Self::File { .. } | Self::Changed => ErrorCode::Failed,
-            Self::NoFilesystem(_) | Self::SizeOfExt4 | Self::NothingToChoose => ErrorCode::Usage,
-            Self::Archive(ArchiveError::Several { .. } | ArchiveError::NoSuchTag { .. }) => ErrorCode::Usage,
-            Self::NoFile { .. } | Self::Format(_) | Self::Archive(_) => ErrorCode::Refused,
-            Self::Artifact(error) => error.code(),
-        }
-    }
-
     pub(super) fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Artifact(error) => return error.hint(),

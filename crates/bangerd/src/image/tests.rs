@@ -14,6 +14,13 @@ use crate::operation::Reporter;
 use crate::paths::Paths;
 use crate::store::{ImageDetails, ImageRow, Store};
 
+impl ImageError {
+    /// What a client is told that it is.
+    pub(super) fn code(&self) -> ErrorCode {
+        crate::server::image_code(self)
+    }
+}
+
 const NAME: &str = "debian-trixie-minimal";
 
 /// A daemon's home with an image service in it.

@@ -1,6 +1,5 @@
 use std::path::PathBuf;
 
-use banger_api::ErrorCode;
 use banger_host::files::FileError;
 
 use super::AgentError;
@@ -50,20 +49,6 @@ pub enum InitramfsFileError {
 }
 
 impl KernelError {
-    pub fn code(&self) -> ErrorCode {
-        match self {
-            Self::Unknown { .. } => ErrorCode::NotFound,
-            Self::Name { .. } => ErrorCode::Usage,
-            Self::InUse { .. } | Self::Lost { .. } | Self::NameTaken { .. } => ErrorCode::Refused,
-            Self::Get { source, .. }
-            | Self::Import { source, .. }
-            | Self::Bundle { source, .. }
-            | Self::Recover(source) => source.code(),
-            Self::Initramfs { source: InitramfsFileError::Agent(_), .. } => ErrorCode::HostNotReady,
-            Self::Initramfs { .. } | Self::Store(_) => ErrorCode::Failed,
-        }
-    }
-
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {

@@ -21,6 +21,6 @@ mod service;
 mod tests;
 
 pub use agent::{AgentError, agent_path};
-pub use error::KernelError;
+pub use error::{InitramfsFileError, KernelError};
 pub(crate) use recover::RECORD;
 pub use service::KernelService;

@@ -13,6 +13,13 @@ use crate::paths::Paths;
 use crate::record;
 use crate::store::{KernelRow, Store};
 
+impl KernelError {
+    /// What a client is told that it is.
+    pub(super) fn code(&self) -> ErrorCode {
+        crate::server::kernel_code(self)
+    }
+}
+
 const ID: &str = "aaaaaaaaaaaa";
 const OTHER_ID: &str = "bbbbbbbbbbbb";
 

@@ -3,13 +3,14 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use banger_api::ApiError;
 use banger_api::vm::Pause;
 use banger_api::workspace::PATCH_MAX_BYTES;
-use banger_api::{ApiError, ErrorCode};
 use banger_guest_protocol::messages::GuestErrorKind;
 use banger_host::command::CommandError;
 use banger_host::git::ObjectError;
 
+use super::error_code::{image_code, kernel_code, vm_code, workspace_code};
 use crate::guest::GuestError;
 use crate::image::ImageError;
 use crate::kernel::KernelError;
@@ -57,11 +58,11 @@ impl From<KernelError> for Failure {
 }
 
 pub(super) fn image_error(error: &ImageError) -> ApiError {
-    ApiError { hint: error.hint(), ..ApiError::from_error(error.code(), error) }
+    ApiError { hint: error.hint(), ..ApiError::from_error(image_code(error), error) }
 }
 
 pub(super) fn kernel_error(error: &KernelError) -> ApiError {
-    ApiError { hint: error.hint(), ..ApiError::from_error(error.code(), error) }
+    ApiError { hint: error.hint(), ..ApiError::from_error(kernel_code(error), error) }
 }
 
 pub(super) fn vm_error(error: &VmError) -> ApiError {
@@ -99,42 +100,6 @@ fn workspace_error(error: &WorkspaceError) -> ApiError {
     }
     api.hint = workspace_hint(error).map(Into::into);
     api
-}
-
-fn workspace_code(error: &WorkspaceError) -> ErrorCode {
-    use WorkspaceError as E;
-    match error {
-        E::NoSuchPath { .. }
-        | E::NoRepository { .. }
-        | E::NoWorkingTree { .. }
-        | E::NoSuchCommit { .. }
-        | E::NoSuchGuestCommit { .. } => ErrorCode::NotFound,
-        E::BranchName { .. } | E::GuestPath { .. } => ErrorCode::Usage,
-        E::Unopened { .. }
-        | E::Submodules { .. }
-        | E::NoCommit { .. }
-        | E::NoGuestGit
-        | E::BaseGone
-        | E::GuestRepositoryGone { .. }
-        | E::HostGone
-        | E::BranchExists { .. }
-        | E::BranchCheckedOut { .. }
-        | E::BranchNotMade { .. }
-        | E::SubmoduleChanged { .. }
-        | E::Commits { .. }
-        | E::Filtered { .. }
-        | E::BadObjects { .. }
-        | E::PatchTooLarge { .. }
-        | E::PatchUnpacks { .. }
-        | E::DoesNotApply { .. }
-        | E::NotPutInPlace { .. }
-        | E::NotUndone { .. }
-        | E::Converted { .. }
-        | E::Object(ObjectError::Missing { .. })
-        | E::Guest(GuestError::Refused { kind: GuestErrorKind::Refused, .. }) => ErrorCode::Refused,
-        E::Git(CommandError::NotFound { .. }) | E::NoSpace { .. } => ErrorCode::HostNotReady,
-        _ => ErrorCode::Failed,
-    }
 }
 
 fn workspace_hint(error: &WorkspaceError) -> Option<&'static str> {
@@ -203,36 +168,6 @@ fn workspace_hint(error: &WorkspaceError) -> Option<&'static str> {
         }
         _ => return None,
     })
-}
-
-fn vm_code(error: &VmError) -> ErrorCode {
-    match error {
-        VmError::Name { .. } | VmError::Size { .. } | VmError::Ambiguous { .. } => ErrorCode::Usage,
-        VmError::NotFound { .. } => ErrorCode::NotFound,
-        VmError::NoWorkspace { .. }
-        | VmError::IncompleteWorkspace { .. }
-        | VmError::WouldLoseChanges { .. }
-        | VmError::UnknownChanges { .. }
-        | VmError::NameTaken { .. }
-        | VmError::Denied { .. }
-        | VmError::Paused { .. }
-        | VmError::NotRunning { .. } => ErrorCode::Refused,
-        VmError::UnknownSignal { .. } | VmError::WorkspaceWithoutStart | VmError::BranchWithPatch => {
-            ErrorCode::Usage
-        }
-        VmError::NotLost { .. } => ErrorCode::NotFound,
-        VmError::Broken { .. }
-        | VmError::PlaceTaken { .. }
-        | VmError::NotRestorable { .. }
-        | VmError::NeedsImage { .. } => ErrorCode::Refused,
-        VmError::Cancelled => ErrorCode::Cancelled,
-        VmError::NoRoom(_)
-        | VmError::PausedWhileStarting(Pause::HostDiskFull)
-        | VmError::Vmm(VmmError::Missing { .. }) => ErrorCode::HostNotReady,
-        VmError::Guest(GuestError::Refused { kind: GuestErrorKind::NotFound, .. }) => ErrorCode::NotFound,
-        VmError::Guest(GuestError::Refused { kind: GuestErrorKind::Refused, .. }) => ErrorCode::Refused,
-        _ => ErrorCode::Failed,
-    }
 }
 
 fn vm_hint(error: &VmError) -> Option<String> {

@@ -4,6 +4,7 @@ mod access;
 mod catalog;
 mod daemon;
 mod error;
+mod error_code;
 mod exec;
 mod files;
 mod image;
@@ -22,6 +23,8 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+#[cfg(test)]
+pub(crate) use error_code::{image_code, kernel_code};
 pub use presence::PresenceError;
 pub use run::{ServeError, run};
 use state::AppState;

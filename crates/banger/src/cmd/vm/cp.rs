@@ -134,7 +134,7 @@ impl Copy {
             in_thread("survey", move || survey(&source)).map_err(|error| self.command_error(&error))?
         };
         let seen = self.watched(looking).await?;
-        let Survey { bytes, remarks } = settled(seen).map_err(|error| self.command_error(&error))?;
+        let Survey { bytes, remarks } = joined(seen).map_err(|error| self.command_error(&error))?;
         let arrangement =
             arrange(&source, to, self.stat(to).await?).map_err(|error| self.command_error(&error))?;
         say(&remarks);
@@ -184,14 +184,14 @@ impl Copy {
         };
         let error = match sent {
             Ok(_) => {
-                let remarks = settled(packing.await).map_err(|error| self.command_error(&error))?;
+                let remarks = joined(packing.await).map_err(|error| self.command_error(&error))?;
                 return self.done(&remarks);
             }
             Err(error) => error,
         };
         // It may have been cut off from this side. A thread that waits for its own input has no reason to
         // tell.
-        match (tokio::time::timeout(REASON_LIMIT, packing).await.map(settled), error) {
+        match (tokio::time::timeout(REASON_LIMIT, packing).await.map(joined), error) {
             (Ok(Err(reason)), _) => Err(self.command_error(&reason)),
             (_, ClientError::Api(error)) => Err(self.because_of(error)),
             (_, error) => Err(self.broken(&error).await),
@@ -247,7 +247,7 @@ impl Copy {
                 return Err(interrupted);
             }
         };
-        match (passed, settled(taken)) {
+        match (passed, joined(taken)) {
             (Ok(()), Ok(remarks)) => self.done(&remarks),
             (_, Err(CopyError::Stdout(error))) if error.kind() == std::io::ErrorKind::BrokenPipe => {
                 Err(CommandError::Quiet { exit_code: OUTPUT_CLOSED })
@@ -348,7 +348,7 @@ async fn pass_on(
 }
 
 /// A thread's result.
-fn settled<T>(outcome: Result<Result<T, CopyError>, oneshot::error::RecvError>) -> Result<T, CopyError> {
+fn joined<T>(outcome: Result<Result<T, CopyError>, oneshot::error::RecvError>) -> Result<T, CopyError> {
     outcome.unwrap_or(Err(CopyError::ThreadLost))
 }
 

@@ -1,7 +1,5 @@
 use std::io;
 
-use banger_api::ErrorCode;
-
 use crate::catalog::Kind;
 
 /// Why a bundle cannot be used.
@@ -42,14 +40,6 @@ pub enum BundleError {
 }
 
 impl BundleError {
-    pub fn code(&self) -> ErrorCode {
-        match self {
-            Self::Read(_) | Self::Write { .. } => ErrorCode::Failed,
-            Self::Cancelled => ErrorCode::Cancelled,
-            _ => ErrorCode::Refused,
-        }
-    }
-
     /// What to do about it.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
