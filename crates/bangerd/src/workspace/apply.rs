@@ -19,6 +19,7 @@ use super::host_files::{is_known_host, judge_scripts};
 use super::host_obeys::obeyed;
 use super::inspect::parse_tracked;
 use super::object::{Hasher, ObjectId, blob_id};
+use super::off_the_workers::off_the_workers;
 use super::other_repositories::add_others;
 use super::patch::{self, BlobId, FileChange, FileMode, Finding, Obeyed, Screening, Severity, TreeEntry};
 
@@ -240,6 +241,15 @@ const NAMED_FILES: usize = 5;
 ///
 /// When the host's files cannot be read.
 pub async fn dirty_overlap(
+    host: &Git,
+    changes: &[FileChange],
+    filters: Filters,
+) -> Result<Option<String>, WorkspaceError> {
+    let (host, changes) = (host.clone(), changes.to_vec());
+    off_the_workers(async move { find_overlap(&host, &changes, filters).await }).await
+}
+
+async fn find_overlap(
     host: &Git,
     changes: &[FileChange],
     filters: Filters,

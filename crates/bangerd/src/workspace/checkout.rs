@@ -7,6 +7,7 @@ use banger_guest_protocol::ByteString;
 
 use super::WorkspaceError;
 use super::inspect::{GITLINK, History, Listing, Repository};
+use super::off_the_workers::off_the_workers;
 
 /// What is copied: the repository itself first, then its submodules.
 #[derive(Debug)]
@@ -48,6 +49,11 @@ impl Checkout {
     ///
     /// When there is none, or git cannot make sense of it.
     pub async fn look(path: &Path, from: Option<&str>, whole: bool) -> Result<Self, WorkspaceError> {
+        let (path, from) = (path.to_owned(), from.map(str::to_owned));
+        off_the_workers(async move { Self::look_at(&path, from.as_deref(), whole).await }).await
+    }
+
+    async fn look_at(path: &Path, from: Option<&str>, whole: bool) -> Result<Self, WorkspaceError> {
         let repository = Repository::open(path, from).await?;
         let listing = repository.list().await?;
         let history = if whole { Some(repository.history().await?) } else { None };

@@ -23,7 +23,7 @@ pub(super) fn finish_import(
 ) -> Result<(), WorkspaceError> {
     let with_pack = finish.pack.is_some();
     put(sink, &Record::Finish(finish))?;
-    let Sent { steps, mut book, missing, index, .. } = sent;
+    let Sent { steps, mut pack_writer, missing, index, .. } = sent;
     if with_pack {
         for step in steps {
             match step {
@@ -35,7 +35,7 @@ pub(super) fn finish_import(
         let mut buffer = vec![0; RECORD_MAX_LEN / 2];
         for id in missing {
             let (kind, size, mut content) = objects.read(&id.to_string())?;
-            let (mut object, head) = book.open(kind, size);
+            let (mut object, head) = pack_writer.open(kind, size);
             put_all(sink, &head, Record::Pack)?;
             let mut empty = size == 0;
             loop {
@@ -58,9 +58,9 @@ pub(super) fn finish_import(
                     break;
                 }
             }
-            put_all(sink, &book.close(object, id), Record::Pack)?;
+            put_all(sink, &pack_writer.close(object, id), Record::Pack)?;
         }
-        let (checksum, idx): (ObjectId, Vec<u8>) = book.finish();
+        let (checksum, idx): (ObjectId, Vec<u8>) = pack_writer.finish();
         put_all(sink, checksum.as_bytes(), Record::Pack)?;
         put_all(sink, &idx, Record::PackIndex)?;
     }

@@ -9,6 +9,7 @@ use banger_host::git::{Git, path_of};
 
 use super::WorkspaceError;
 use super::host_scripts::{expand, follow, places, read_script};
+use super::off_the_workers::off_the_workers;
 use super::patch::{FileMode, Obeyed, TreeEntry, is_obeyed, names_what_runs_unasked};
 
 /// Symlinks that lead on to others are followed so far.
@@ -26,6 +27,11 @@ const DIRECTORY_KEYS: [&str; 3] = ["hookspath", "templatedir", ".worktree"];
 ///
 /// When git cannot be asked.
 pub(super) async fn obeyed(host: &Git, tree: &[TreeEntry]) -> Result<Obeyed, WorkspaceError> {
+    let (host, tree) = (host.clone(), tree.to_vec());
+    off_the_workers(async move { look(&host, &tree).await }).await
+}
+
+async fn look(host: &Git, tree: &[TreeEntry]) -> Result<Obeyed, WorkspaceError> {
     let root = host.dir().canonicalize().map_err(|_| WorkspaceError::HostGone)?;
     let mut configured = settings(host, &root).await?;
     configured.extend(hooks(host, &root).await?);

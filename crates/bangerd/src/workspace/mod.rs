@@ -29,6 +29,7 @@ mod landing;
 mod losses;
 mod object;
 mod object_space;
+mod off_the_workers;
 mod other_repositories;
 mod pack;
 pub mod patch;

@@ -25,14 +25,14 @@ struct Placed {
 }
 
 /// Keeps the books of a pack: checksums and offsets.
-pub(super) struct PackIndex {
+pub(super) struct PackWriter {
     format: ObjectFormat,
     hasher: Hasher,
     offset: u64,
     placed: Vec<Placed>,
 }
 
-/// An object on its way into the pack. Unless [`PackIndex::close`] takes it, it has never been there.
+/// An object on its way into the pack. Unless [`PackWriter::close`] takes it, it has never been there.
 pub(super) struct OpenObject {
     hasher: Hasher,
     crc32: crc32fast::Hasher,
@@ -44,7 +44,7 @@ pub(super) struct OpenObject {
     content_seen: u64,
 }
 
-impl PackIndex {
+impl PackWriter {
     /// Begins a pack of `count` objects; answers its first bytes, too.
     pub(super) fn new(format: ObjectFormat, count: u32) -> (Self, Vec<u8>) {
         let header = [&SIGNATURE[..], &VERSION.to_be_bytes(), &count.to_be_bytes()].concat();
@@ -182,12 +182,12 @@ mod tests {
     /// Writes a pack of blobs, its content in pieces of `piece` bytes, and lets git judge it.
     async fn verify(format: ObjectFormat, contents: &[Vec<u8>], piece: usize) {
         let dir = tempfile::tempdir().unwrap();
-        let (mut book, mut pack) = PackIndex::new(format, contents.len() as u32);
+        let (mut pack_writer, mut pack) = PackWriter::new(format, contents.len() as u32);
         for content in contents {
             // One that comes to nothing leaves no trace.
-            let (mut abandoned, _) = book.open(ObjectKind::Blob, 3);
+            let (mut abandoned, _) = pack_writer.open(ObjectKind::Blob, 3);
             abandoned.content(b"xyz", |_, _| {});
-            let (mut object, head) = book.open(ObjectKind::Blob, content.len() as u64);
+            let (mut object, head) = pack_writer.open(ObjectKind::Blob, content.len() as u64);
             pack.extend(head);
             let mut pieces: Vec<&[u8]> = content.chunks(piece).collect();
             if pieces.is_empty() {
@@ -202,9 +202,9 @@ mod tests {
                 });
                 pack.extend(&piece[at..]);
             }
-            pack.extend(book.close(object, blob_id(format, content)));
+            pack.extend(pack_writer.close(object, blob_id(format, content)));
         }
-        let (checksum, index) = book.finish();
+        let (checksum, index) = pack_writer.finish();
         pack.extend(checksum.as_bytes());
         let name = dir.path().join("pack-1.pack");
         std::fs::write(&name, &pack).unwrap();

@@ -20,7 +20,7 @@ use super::WorkspaceError;
 use super::checkout::join;
 use super::inspect::{GITLINK, Head, Repository, Tracked};
 use super::object::{Hasher, ObjectId, blob_id};
-use super::pack::PackIndex;
+use super::pack::PackWriter;
 use super::sink::{CHUNK_LEN, Sink};
 use super::skeleton::GitFile;
 
@@ -51,7 +51,7 @@ pub(super) enum PackStep {
 /// What was learnt while sending.
 pub(super) struct Sent {
     pub(super) steps: Vec<PackStep>,
-    pub(super) book: PackIndex,
+    pub(super) pack_writer: PackWriter,
     /// Objects of HEAD that no file brought along.
     pub(super) missing: Vec<ObjectId>,
     /// The guest's index: what HEAD has, and intents to add what it has not.
@@ -148,7 +148,7 @@ struct Sender<'a, 'b> {
     /// Whether the index, not the file, says what is executable.
     modes_from_index: bool,
     with_objects: bool,
-    book: PackIndex,
+    pack_writer: PackWriter,
     steps: Vec<PackStep>,
     packed: HashSet<ObjectId>,
     /// Paths whose file is what HEAD has.
@@ -162,8 +162,8 @@ impl<'a, 'b> Sender<'a, 'b> {
     fn new(plan: &SendPlan<'a>, sink: &'a mut Sink, worktree: Worktree, on_progress: OnProgress<'b>) -> Self {
         let repository = plan.repository;
         let head = repository.head.as_ref();
-        let (book, first) =
-            PackIndex::new(repository.format, head.map_or(0, |head| head.objects().len() as u32));
+        let (pack_writer, first) =
+            PackWriter::new(repository.format, head.map_or(0, |head| head.objects().len() as u32));
         let is_false = |(key, value): &(String, String)| key == "core.filemode" && value == "false";
         Self {
             sink,
@@ -174,7 +174,7 @@ impl<'a, 'b> Sender<'a, 'b> {
             head,
             modes_from_index: repository.config.iter().any(is_false),
             with_objects: plan.with_objects,
-            book,
+            pack_writer,
             steps: vec![PackStep::Bytes(first)],
             packed: HashSet::new(),
             clean: HashSet::new(),
@@ -231,7 +231,7 @@ impl<'a, 'b> Sender<'a, 'b> {
         let expected = self.head.and_then(|head| head.entries.get(path)).map(|entry| entry.id);
         let wanted = expected.filter(|id| self.with_objects && !self.packed.contains(id));
         let mut blob = expected.map(|_| Hasher::of_blob(self.format, file.len));
-        let mut object = wanted.map(|_| self.book.open(ObjectKind::Blob, file.len));
+        let mut object = wanted.map(|_| self.pack_writer.open(ObjectKind::Blob, file.len));
         if file.len == 0
             && let Some((object, head)) = &mut object
         {
@@ -278,7 +278,7 @@ impl<'a, 'b> Sender<'a, 'b> {
                 if file.len > 0 {
                     self.steps.push(PackStep::File { path: path.clone(), len: file.len });
                 }
-                self.steps.push(PackStep::Bytes(self.book.close(object, id).to_vec()));
+                self.steps.push(PackStep::Bytes(self.pack_writer.close(object, id).to_vec()));
                 self.packed.insert(id);
             }
         }
@@ -359,7 +359,7 @@ impl<'a, 'b> Sender<'a, 'b> {
         let objects = self.head.filter(|_| self.with_objects).map(Head::objects).unwrap_or_default();
         let missing = objects.into_iter().filter(|id| !self.packed.contains(id)).collect();
         let index = index.into_values().collect();
-        Sent { steps: self.steps, book: self.book, missing, index, overlay }
+        Sent { steps: self.steps, pack_writer: self.pack_writer, missing, index, overlay }
     }
 }
 
