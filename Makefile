@@ -19,7 +19,7 @@ quickstart: ## from a fresh checkout to a guest's uname
 	$(CARGO) xtask dist
 	target/dist/banger vm run --rm -- uname -a
 
-check: ## while you work: formatting, clippy and unit tests, in the dev profile; no VM, nothing installed
+check: ## while you work: formatting, clippy and unit tests, in the dev profile; no VM
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) nextest run --workspace --exclude e2e

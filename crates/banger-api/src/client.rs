@@ -21,12 +21,12 @@ use crate::workspace::{ExportWorkspace, PrepareWorkspace, Staleness, WorkspaceCo
 use crate::{ApiError, ErrorCode, UPGRADE_TOKEN};
 
 mod connect;
+mod deadline;
 mod error;
 mod exchange;
 mod images;
 mod kernels;
 mod lost_found;
-mod patience;
 mod streams;
 
 pub use error::ClientError;

@@ -27,7 +27,7 @@ fn is_there(home: &Home, name: &str, path: &str) -> bool {
     text.contains("Type: regular")
 }
 
-fn shelf(home: &Home) -> usize {
+fn artifacts(home: &Home) -> usize {
     fs::read_dir(home.state().join("images")).unwrap().count()
 }
 
@@ -81,7 +81,7 @@ fn archives_of_every_form_become_images_and_one_boots() {
     for form in ["copied", "oci.tar"] {
         home.banger("image import --in-place x").args([file(form)]).fails_with(2).says("in place");
     }
-    assert_eq!(shelf(&home), forms.count() + 1);
+    assert_eq!(artifacts(&home), forms.count() + 1);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn of_several_images_one_is_chosen_and_damaged_archives_leave_nothing() {
     home.banger("image import x --tag arm").args([&directory]).fails_with(4).says("linux/arm64");
     home.banger("image import other --tag other").args([&directory]).ok();
     assert!(is_there(&home, "other", "/other"));
-    let before = shelf(&home);
+    let before = artifacts(&home);
 
     let tar = home.root().join("damaged.tar");
     let refuses = |words: &str| {
@@ -109,7 +109,7 @@ fn of_several_images_one_is_chosen_and_damaged_archives_leave_nothing() {
             let refused = home.banger("image import x --tag other").args([&from]).fails_with(4);
             refused.says(words);
         }
-        assert_eq!(shelf(&home), before);
+        assert_eq!(artifacts(&home), before);
     };
     let blob = layout.dir().join("blobs/sha256").join(other.digest().trim_start_matches("sha256:"));
     let whole = fs::read(&blob).unwrap();
@@ -139,7 +139,7 @@ fn a_killed_daemon_leaves_nothing_of_an_archive() {
     let archive: PathBuf = home.root().join("archive.tar");
     pack(layout.dir(), &archive);
     let path = archive.to_str().unwrap();
-    let before = shelf(&home);
+    let before = artifacts(&home);
     for delay_ms in [0, 5, 15, 40, 90, 160, 260] {
         home.banger("daemon start").ok();
         let import = home.banger("image import x").args([path]).start();
@@ -148,7 +148,7 @@ fn a_killed_daemon_leaves_nothing_of_an_archive() {
         import.finish(Duration::from_secs(20));
         let listed = home.banger("image list --json").ok();
         let images: Vec<Value> = serde_json::from_slice(&listed.out).unwrap();
-        assert_eq!(shelf(&home), images.len());
+        assert_eq!(artifacts(&home), images.len());
         if images.len() > before {
             home.banger("image delete x").ok();
         }

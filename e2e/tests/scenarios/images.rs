@@ -92,12 +92,12 @@ fn a_file_that_is_used_in_place_must_stay_as_it_was() {
 fn is_sound(home: &Home) {
     let images = images(home);
     // Beside the directories lie the records of images that are used in place.
-    let shelf =
+    let artifacts =
         fs::read_dir(home.state().join("images")).unwrap().flatten().filter(|entry| entry.path().is_dir());
-    let shelf: Vec<_> = shelf.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let artifacts: Vec<_> = artifacts.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     let managed = images.iter().filter(|image| image.in_place.is_none()).count();
     assert!(images.iter().all(|image| image.local), "{images:?}");
-    assert_eq!(shelf.len(), managed, "{shelf:?} for {images:?}");
+    assert_eq!(artifacts.len(), managed, "{artifacts:?} for {images:?}");
 }
 
 /// Kills the daemon at many instants of each kind of work. Afterwards there is what was there before or what

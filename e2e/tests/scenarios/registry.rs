@@ -35,7 +35,7 @@ fn registry(home: &Home) -> Registry {
 }
 
 /// What the home keeps of images: their directories, and unfinished ones.
-fn shelf(home: &Home) -> Vec<String> {
+fn artifacts(home: &Home) -> Vec<String> {
     names(&home.state().join("images"))
 }
 
@@ -101,7 +101,7 @@ fn an_image_for_several_architectures_comes_by_tag_and_by_digest() {
 
     let refused = home.banger("image pull").args([registry.reference("app:arm")]).fails_with(4);
     refused.says("linux/arm64");
-    assert_eq!(shelf(&home).len(), 3, "the seed's image and two of ours");
+    assert_eq!(artifacts(&home).len(), 3, "the seed's image and two of ours");
 }
 
 #[test]
@@ -197,14 +197,14 @@ fn a_tag_that_moved_replaces_the_image_but_not_under_a_vm() {
     assert!(home.banger("image prune --dry-run").ok().text().contains(&format!("image {name}@")));
     home.banger("image prune").fails_with(2).says("--force");
     home.banger("image prune --force").ok();
-    assert_eq!((shelf(&home), names(&home.root().join("cache/banger/blobs/sha256"))), (vec![], vec![]));
+    assert_eq!((artifacts(&home), names(&home.root().join("cache/banger/blobs/sha256"))), (vec![], vec![]));
 }
 
 #[test]
 fn a_registry_that_lies_is_refused_and_leaves_nothing() {
     let home = Home::new();
     let (layout, registry) = (layout(&home), registry(&home));
-    let before = shelf(&home);
+    let before = artifacts(&home);
     let base = busybox(&layout, Packing::Gzip);
     layout.tag("x", &layout.image(std::slice::from_ref(&base), json!({}), "amd64"));
     for (name, spoil) in [
@@ -222,7 +222,7 @@ fn a_registry_that_lies_is_refused_and_leaves_nothing() {
             home.banger("image pull").args([registry.reference(&format!("{name}:1"))]).fails_with(1);
         refused.says(base.digest());
         fs::write(&file, honest).unwrap();
-        assert_eq!(shelf(&home), before, "{name}");
+        assert_eq!(artifacts(&home), before, "{name}");
         let cache = home.root().join("cache/banger");
         assert_eq!(names(&cache.join("partial")), [""; 0], "{name}");
         assert!(!cache.join("blobs").join(base.digest().replace(':', "/")).exists(), "{name}");
@@ -286,14 +286,14 @@ fn hostile_images_are_refused_and_leave_nothing() {
         assert!(found.contains("Type: regular"), "{name}: {found}");
         home.banger("image delete").args([name]).ok();
     }
-    let before = shelf(&home);
+    let before = artifacts(&home);
     for (name, image, word) in hostile(&layout) {
         layout.tag(name, &image);
         registry.push(&layout, name, &format!("{name}:1"));
         let refused =
             home.banger("image pull").args([registry.reference(&format!("{name}:1"))]).fails_with(1);
         refused.says(word);
-        assert_eq!(shelf(&home), before, "{name}");
+        assert_eq!(artifacts(&home), before, "{name}");
     }
     // What is no image at all.
     let config = layout.blob("application/vnd.oci.empty.v1+json", b"{}");
@@ -308,7 +308,7 @@ fn hostile_images_are_refused_and_leave_nothing() {
         .args([registry.reference("artifact:1")])
         .fails_with(1)
         .says("not a container image");
-    assert_eq!(shelf(&home), before);
+    assert_eq!(artifacts(&home), before);
     // The host was not written to.
     assert!(!Path::new("/etc/evil").exists() && !Path::new("/tmp/banger-e2e-evil").exists());
 }

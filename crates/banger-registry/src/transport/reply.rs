@@ -1,4 +1,4 @@
-//! An answer on its way in: bounded in size and in retries.
+//! An answer on its way in: bounded in size, and in how long it may stand still.
 
 use std::time::Duration;
 

@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn patience_ends_and_comes_back_with_progress() {
+    fn retries_end_and_comes_back_with_progress() {
         let mut retries = RetryPolicy::new(Retries { attempts: 3, ..Retries::default() });
         for _ in 0..3 {
             assert!(retries.pause(&limited(None)).is_some());

@@ -65,6 +65,7 @@ pub(super) async fn export(
     body: Body<ExportWorkspace>,
 ) -> Result<Response, Failure> {
     let (vms, view, wanted) = (app.vms.clone(), app.vms.find(&vm)?, body.0);
+    vm::check_export(&wanted)?;
     let title = format!("export the workspace of vm {}", view.row.name);
     let operation = app.operations().spawn(title, |reporter| async move {
         let exported = vms.export(&view.row.id, &wanted, &reporter).await;

@@ -63,3 +63,25 @@ pub struct RunConfig {
     /// `8080/tcp`.
     pub exposed_ports: Vec<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words<T: Serialize>(all: &[T]) -> String {
+        serde_json::to_string(all).unwrap()
+    }
+
+    #[test]
+    fn words_on_users_disks_stay_as_they_are() {
+        assert_eq!(words(&[Network::User, Network::None]), r#"["user","none"]"#);
+        assert_eq!(words(&[Init::Auto, Init::Agent]), r#"["auto","agent"]"#);
+        assert_eq!(
+            words(&[Lifetime::Kept, Lifetime::UntilStopped, Lifetime::Leased]),
+            r#"["kept","until_stopped","leased"]"#
+        );
+        assert_eq!(words(&[Acceleration::Kvm, Acceleration::Tcg]), r#"["kvm","tcg"]"#);
+        let modes = [WorkspaceMode::Shallow, WorkspaceMode::Full, WorkspaceMode::Metadata];
+        assert_eq!(words(&modes), r#"["shallow","full","metadata"]"#);
+    }
+}

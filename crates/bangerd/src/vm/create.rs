@@ -118,8 +118,8 @@ fn remove_directory(create: &mut Create) -> StepFuture<'_> {
 
 fn make_cow(create: &mut Create) -> StepFuture<'_> {
     Box::pin(async {
-        let base_bytes = create.image.as_ref().map_or(0, |image| image.size_bytes);
-        Ok(disk::make_cow(&create.staged(VmDir::COW)?, base_bytes)?)
+        let image = create.image.as_ref().ok_or(VmError::Unmade("the image"))?;
+        Ok(disk::make_cow(&create.staged(VmDir::COW)?, image.size_bytes)?)
     })
 }
 

@@ -51,6 +51,16 @@ pub struct MadeBranch {
     pub commits: usize,
 }
 
+/// Refuses what cannot be had together.
+///
+/// # Errors
+///
+/// When a branch is asked for and a patch as well.
+pub fn check_export(wanted: &ExportWorkspace) -> Result<(), VmError> {
+    let is_patch = wanted.check || wanted.apply || wanted.base_commit.is_some();
+    if wanted.branch.is_some() && is_patch { Err(VmError::BranchWithPatch) } else { Ok(()) }
+}
+
 impl Vms {
     /// Fetches what has been changed in a VM's workspace.
     ///
@@ -65,9 +75,6 @@ impl Vms {
         reporter: &Reporter,
     ) -> Result<Exported, VmError> {
         if let Some(branch) = &wanted.branch {
-            if wanted.check || wanted.apply || wanted.base_commit.is_some() {
-                return Err(VmError::BranchWithPatch);
-            }
             return self.export_branch(id, wanted, branch, reporter).await;
         }
         let handle = self.handle(id)?;

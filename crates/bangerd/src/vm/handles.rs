@@ -68,6 +68,17 @@ impl Handles {
         (found.version <= VERSION).then_some(found)
     }
 
+    /// The process alone, whichever banger has written the rest.
+    pub(super) fn process(dir: &VmDir) -> Option<ProcessIdentity> {
+        #[derive(Deserialize)]
+        struct Process {
+            process: ProcessIdentity,
+        }
+        // As in `read`.
+        let found: Process = serde_json::from_slice(&std::fs::read(dir.file(VmDir::HANDLES)).ok()?).ok()?;
+        Some(found.process)
+    }
+
     pub(super) fn remove(dir: &VmDir) -> Result<(), FileError> {
         remove_file(dir, VmDir::HANDLES)
     }

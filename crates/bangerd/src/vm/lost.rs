@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use banger_api::vm::CreateVm;
 use banger_host::files::{FileError, allocated_bytes};
 use banger_host::staging::discard;
 
-use super::VmError;
 use super::actor::{Actor, Initial};
 use super::record::VmRecord;
 use super::registry::Vms;
+use super::{VmError, spec};
 use crate::causes::on_one_line;
 use crate::config::{HostSize, vm_defaults};
 use crate::disk::cow_bytes;
@@ -160,6 +161,7 @@ impl Vms {
                 vcpu: defaults.vcpu.value,
                 memory_mib: defaults.memory_mib.value,
                 disk_mib: len(VmDir::WORK) >> 20,
+                vmm: spec::vmm(&CreateVm::default(), &services.config).name().into(),
                 ..VmRow::placeholder(id.clone(), VmName::of_id(id)).spec
             },
         })

@@ -23,6 +23,8 @@
 //! starts.
 
 mod actor;
+#[cfg(test)]
+mod actor_tests;
 mod create;
 mod delete;
 mod error;
@@ -56,9 +58,11 @@ mod view;
 mod wholeness;
 mod words;
 mod workspace;
+#[cfg(test)]
+mod workspace_tests;
 
 pub use error::VmError;
-pub use export::Exported;
+pub use export::{Exported, check_export};
 pub use logs::LogReader;
 pub use lost::LostEntry;
 pub use plan::Plan;

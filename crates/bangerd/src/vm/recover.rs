@@ -33,6 +33,9 @@ use crate::vmm::{MARKER_START, PauseWatch, Vmm, marker};
 /// How long an agent may take to say how it is, before its VM counts as one that never came up.
 const ADOPTION_LIMIT: Duration = Duration::from_secs(10);
 
+/// How long a VMM may take to say what runs its guest.
+const MONITOR_LIMIT: Duration = Duration::from_secs(5);
+
 impl Vms {
     /// Brings every VM of the store, and every one that only its directory knows of, back to life as an
     /// actor.
@@ -254,20 +257,28 @@ async fn complete(
         user_files.hand_over(&guest, &Reporter::unwatched()).await?;
     }
     let handles = handles.up(health.init, unix_ms().saturating_sub(health.uptime_ms));
-    handles.write(&dir)?;
+    match handles.write(&dir) {
+        // As in a start: nobody has had it yet.
+        Err(error) if starting => return Err(error.into()),
+        Err(error) => {
+            let causes = crate::causes::chain(&error);
+            tracing::warn!(dir = %dir.path().display(), ?causes, "a VM that runs could not be written down");
+        }
+        Ok(()) => {}
+    }
     Ok(Started { process, guest, pause_watch, handles })
 }
 
 /// What runs the guest, asked of the VMM; where it has no answer, what would run one now.
 async fn acceleration(services: &Services, vmm: &dyn Vmm, dir: &VmDir) -> Acceleration {
     let asked = async { vmm.attach(dir).await?.acceleration().await };
-    match asked.await {
-        Ok(acceleration) => acceleration,
-        Err(error) => {
-            tracing::warn!(causes = ?crate::causes::chain(&error), "a VMM does not say what runs its guest");
-            services.accelerator.acceleration().await
-        }
-    }
+    let why = match tokio::time::timeout(MONITOR_LIMIT, asked).await {
+        Ok(Ok(acceleration)) => return acceleration,
+        Ok(Err(error)) => crate::causes::on_one_line(&error),
+        Err(elapsed) => elapsed.to_string(),
+    };
+    tracing::warn!(why, "a VMM does not say what runs its guest");
+    services.accelerator.acceleration().await
 }
 
 async fn end(process: &ProcessHandle, dir: &VmDir, error: VmError) -> Result<Started, VmError> {

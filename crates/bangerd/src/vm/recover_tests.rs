@@ -98,6 +98,7 @@ async fn a_directory_that_nothing_explains_is_kept_and_can_be_brought_back() {
     vms.restore_lost(&lost.name, Some("tiny")).await.unwrap();
     let view = only(&vms);
     assert_eq!((&view.row.id, &view.row.image_id), (&row.id, &row.image_id));
+    assert_eq!((view.row.spec.vmm.as_str(), view.to_api().state), ("qemu", VmState::Stopped));
     assert_eq!(fs::read_to_string(dir.file(VmDir::WORK)).unwrap(), "work");
     assert!(vms.lost().unwrap().is_empty());
     let gone = vms.restore_lost(&lost.name, None).await.unwrap_err();

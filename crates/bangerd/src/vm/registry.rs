@@ -85,6 +85,13 @@ impl Vms {
         Self { services, table: VmTable::default(), patches: PendingPatches::default() }
     }
 
+    /// Takes in a VM that is stopped, as a daemon does when it starts.
+    #[cfg(test)]
+    pub(super) fn take_in(&self, row: crate::store::VmRow) {
+        let initial = super::actor::Initial::Stopped;
+        super::actor::Actor::spawn(self.services.clone(), self.table.clone(), row, initial);
+    }
+
     /// Somebody may have removed files of a VM since it was looked at, or put them back.
     fn checked(&self, view: VmView) -> VmView {
         if view.state != State::Stopped {
@@ -252,7 +259,8 @@ impl Vms {
     }
 
     async fn remove(&self, id: &VmId, force: bool, reporter: &Reporter) -> Result<(), Arc<VmError>> {
-        match self.ask(id, Request::Delete { force }, DELETE_GRACE, reporter).await {
+        let grace = if force { Duration::ZERO } else { DELETE_GRACE };
+        match self.ask(id, Request::Delete { force }, grace, reporter).await {
             Ok(_) => Ok(()),
             Err(error) if matches!(*error, VmError::NotFound { .. }) => Ok(()),
             Err(error) => Err(error),

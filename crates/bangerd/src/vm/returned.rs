@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use banger_host::process::ProcessHandle;
+use banger_host::process::{ProcessHandle, ProcessIdentity};
 
 use super::VmError;
 use super::handles::Handles;
@@ -43,15 +43,19 @@ pub(super) async fn end_unfinished(dir: &VmDir) -> Result<(), VmError> {
 
 /// Ends a process that nobody knew of, before its disks go.
 pub(super) async fn end(dir: &VmDir) -> Result<(), VmError> {
-    match known(dir) {
-        Some((process, _)) => kill_and_wait(&process).await,
+    match Handles::process(dir).and_then(|identity| working_in(dir, identity)) {
+        Some(process) => kill_and_wait(&process).await,
         None => Ok(()),
     }
 }
 
 fn known(dir: &VmDir) -> Option<(ProcessHandle, Handles)> {
     let handles = Handles::read(dir)?;
+    Some((working_in(dir, handles.process)?, handles))
+}
+
+fn working_in(dir: &VmDir, identity: ProcessIdentity) -> Option<ProcessHandle> {
     // One that cannot be looked at is not the user's.
-    let process = ProcessHandle::open(handles.process).ok()??;
-    process.works_in(dir.path()).then_some((process, handles))
+    let process = ProcessHandle::open(identity).ok()??;
+    process.works_in(dir.path()).then_some(process)
 }

@@ -249,9 +249,11 @@ fn power_off(start: &mut Start) -> StepFuture<'_> {
 
 async fn undo_boot(start: &mut Start) -> Result<(), VmError> {
     (start.guest, start.pause_watch, start.handles) = (None, None, None);
-    if let Some(Launched { process, .. }) = start.launched.take() {
-        kill_and_wait(&process).await?;
+    if let Some(Launched { process, .. }) = &start.launched {
+        kill_and_wait(process).await?;
     }
+    // Only now: what cannot be killed keeps its handles.
+    start.launched = None;
     clean_up(&start.dir)
 }
 

@@ -132,7 +132,14 @@ impl Bench {
     }
 
     pub(super) async fn created(&self) -> VmRow {
-        let mut create = self.create();
+        self.created_as(Lifetime::Kept).await
+    }
+
+    pub(super) async fn created_as(&self, lifetime: Lifetime) -> VmRow {
+        let mut row = self.row();
+        row.spec.lifetime = lifetime;
+        self.services.store.insert_vm(&row).unwrap();
+        let mut create = Create::new(self.services.clone(), Reporter::unwatched(), row);
         steps::run(create::STEPS, &mut create, &CancellationToken::new()).await.unwrap();
         create.row
     }
@@ -151,7 +158,7 @@ impl Bench {
         let processes = find_by_cwd_and_arg(&self.services.paths.vms(), "banger-").unwrap();
         assert!(processes.is_empty(), "a process is left: {context}: {processes:?}");
         for name in VmDir::WHILE_RUNNING.into_iter().chain([VmDir::HANDLES]) {
-            assert!(!dir.file(name).exists(), "{name} is left: {context}");
+            assert!(dir.file(name).symlink_metadata().is_err(), "{name} is left: {context}");
         }
         for name in [VmDir::COW, VmDir::WORK] {
             assert!(dir.file(name).exists(), "{name} is lost: {context}");

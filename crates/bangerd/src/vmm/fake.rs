@@ -2,13 +2,13 @@
 //! the other one lives.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use banger_api::vm::{Acceleration, Pause};
 use banger_guest_protocol::PROTOCOL_VERSION;
 use banger_guest_protocol::messages::{
-    Configured, DiskSelector, GuestError, GuestErrorKind, Health, Phase, Unpacked,
+    Configured, DiskSelector, GuestError, GuestErrorKind, Health, Phase, Unpack, Unpacked,
 };
 use banger_host::process::{DetachedSpec, ProcessHandle, Signal, open_log, spawn_detached};
 use futures_util::FutureExt as _;
@@ -34,8 +34,8 @@ pub(crate) struct PlayedAgent {
     phase: Mutex<Phase>,
     takes_files: bool,
     pub(crate) configured: AtomicU32,
-    /// How often it was given the user's files.
-    pub(crate) unpacked: AtomicU32,
+    /// How often it was given the files of `[[file_sync]]`, whose archive begins at the root.
+    pub(crate) synced: AtomicU32,
 }
 
 impl PlayedAgent {
@@ -44,7 +44,7 @@ impl PlayedAgent {
             phase: Mutex::new(Phase::AwaitingConfigure),
             takes_files,
             configured: AtomicU32::default(),
-            unpacked: AtomicU32::default(),
+            synced: AtomicU32::default(),
         })
     }
 
@@ -80,7 +80,9 @@ impl PlayedAgent {
                 (200, serde_json::to_string(&Configured { init, stages: vec![], warnings: vec![] }))
             }
             "/v1/files/unpack" if self.takes_files => {
-                self.unpacked.fetch_add(1, Ordering::Relaxed);
+                let query = head.uri.query().unwrap_or_default();
+                let into_root = Unpack::from_query(query).is_ok_and(|unpack| unpack.dir.as_bytes() == b"/");
+                self.synced.fetch_add(u32::from(into_root), Ordering::Relaxed);
                 (200, serde_json::to_string(&Unpacked::default()))
             }
             "/v1/files/unpack" => refusal(409, GuestErrorKind::Refused),
@@ -107,15 +109,25 @@ impl PlayedAgent {
     }
 }
 
-/// The VMM. Clones, as daemons one after the other have them, play the same guests.
+/// The VMM, of one daemon after the other.
 pub(crate) struct Fake {
     /// The guest that was launched last.
-    pub(crate) guest: Arc<Mutex<Arc<PlayedAgent>>>,
+    guest: Mutex<Arc<PlayedAgent>>,
+    pub(crate) launches: AtomicU32,
+    /// Guests say nothing from now on.
+    pub(crate) is_mute: AtomicBool,
+    /// Guests do not shut down when they are asked to.
+    pub(crate) stays_up: AtomicBool,
 }
 
 impl Fake {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { guest: Arc::new(Mutex::new(PlayedAgent::new(true))) })
+        Arc::new(Self {
+            guest: Mutex::new(PlayedAgent::new(true)),
+            launches: AtomicU32::default(),
+            is_mute: AtomicBool::default(),
+            stays_up: AtomicBool::default(),
+        })
     }
 
     pub(crate) fn guest(&self) -> Arc<PlayedAgent> {
@@ -141,19 +153,29 @@ impl Fake {
             passed: Vec::new(),
         });
         let process = process.map_err(VmmError::Spawn)?;
+        self.launches.fetch_add(1, Ordering::Relaxed);
         let agent = PlayedAgent::new(true);
         *self.guest.lock().unwrap_or_else(PoisonError::into_inner) = agent.clone();
-        tokio::spawn(play(listener, agent, process.clone()));
+        let stays_up = self.stays_up.load(Ordering::Relaxed);
+        let playing = play(listener, agent, process.clone(), stays_up);
+        match self.is_mute.load(Ordering::Relaxed) {
+            // Its socket is there, and nobody behind it takes a connection.
+            true => drop(tokio::spawn(async move {
+                std::future::pending::<()>().await;
+                drop(playing)
+            })),
+            false => drop(tokio::spawn(playing)),
+        }
         let disks = machine.disks.iter().map(|disk| (disk.role, DiskSelector::ReadOnly)).collect();
         Ok(Launched { process, log_keeper: None, disks })
     }
 }
 
 /// The guest, until its process ends; one that was shut down ends it.
-async fn play(listener: UnixListener, agent: Arc<PlayedAgent>, process: ProcessHandle) {
+async fn play(listener: UnixListener, agent: Arc<PlayedAgent>, process: ProcessHandle, stays_up: bool) {
     let streams = async {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(connection(stream, agent.clone(), process.clone()));
+            tokio::spawn(connection(stream, agent.clone(), process.clone(), stays_up));
         }
     };
     tokio::select! {
@@ -162,7 +184,7 @@ async fn play(listener: UnixListener, agent: Arc<PlayedAgent>, process: ProcessH
     }
 }
 
-async fn connection(mut stream: UnixStream, agent: Arc<PlayedAgent>, process: ProcessHandle) {
+async fn connection(mut stream: UnixStream, agent: Arc<PlayedAgent>, process: ProcessHandle, stays_up: bool) {
     let request = format!("CONNECT {AGENT_PORT}\n");
     let mut asked = vec![0; request.len()];
     if stream.read_exact(&mut asked).await.is_err() || asked != request.as_bytes() {
@@ -175,7 +197,7 @@ async fn connection(mut stream: UnixStream, agent: Arc<PlayedAgent>, process: Pr
         () = agent.clone().serve(stream) => {}
         _ = process.wait_exit() => {}
     }
-    if agent.is_shutting_down() {
+    if agent.is_shutting_down() && !stays_up {
         process.signal(Signal::KILL).unwrap();
     }
 }

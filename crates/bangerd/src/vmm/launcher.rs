@@ -91,7 +91,11 @@ impl Launcher {
         // Where the links lead: the sandbox knows files, not names.
         let target = |name| {
             let path = dir.file(name);
-            path.canonicalize().map_err(|source| VmmError::SharedFile { path, source })
+            path.canonicalize().map_err(|source| {
+                // The link is there: it is what it leads to that is not.
+                let path = path.read_link().unwrap_or(path);
+                VmmError::SharedFile { path, source }
+            })
         };
         let sandbox = VmmSandbox {
             vm_dir: dir.path().into(),
