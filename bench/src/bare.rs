@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,10 @@ impl BareQemu {
             std::fs::read(proc.join("cmdline")).map_err(BenchError::file("read", proc.join("cmdline")))?;
         let args =
             line.split(|byte| *byte == 0).skip(1).map(|arg| OsString::from_vec(arg.to_vec())).collect();
-        Ok(Self { program, args: without_disks(args).into_iter().map(with_own_socket).collect() })
+        let cwd = proc.join("cwd");
+        let dir = std::fs::read_link(&cwd).map_err(BenchError::file("read", cwd))?;
+        let args = where_it_leads(without_disks(args), &dir)?;
+        Ok(Self { program, args: args.into_iter().map(with_own_socket).collect() })
     }
 
     /// Boots once; how long it took until the agent said hello.
@@ -103,6 +106,17 @@ fn without_disks(args: Vec<OsString>) -> Vec<OsString> {
         }
     }
     kept
+}
+
+/// A VMM names kernel and initramfs as they are in its directory, where they are links.
+fn where_it_leads(mut args: Vec<OsString>, dir: &Path) -> Result<Vec<OsString>, BenchError> {
+    for index in 1..args.len() {
+        if matches!(args[index - 1].to_str(), Some("-kernel" | "-initrd")) {
+            let file = dir.join(&args[index]);
+            args[index] = file.canonicalize().map_err(BenchError::file("find", file))?.into();
+        }
+    }
+    Ok(args)
 }
 
 /// The daemon hands its VMM sockets that listen already; this one makes them itself: `id=agent,fd=7` is
