@@ -32,6 +32,7 @@ const RECIPES: &[&str] = &[
     "crates/banger-host/src/initramfs.rs",
     "crates/banger-host/src/modules.rs",
     "crates/banger-host/src/tar_source.rs",
+    "crates/banger-tar/src",
     "crates/bangerd/src/catalog/catalog.json",
     "crates/bangerd/src/image/pull.rs",
     "crates/bangerd/src/kernel/make.rs",

@@ -9,13 +9,14 @@ use crate::cargo::Cargo;
 /// Every member of the workspace, and which of our own crates it may name: as a normal, a dev or a build
 /// dependency.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("banger-guest-protocol", &[]),
-    ("banger-host", &[]),
+    ("banger-guest-protocol", &["banger-tar"]),
+    ("banger-host", &["banger-tar"]),
     ("banger-registry", &[]),
+    ("banger-tar", &[]),
     // docs/decisions/0001: the frames of an exec stream pass through the daemon unchanged.
     ("banger-api", &["banger-guest-protocol"]),
     ("banger-agent", &["banger-guest-protocol"]),
-    ("bangerd", &["banger-api", "banger-host", "banger-registry", "banger-guest-protocol"]),
+    ("bangerd", &["banger-api", "banger-host", "banger-registry", "banger-guest-protocol", "banger-tar"]),
     ("banger", &["banger-api"]),
     ("e2e", &["banger-api"]),
     // It boots QEMU bare, as the daemon would, and waits for the agent's hello; images come from the

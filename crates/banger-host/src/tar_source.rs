@@ -6,7 +6,6 @@
 //! anything is read by it.
 
 mod blocks;
-mod header;
 mod names;
 mod pax;
 mod sparse;
@@ -15,8 +14,8 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use banger_tar::{BLOCK_LEN, Header, Reading};
 use blocks::BlockReader;
-use header::{BLOCK_LEN, Header};
 use names::symlink_target;
 pub(crate) use names::{path as normal_path, printable};
 use pax::Pax;
@@ -229,7 +228,7 @@ impl<'a> Entries<'a> {
         if block.iter().all(|byte| *byte == 0) {
             return Ok(None);
         }
-        let header = Header::parse(block).ok_or(TarError::NoHeader { offset })?;
+        let header = Header::parse(block, Reading::Lenient).ok_or(TarError::NoHeader { offset })?;
         self.offset += BLOCK_LEN as u64;
         Ok(Some(header))
     }
@@ -318,12 +317,10 @@ impl<'a> Entries<'a> {
 
 fn attributes(header: &Header, pax: Pax, name: &str) -> Result<Attributes, TarError> {
     let field = |field| move || TarError::Field { name: name.to_owned(), field };
-    let id = |pax: Option<u64>, own: Option<i64>| {
-        pax.or_else(|| own.and_then(|id| u64::try_from(id).ok())).and_then(|id| u32::try_from(id).ok())
-    };
+    let id = |pax: Option<u64>, own: Option<u64>| pax.or(own).and_then(|id| u32::try_from(id).ok());
     let mtime = pax.mtime.or_else(|| header.mtime().map(|seconds| (seconds, 0)));
     Ok(Attributes {
-        mode: (header.mode().ok_or_else(field("mode"))? & 0o7777) as u16,
+        mode: header.mode().ok_or_else(field("mode"))?,
         uid: id(pax.uid, header.uid()).ok_or_else(field("user id"))?,
         gid: id(pax.gid, header.gid()).ok_or_else(field("group id"))?,
         mtime: mtime.ok_or_else(field("time"))?,

@@ -5,11 +5,12 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt as _;
 
+use banger_tar::pax::put_record;
+use banger_tar::sparse::decimal_map;
+use banger_tar::{BLOCK_LEN, padding};
 use tar::{EntryType, Header};
 
 use crate::sparse::DataRun;
-
-const BLOCK_LEN: usize = 512;
 
 /// How much is copied at once, in bytes.
 const CHUNK: usize = 1 << 20;
@@ -44,14 +45,14 @@ impl<W: Write> TarWriter<W> {
     ///
     /// When the output cannot be written.
     pub fn directory(&mut self, path: &[u8], meta: EntryMeta) -> io::Result<()> {
-        self.headers(EntryType::Directory, path, b"", meta, 0, &mut Records::default())
+        self.headers(EntryType::Directory, path, b"", meta, 0, &mut Vec::new())
     }
 
     /// # Errors
     ///
     /// When the output cannot be written.
     pub fn symlink(&mut self, path: &[u8], target: &[u8], meta: EntryMeta) -> io::Result<()> {
-        self.headers(EntryType::Symlink, path, target, meta, 0, &mut Records::default())
+        self.headers(EntryType::Symlink, path, target, meta, 0, &mut Vec::new())
     }
 
     /// A file of exactly `len` bytes.
@@ -60,7 +61,7 @@ impl<W: Write> TarWriter<W> {
     ///
     /// When the output cannot be written, or `content` cannot be read or ends early.
     pub fn file(&mut self, path: &[u8], meta: EntryMeta, len: u64, content: &mut dyn Read) -> io::Result<()> {
-        self.headers(EntryType::Regular, path, b"", meta, len, &mut Records::default())?;
+        self.headers(EntryType::Regular, path, b"", meta, len, &mut Vec::new())?;
         let copied = io::copy(&mut content.take(len), &mut self.out)?;
         if copied != len {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -81,13 +82,13 @@ impl<W: Write> TarWriter<W> {
         runs: &[DataRun],
         on_progress: &mut dyn FnMut(u64) -> io::Result<()>,
     ) -> io::Result<()> {
-        let map = sparse_map(runs, len);
+        let map = decimal_map(runs.iter().map(|run| (run.offset, run.len)).collect(), len);
         let data_len: u64 = runs.iter().map(|run| run.len).sum();
-        let mut records = Records::default();
-        records.add("GNU.sparse.major", b"1");
-        records.add("GNU.sparse.minor", b"0");
-        records.add("GNU.sparse.name", name.as_bytes());
-        records.add("GNU.sparse.realsize", len.to_string().as_bytes());
+        let mut records = Vec::new();
+        put_record(&mut records, b"GNU.sparse.major", b"1");
+        put_record(&mut records, b"GNU.sparse.minor", b"0");
+        put_record(&mut records, b"GNU.sparse.name", name.as_bytes());
+        put_record(&mut records, b"GNU.sparse.realsize", len.to_string().as_bytes());
         let stored_name = format!("GNUSparseFile.0/{name}");
         let stored_len = map.len() as u64 + data_len;
         self.headers(EntryType::Regular, stored_name.as_bytes(), b"", meta, stored_len, &mut records)?;
@@ -108,7 +109,7 @@ impl<W: Write> TarWriter<W> {
         (file, len): (&File, u64),
         on_progress: &mut dyn FnMut(u64) -> io::Result<()>,
     ) -> io::Result<()> {
-        self.headers(EntryType::Regular, name.as_bytes(), b"", meta, len, &mut Records::default())?;
+        self.headers(EntryType::Regular, name.as_bytes(), b"", meta, len, &mut Vec::new())?;
         self.data(file, &[DataRun { offset: 0, len }], on_progress)?;
         self.pad(len)
     }
@@ -150,21 +151,21 @@ impl<W: Write> TarWriter<W> {
         target: &[u8],
         meta: EntryMeta,
         len: u64,
-        records: &mut Records,
+        records: &mut Vec<u8>,
     ) -> io::Result<()> {
         if path.len() > NAME_MAX_LEN {
-            records.add("path", path);
+            put_record(records, b"path", path);
         }
         if target.len() > NAME_MAX_LEN {
-            records.add("linkpath", target);
+            put_record(records, b"linkpath", target);
         }
         if len > PLAIN_SIZE_MAX {
-            records.add("size", len.to_string().as_bytes());
+            put_record(records, b"size", len.to_string().as_bytes());
         }
-        if !records.0.is_empty() {
-            let len = records.0.len() as u64;
+        if !records.is_empty() {
+            let len = records.len() as u64;
             self.header(EntryType::XHeader, b"PaxHeaders/entry", b"", meta, len)?;
-            self.out.write_all(&records.0)?;
+            self.out.write_all(records)?;
             self.pad(len)?;
         }
         self.header(kind, path, target, meta, len)
@@ -194,8 +195,7 @@ impl<W: Write> TarWriter<W> {
     }
 
     fn pad(&mut self, len: u64) -> io::Result<()> {
-        let rest = (len % BLOCK_LEN as u64) as usize;
-        if rest == 0 { Ok(()) } else { self.out.write_all(&[0; BLOCK_LEN][rest..]) }
+        self.out.write_all(&[0; BLOCK_LEN][..padding(len) as usize])
     }
 }
 
@@ -203,38 +203,6 @@ impl<W: Write> TarWriter<W> {
 fn put(field: &mut [u8], text: &[u8]) {
     let len = field.len().min(text.len());
     field[..len].copy_from_slice(&text[..len]);
-}
-
-/// How many runs, then offset and length of each, one number a line, in whole blocks. A hole at the end is
-/// told by an empty run.
-fn sparse_map(runs: &[DataRun], len: u64) -> Vec<u8> {
-    let ends_in_hole = runs.last().map_or(0, |run| run.end()) < len;
-    let last = ends_in_hole.then_some(DataRun { offset: len, len: 0 });
-    let mut map = format!("{}\n", runs.len() + last.iter().len());
-    for run in runs.iter().chain(&last) {
-        map.push_str(&format!("{}\n{}\n", run.offset, run.len));
-    }
-    let mut map = map.into_bytes();
-    map.resize(map.len().next_multiple_of(BLOCK_LEN), 0);
-    map
-}
-
-/// The records of a PAX header: `LENGTH KEY=VALUE\n` each.
-#[derive(Default)]
-struct Records(Vec<u8>);
-
-impl Records {
-    fn add(&mut self, key: &str, value: &[u8]) {
-        // The length counts its own digits.
-        let rest = key.len() + value.len() + 3;
-        let mut len = rest + 1;
-        while rest + len.to_string().len() != len {
-            len += 1;
-        }
-        self.0.extend_from_slice(format!("{len} {key}=").as_bytes());
-        self.0.extend_from_slice(value);
-        self.0.push(b'\n');
-    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
+use banger_tar::sparse::{Runs, SparseKeys};
+use banger_tar::{BLOCK_LEN, Header, Reading, padding, pax};
 use bytes::{Buf, Bytes};
-use tar::{EntryType, Header};
 
-use super::sparse::{self, MapPlace, MapReader, Run, SparseKeys};
+use super::sparse::{self, MapPlace, MapReader};
 use super::sparse_data::SparseData;
-use super::{BLOCK_LEN, Entry, EntryKind, Note, Timestamp, note, pax};
+use super::{Entry, EntryKind, Note, Timestamp, note};
 
 /// Largest long name or PAX header that is believed: some hundred times what a path can be.
 const EXTENSION_MAX_LEN: u64 = 1024 * 1024;
@@ -200,16 +201,13 @@ impl Decoder {
     /// Reads a header; none when it belongs to the entry that follows.
     fn header(&mut self, block: &[u8]) -> Result<Option<Entry>, ArchiveError> {
         let bad = |field| ArchiveError::Header { field };
-        let header = Header::from_byte_slice(block);
-        if header.cksum().ok() != Some(checksum(block)) {
-            return Err(bad("checksum"));
-        }
-        let size = header.entry_size().map_err(|_| bad("size"))?;
-        let which = match header.entry_type() {
-            EntryType::GNULongName => Some(Extension::LongName),
-            EntryType::GNULongLink => Some(Extension::LongLink),
-            EntryType::XHeader => Some(Extension::Pax),
-            EntryType::XGlobalHeader => Some(Extension::GlobalPax),
+        let header = Header::parse(block, Reading::Strict).ok_or(bad("checksum"))?;
+        let size = header.size().ok_or(bad("size"))?;
+        let which = match header.kind() {
+            b'L' => Some(Extension::LongName),
+            b'K' => Some(Extension::LongLink),
+            b'x' => Some(Extension::Pax),
+            b'g' => Some(Extension::GlobalPax),
             _ => None,
         };
         if let Some(which) = which {
@@ -226,9 +224,9 @@ impl Decoder {
         let known = std::mem::take(&mut self.extensions);
         let size = known.size.unwrap_or(size);
         let keys = known.sparse;
-        let path = keys.name.clone().or(known.path).unwrap_or_else(|| header.path_bytes().into_owned());
-        let link = || known.link.or_else(|| header.link_name_bytes().map(Into::into)).unwrap_or_default();
-        let type_flag = header.entry_type().as_byte();
+        let path = keys.name.clone().or(known.path).unwrap_or_else(|| header.path());
+        let link = || known.link.unwrap_or_else(|| header.link());
+        let type_flag = header.kind();
         let kind = match type_flag {
             // Before there were directories in tar, a slash at the end was one.
             b'0' | 0 if path.ends_with(b"/") => EntryKind::Directory,
@@ -238,12 +236,12 @@ impl Decoder {
             b'5' => EntryKind::Directory,
             type_flag => EntryKind::Other { type_flag },
         };
-        let seconds = header.mtime().ok().and_then(|mtime| i64::try_from(mtime).ok()).unwrap_or_default();
+        let seconds = header.mtime().unwrap_or_default();
         let mtime = known.mtime.unwrap_or(Timestamp { seconds, nanoseconds: 0 });
-        let mode = header.mode().map_err(|_| bad("mode"))? & 0o7777;
+        let mode = u32::from(header.mode().ok_or(bad("mode"))?);
         let sparse = match type_flag {
-            b'S' => Some(header.as_gnu().and_then(sparse::read_gnu)),
-            b'0' | 0 | b'7' if keys.given => Some(keys.read()),
+            b'S' => Some(sparse::read_gnu(&header)),
+            b'0' | 0 | b'7' if keys.given => Some(sparse::read_keys(&keys)),
             _ => None,
         };
         let entry = Entry { path, kind, mode, mtime };
@@ -294,7 +292,7 @@ impl Decoder {
         self.mapped(entry, size, stored, map).map(Some)
     }
 
-    fn mapped(&mut self, entry: Entry, size: u64, stored: u64, map: Vec<Run>) -> Result<Entry, ArchiveError> {
+    fn mapped(&mut self, entry: Entry, size: u64, stored: u64, map: Runs) -> Result<Entry, ArchiveError> {
         let runs = sparse::checked(map, size, stored);
         let runs = runs.ok_or(ArchiveError::Header { field: "sparse map" })?;
         let padding = padding(stored);
@@ -314,14 +312,12 @@ impl Extensions {
                 *slot = Some(bytes);
             }
             Extension::Pax => {
-                let records = pax::records(&bytes).ok_or(ArchiveError::Header { field: "extension" })?;
-                for (key, value) in records {
+                for (key, value) in records(&bytes)? {
                     self.take(key, value)?;
                 }
             }
             Extension::GlobalPax => {
-                let records = pax::records(&bytes).ok_or(ArchiveError::Header { field: "extension" })?;
-                let note = note::read(&records);
+                let note = note::read(&records(&bytes)?);
                 // However many there are: whoever reads them counts.
                 self.count -= u32::from(note.is_some());
                 return Ok(note);
@@ -335,9 +331,12 @@ impl Extensions {
             b"path" => self.path = Some(value.to_vec()),
             b"linkpath" => self.link = Some(value.to_vec()),
             b"size" => {
-                self.size = Some(pax::number(value).ok_or(ArchiveError::Header { field: "size" })?);
+                self.size = Some(pax::decimal(value).ok_or(ArchiveError::Header { field: "size" })?);
             }
-            b"mtime" => self.mtime = pax::timestamp(value),
+            b"mtime" => {
+                let time = pax::time(value);
+                self.mtime = time.map(|(seconds, nanoseconds)| Timestamp { seconds, nanoseconds });
+            }
             key => {
                 if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
                     self.sparse.set(key, value).ok_or(ArchiveError::Header { field: "sparse map" })?;
@@ -348,14 +347,7 @@ impl Extensions {
     }
 }
 
-/// How many bytes follow a content of `size` bytes to fill its last block.
-pub(super) fn padding(size: u64) -> u64 {
-    let block = BLOCK_LEN as u64;
-    (block - size % block) % block
-}
-
-/// The sum of a header's bytes, its own field counted as spaces.
-fn checksum(block: &[u8]) -> u32 {
-    let sum = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>();
-    sum(&block[..148]) + 8 * u32::from(b' ') + sum(&block[156..])
+/// The keys and values of an extended header.
+fn records(bytes: &[u8]) -> Result<Vec<pax::Record<'_>>, ArchiveError> {
+    pax::records(bytes).collect::<Option<_>>().ok_or(ArchiveError::Header { field: "extension" })
 }

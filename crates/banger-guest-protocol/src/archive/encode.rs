@@ -1,8 +1,8 @@
+use banger_tar::{BLOCK_LEN, padding};
 use bytes::BufMut;
 use tar::{EntryType, Header};
 
-use super::decode::padding;
-use super::{BLOCK_LEN, Entry, EntryKind, sparse};
+use super::{Entry, EntryKind, sparse};
 
 /// Longest name that the plain header holds.
 const NAME_MAX_LEN: usize = 100;

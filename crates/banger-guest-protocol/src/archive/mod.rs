@@ -14,10 +14,10 @@ mod encode;
 mod note;
 mod open_file;
 mod path;
-mod pax;
 mod sparse;
 mod sparse_data;
 
+pub use banger_tar::BLOCK_LEN;
 pub use content::{Contents, Looks, Packed, SPOOL_MAX, SeekTo, Trouble, put_file};
 pub use decode::{ArchiveError, Decoder, Item};
 pub use encode::{put_end, put_entry, put_padding};
@@ -27,9 +27,6 @@ pub use path::{EntryPath, EntryPathError};
 pub use sparse::{Run, stored};
 
 use std::sync::Arc;
-
-/// Headers and contents take whole blocks.
-pub const BLOCK_LEN: usize = 512;
 
 /// One file, directory or link.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
+use banger_tar::pax::{decimal, put_record};
 use bytes::BufMut;
 use tar::EntryType;
 
 use super::encode::put_extension;
-use super::pax::{number, put_record};
 
 /// What the packing side has to say besides. Travels as a global PAX header, which other readers of tar
 /// ignore. Paths are those in the archive.
@@ -64,7 +64,7 @@ pub(super) fn read(records: &[(&[u8], &[u8])]) -> Option<Note> {
             MOUNT => Note::Mount { path },
             VANISHED => Note::Vanished { path },
             UNREAD => Note::Unread { path, reason: reason() },
-            CUT => Note::Cut { path, len: number(value(LEN)?)?, reason: reason() },
+            CUT => Note::Cut { path, len: decimal(value(LEN)?)?, reason: reason() },
             FAILED => Note::Failed { reason: text(about) },
             _ => return None,
         })

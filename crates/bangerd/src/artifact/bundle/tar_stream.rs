@@ -3,12 +3,12 @@
 use std::io::{self, Read};
 
 use banger_host::sparse::{DataRun, RUNS_MAX};
-use tar::Header;
+use banger_tar::pax::{decimal, records};
+use banger_tar::sparse::DecimalMap;
+use banger_tar::{BLOCK_LEN, Header, Reading, padding};
 
 use super::BundleError;
 use super::manifest::printable;
-
-const BLOCK_LEN: usize = 512;
 
 /// Longest PAX header accepted, in bytes.
 const PAX_MAX_LEN: u64 = 64 << 10;
@@ -66,14 +66,11 @@ impl<R: Read> TarStream<R> {
                     Err(BundleError::NoBundle("its archive is malformed"))
                 };
             }
-            let header = Header::from_byte_slice(&block);
-            let malformed = |_| BundleError::NoBundle("its archive is malformed");
-            if header.cksum().map_err(malformed)? != checksum(&block) {
-                return Err(BundleError::NoBundle("its archive is malformed"));
-            }
-            let len = header.entry_size().map_err(malformed)?;
-            let name = printable(&String::from_utf8_lossy(&header.path_bytes()));
-            match header.entry_type().as_byte() {
+            let header = Header::parse(&block, Reading::Strict);
+            let sized = header.and_then(|header| Some((header.size()?, header)));
+            let (len, header) = sized.ok_or(BundleError::NoBundle("its archive is malformed"))?;
+            let name = printable(&String::from_utf8_lossy(&header.path()));
+            match header.kind() {
                 b'x' if pax.is_none() && len <= PAX_MAX_LEN => pax = Some(self.pax(len, &name)?),
                 b'0' | 0 => return self.file(name, len, pax.unwrap_or_default()).map(Some),
                 other => return Err(BundleError::Entry { name, problem: problem_of(other) }),
@@ -112,43 +109,29 @@ impl<R: Read> TarStream<R> {
     /// blocks. Answers its own length as well.
     fn map(&mut self, name: &str, len: u64, size_bytes: u64) -> Result<(u64, Vec<DataRun>), BundleError> {
         let wrong = || BundleError::Entry { name: name.into(), problem: "has a malformed map of its data" };
-        let (mut runs, mut end, mut map_len) = (Vec::new(), 0, 0);
-        let (mut digits, mut count, mut offset) = (String::new(), None::<usize>, None::<u64>);
-        loop {
-            if count.is_some_and(|count| count == 0) {
-                return Ok((map_len, runs));
-            }
+        let (mut reader, mut map_len) = (DecimalMap::new(RUNS_MAX), 0);
+        let map = loop {
             map_len += BLOCK_LEN as u64;
             if map_len > len {
                 return Err(wrong());
             }
-            for byte in self.block()? {
-                match byte {
-                    b'0'..=b'9' if digits.len() < 20 && count != Some(0) => digits.push(char::from(byte)),
-                    b'\n' if count != Some(0) => {
-                        let number: u64 = digits.parse().map_err(|_| wrong())?;
-                        digits.clear();
-                        match (count, offset.take()) {
-                            (None, _) if number <= RUNS_MAX as u64 => count = Some(number as usize),
-                            (None, _) => return Err(wrong()),
-                            (Some(_), None) => offset = Some(number),
-                            (Some(left), Some(at)) => {
-                                if at < end || at.checked_add(number).is_none_or(|end| end > size_bytes) {
-                                    return Err(wrong());
-                                }
-                                end = at + number;
-                                count = Some(left - 1);
-                                if number > 0 {
-                                    runs.push(DataRun { offset: at, len: number });
-                                }
-                            }
-                        }
-                    }
-                    0 if count == Some(0) && digits.is_empty() => {}
-                    _ => return Err(wrong()),
-                }
+            match reader.block(&self.block()?).ok_or_else(wrong)? {
+                Some((map, rest)) if rest.iter().all(|byte| *byte == 0) => break map,
+                Some(_) => return Err(wrong()),
+                None => {}
+            }
+        };
+        let (mut runs, mut end) = (Vec::new(), 0);
+        for (offset, len) in map {
+            if offset < end {
+                return Err(wrong());
+            }
+            end = offset.checked_add(len).filter(|end| *end <= size_bytes).ok_or_else(wrong)?;
+            if len > 0 {
+                runs.push(DataRun { offset, len });
             }
         }
+        Ok((map_len, runs))
     }
 
     fn pax(&mut self, len: u64, name: &str) -> Result<Pax, BundleError> {
@@ -156,16 +139,11 @@ impl<R: Read> TarStream<R> {
         self.fill(&mut bytes)?;
         self.skip_padding(len)?;
         let malformed = || BundleError::Entry { name: name.into(), problem: "has a malformed PAX header" };
-        let (mut pax, mut rest) = (Pax::default(), &bytes[..]);
-        while !rest.is_empty() {
-            let (key, value, after) = record(rest).ok_or_else(malformed)?;
-            rest = after;
+        let mut pax = Pax::default();
+        for record in records(&bytes) {
+            let (key, value) = record.ok_or_else(malformed)?;
             let text = || std::str::from_utf8(value).map(printable).map_err(|_| malformed());
-            let number = || -> Result<Option<u64>, BundleError> {
-                let text = std::str::from_utf8(value).map_err(|_| malformed())?;
-                let plain = text.bytes().all(|byte| byte.is_ascii_digit());
-                text.parse().ok().filter(|_| plain).map(Some).ok_or_else(malformed)
-            };
+            let number = || decimal(value).map(Some).ok_or_else(malformed);
             match key {
                 b"path" => pax.path = Some(text()?),
                 b"size" => pax.size = number()?,
@@ -189,8 +167,7 @@ impl<R: Read> TarStream<R> {
 
     /// Reads what fills the last block after `len` bytes of data.
     pub(super) fn skip_padding(&mut self, len: u64) -> Result<(), BundleError> {
-        let rest = (len % BLOCK_LEN as u64) as usize;
-        if rest == 0 { Ok(()) } else { self.fill(&mut [0; BLOCK_LEN][rest..]) }
+        self.fill(&mut [0; BLOCK_LEN][..padding(len) as usize])
     }
 
     /// After the first block of zeros: another one, and nothing but zeros behind.
@@ -228,12 +205,6 @@ impl<R: Read> TarStream<R> {
     }
 }
 
-/// The sum of a header's bytes, those of the sum itself taken as spaces.
-fn checksum(block: &[u8; BLOCK_LEN]) -> u32 {
-    let bytes = block.iter().enumerate();
-    bytes.map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) }).sum()
-}
-
 fn problem_of(kind: u8) -> &'static str {
     match kind {
         b'1' => "is a hard link",
@@ -247,12 +218,6 @@ fn problem_of(kind: u8) -> &'static str {
     }
 }
 
-/// `LENGTH KEY=VALUE\n`, and what follows it.
-fn record(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
-    let space = bytes.iter().position(|byte| *byte == b' ')?;
-    let digits = std::str::from_utf8(&bytes[..space]).ok()?;
-    let len: usize = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())??;
-    let record = bytes.get(space + 1..len)?.strip_suffix(b"\n")?;
-    let equals = record.iter().position(|byte| *byte == b'=')?;
-    Some((&record[..equals], &record[equals + 1..], &bytes[len..]))
-}
+#[cfg(test)]
+#[path = "tar_stream_tests.rs"]
+mod tests;
