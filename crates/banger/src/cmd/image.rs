@@ -1,30 +1,25 @@
 mod get;
 mod prune;
 
+use banger_api::Client;
 use banger_api::image::{Image, ImageConfig, ListImages};
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
 use self::get::{ImportArgs, PullArgs};
 use self::prune::PruneArgs;
 
-use super::many::{each, first_of_each};
 use super::operation::ProgressArgs;
-use super::{Outcome, block_on, bundle};
-use crate::{daemon, ui};
+use super::{Outcome, artifact, block_on};
+use crate::ui;
 
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
 pub(crate) enum ImageCommand {
     /// List images
     #[command(visible_alias = "ls")]
-    List(ListArgs),
+    List(artifact::ListArgs),
     /// Show an image
-    Show {
-        name: String,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Show(artifact::ShowArgs),
     /// Get an image of the catalog, or from an OCI registry
     Pull(PullArgs),
     /// Make an image of a local file, or of one in an archive
@@ -36,80 +31,44 @@ pub(crate) enum ImageCommand {
         progress: ProgressArgs,
     },
     /// Write an image into one file, for other hosts
-    Bundle(bundle::BundleArgs),
+    Bundle(artifact::BundleArgs),
     /// Delete images that no VM uses
     #[command(visible_alias = "rm")]
-    Delete {
-        #[arg(required = true, value_name = "NAME")]
-        names: Vec<String>,
-    },
+    Delete(artifact::DeleteArgs),
     /// Remove images that no VM uses, and downloads that no image needs
     Prune(PruneArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ListArgs {
-    /// Those of the catalog that are not on this host, too
-    #[arg(long)]
-    available: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-    /// Print names only
-    #[arg(long, short, conflicts_with = "json")]
-    quiet: bool,
 }
 
 pub(crate) fn run(command: ImageCommand) -> Outcome {
     block_on(async {
         match command {
-            ImageCommand::List(args) => list(&args).await,
-            ImageCommand::Show { name, json } => show(&name, json).await,
+            ImageCommand::List(args) => {
+                let get = async |client: &Client, available| client.images(ListImages { available }).await;
+                artifact::list(args, get, |image| &image.name, table).await
+            }
+            ImageCommand::Show(args) => artifact::show(args, Client::image, fields).await,
             ImageCommand::Pull(args) => get::pull(args).await,
             ImageCommand::Import(args) => get::import(args).await,
-            ImageCommand::Promote { name, progress } => get::promote(&name, progress).await,
-            ImageCommand::Bundle(args) => {
-                bundle::make(&args, |client, name, how| async move { client.image_bundle(&name, &how).await })
-                    .await
+            ImageCommand::Promote { name, progress } => {
+                artifact::make(name.as_str(), Client::image_promote, progress).await
             }
-            ImageCommand::Delete { names } => delete(names).await,
+            ImageCommand::Bundle(args) => artifact::bundle(args, Client::image_bundle).await,
+            ImageCommand::Delete(args) => artifact::delete(args, Client::image_delete).await,
             ImageCommand::Prune(args) => prune::run(args).await,
         }
     })
-}
-
-async fn list(args: &ListArgs) -> Outcome {
-    let client = daemon::connect().await?;
-    let images = client.images(ListImages { available: args.available }).await?;
-    if args.json {
-        ui::json(&images)?;
-    } else if args.quiet {
-        images.iter().try_for_each(|image| ui::line(&image.name))?;
-    } else {
-        ui::print(table(&images))?;
-    }
-    if args.available {
-        bundle::note_catalogs(&client).await;
-    }
-    Ok(0)
 }
 
 fn table(images: &[Image]) -> ui::Table {
     let mut table = ui::Table::new(&["NAME", "SOURCE", "SIZE", "ON DISK", "CREATED", "USED BY"]);
     for image in images {
         let size = |bytes: Option<u64>| bytes.map_or("-".into(), ui::bytes);
-        let created = match image.created_at_unix_ms {
-            None if !image.local => "not pulled".into(),
-            // It was, and something of it is gone, or cannot be read.
-            Some(_) if !image.local => "damaged".into(),
-            when => when.map_or("-".into(), ui::ago),
-        };
         table.row([
             image.name.clone(),
             source(image).into(),
             size(image.size_bytes),
             size(image.disk_used_bytes),
-            created,
+            artifact::created(image.local, image.created_at_unix_ms),
             super::vm::names(&image.used_by),
         ]);
     }
@@ -124,12 +83,7 @@ fn source(image: &Image) -> &str {
     }
 }
 
-async fn show(name: &str, json: bool) -> Outcome {
-    let image = daemon::connect().await?.image(name).await?;
-    if json {
-        ui::json(&image)?;
-        return Ok(0);
-    }
+fn fields(image: &Image) -> ui::Fields {
     let fields = ui::Fields::default()
         .with("name", &image.name)
         .with("source", &image.source)
@@ -142,8 +96,7 @@ async fn show(name: &str, json: bool) -> Outcome {
         .with_some("created", image.created_at_unix_ms.map(ui::ago))
         .with_some("kernel", image.kernel.as_ref())
         .with("used by", super::vm::names(&image.used_by));
-    ui::print(with_config(fields, &image.config))?;
-    Ok(0)
+    with_config(fields, &image.config)
 }
 
 /// Adds what an image's maker says of it, as far as he does.
@@ -156,13 +109,4 @@ fn with_config(fields: ui::Fields, config: &ImageConfig) -> ui::Fields {
         .with_some("entrypoint", list(&config.entrypoint))
         .with_some("command", list(&config.cmd))
         .with_some("ports", list(&config.exposed_ports))
-}
-
-async fn delete(names: Vec<String>) -> Outcome {
-    let client = daemon::connect().await?;
-    let deleted = |name: String| {
-        let client = &client;
-        async move { client.image_delete(&name).await.map(|()| name) }
-    };
-    each(first_of_each(names, String::clone).into_iter().map(deleted), ui::line).await
 }

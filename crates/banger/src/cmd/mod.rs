@@ -1,7 +1,7 @@
 //! One file per noun; each turns its arguments into requests, and answers into what a person (or `--json`)
 //! sees.
 
-mod bundle;
+mod artifact;
 pub(crate) mod completion;
 pub(crate) mod config;
 pub(crate) mod daemon;

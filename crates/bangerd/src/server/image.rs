@@ -6,12 +6,10 @@ use banger_api::image::{Image, ImportImage, ListImages, PruneImages, PrunedImage
 use banger_api::{ApiError, Event};
 
 use super::access::{Body, Params, absolute};
-use super::error::{Answer, Failure, image_error};
-use super::operation::event_stream;
+use super::error::{Answer, Failure};
+use super::operation;
 use super::state::AppState;
-use crate::image::{ImageError, ImageService, ImportRequest, PullRequest};
-use crate::operation::Reporter;
-use crate::store::ImageRow;
+use crate::image::{ImportRequest, PullRequest};
 
 /// The images on this host, and those of the catalog when asked for.
 #[utoipa::path(get, path = "/v1/images", params(ListImages), responses((status = 200, body = [Image])))]
@@ -38,9 +36,11 @@ pub(super) async fn show(State(app): State<AppState>, Path(name): Path<String>) 
 )]
 pub(super) async fn pull(State(app): State<AppState>, body: Body<PullImage>) -> Result<Response, Failure> {
     let PullImage { name, save_as, size_mib, kernel, insecure } = body.0;
-    let what = format!("pull image {name}");
+    let (images, title) = (app.services.images.clone(), format!("pull image {name}"));
     let request = PullRequest { name, save_as, size_mib, kernel, insecure };
-    Ok(image_operation(&app, what, |images, reporter| async move { images.pull(&request, &reporter).await }))
+    Ok(operation::run(&app, title, |reporter| async move {
+        images.show(&images.pull(&request, &reporter).await?.name).await
+    }))
 }
 
 /// Makes an image of a local file or directory. Answers with events; the result is the image.
@@ -53,14 +53,11 @@ pub(super) async fn import(
     body: Body<ImportImage>,
 ) -> Result<Response, Failure> {
     let ImportImage { name, path, in_place, tag, size_mib, kernel } = body.0;
-    let path = absolute(path)?;
-    let what = format!("import image {name}");
-    let request = ImportRequest { name, path, in_place, tag, size_mib, kernel };
-    Ok(image_operation(
-        &app,
-        what,
-        |images, reporter| async move { images.import(&request, &reporter).await },
-    ))
+    let (images, title) = (app.services.images.clone(), format!("import image {name}"));
+    let request = ImportRequest { name, path: absolute(path)?, in_place, tag, size_mib, kernel };
+    Ok(operation::run(&app, title, |reporter| async move {
+        images.show(&images.import(&request, &reporter).await?.name).await
+    }))
 }
 
 /// Makes a copy of banger's own of an image that is used in place. Answers with events; the result is the
@@ -73,8 +70,10 @@ pub(super) async fn promote(
     State(app): State<AppState>,
     Path(name): Path<String>,
 ) -> Result<Response, Failure> {
-    let what = format!("promote image {name}");
-    Ok(image_operation(&app, what, |images, reporter| async move { images.promote(&name, &reporter).await }))
+    let images = app.services.images.clone();
+    Ok(operation::run(&app, format!("promote image {name}"), |reporter| async move {
+        images.show(&images.promote(&name, &reporter).await?.name).await
+    }))
 }
 
 /// Writes an image into a bundle: one file, for other hosts. Answers with events; the result is the bundle.
@@ -88,30 +87,10 @@ pub(super) async fn bundle(
     body: Body<MakeBundle>,
 ) -> Result<Response, Failure> {
     let MakeBundle { output, replace } = body.0;
-    let output = absolute(output)?;
-    let images = app.services.images.clone();
-    let operation = app.operations().spawn(format!("bundle image {name}"), |reporter| async move {
-        let written = images.bundle(&name, &output, replace, &reporter).await;
-        written.map_err(|error| image_error(&error))
-    });
-    Ok(event_stream(operation, None))
-}
-
-/// Runs work that ends with an image, and shows that.
-fn image_operation<F>(
-    app: &AppState,
-    what: String,
-    work: impl FnOnce(ImageService, Reporter) -> F + Send + 'static,
-) -> Response
-where
-    F: Future<Output = Result<ImageRow, ImageError>> + Send + 'static,
-{
-    let images = app.services.images.clone();
-    let operation = app.operations().spawn(what, |reporter| async move {
-        let shown = async { images.show(&work(images.clone(), reporter).await?.name).await };
-        shown.await.map_err(|error| image_error(&error))
-    });
-    event_stream(operation, None)
+    let (images, output) = (app.services.images.clone(), absolute(output)?);
+    Ok(operation::run(&app, format!("bundle image {name}"), |reporter| async move {
+        images.bundle(&name, &output, replace, &reporter).await
+    }))
 }
 
 /// Removes images that no VM uses, and downloads that no image needs; or tells which those are.

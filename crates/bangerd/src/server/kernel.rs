@@ -6,8 +6,8 @@ use banger_api::kernel::{ImportKernel, Kernel, ListKernels, PullKernel};
 use banger_api::{ApiError, Event};
 
 use super::access::{Body, Params, absolute};
-use super::error::{Answer, Failure, kernel_error};
-use super::operation::event_stream;
+use super::error::{Answer, Failure};
+use super::operation;
 use super::state::AppState;
 
 /// The kernels on this host, and those of the catalog when asked for.
@@ -34,13 +34,10 @@ pub(super) async fn show(State(app): State<AppState>, Path(name): Path<String>) 
     responses((status = 200, body = Event, content_type = "application/x-ndjson"))
 )]
 pub(super) async fn pull(State(app): State<AppState>, body: Body<PullKernel>) -> Result<Response, Failure> {
-    let (services, name) = (app.services.clone(), body.0.name);
-    let operation = app.operations().spawn(format!("pull kernel {name}"), |reporter| async move {
-        let kernels = &services.kernels;
-        let shown = async { kernels.show(&kernels.pull(&name, &reporter).await?.name).await };
-        shown.await.map_err(|error| kernel_error(&error))
-    });
-    Ok(event_stream(operation, None))
+    let (kernels, name) = (app.services.kernels.clone(), body.0.name);
+    Ok(operation::run(&app, format!("pull kernel {name}"), |reporter| async move {
+        kernels.show(&kernels.pull(&name, &reporter).await?.name).await
+    }))
 }
 
 /// Makes a kernel of a directory or a bundle of this host's. Answers with events; the result is the kernel.
@@ -53,14 +50,10 @@ pub(super) async fn import(
     body: Body<ImportKernel>,
 ) -> Result<Response, Failure> {
     let ImportKernel { name, from } = body.0;
-    let from = absolute(from)?;
-    let services = app.services.clone();
-    let operation = app.operations().spawn(format!("import kernel {name}"), |reporter| async move {
-        let kernels = &services.kernels;
-        let shown = async { kernels.show(&kernels.import(&name, &from, &reporter).await?.name).await };
-        shown.await.map_err(|error| kernel_error(&error))
-    });
-    Ok(event_stream(operation, None))
+    let (kernels, from) = (app.services.kernels.clone(), absolute(from)?);
+    Ok(operation::run(&app, format!("import kernel {name}"), |reporter| async move {
+        kernels.show(&kernels.import(&name, &from, &reporter).await?.name).await
+    }))
 }
 
 /// Writes a kernel into a bundle: one file, for other hosts. Answers with events; the result is the bundle.
@@ -74,13 +67,10 @@ pub(super) async fn bundle(
     body: Body<MakeBundle>,
 ) -> Result<Response, Failure> {
     let MakeBundle { output, replace } = body.0;
-    let output = absolute(output)?;
-    let services = app.services.clone();
-    let operation = app.operations().spawn(format!("bundle kernel {name}"), |reporter| async move {
-        let written = services.kernels.bundle(&name, &output, replace, &reporter).await;
-        written.map_err(|error| kernel_error(&error))
-    });
-    Ok(event_stream(operation, None))
+    let (kernels, output) = (app.services.kernels.clone(), absolute(output)?);
+    Ok(operation::run(&app, format!("bundle kernel {name}"), |reporter| async move {
+        kernels.bundle(&name, &output, replace, &reporter).await
+    }))
 }
 
 /// Removes a kernel from this host, unless a VM uses it.

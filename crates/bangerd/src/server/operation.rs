@@ -9,10 +9,11 @@ use axum::response::{IntoResponse, Response};
 use banger_api::{ApiError, ErrorCode, Event, operation};
 use bytes::Bytes;
 use futures_util::stream;
+use serde::Serialize;
 
 use super::error::{Answer, Failure};
 use super::state::AppState;
-use crate::operation::Operation;
+use crate::operation::{Operation, Reporter};
 
 /// How often a silent stream says that it is still there, and notices that nobody reads it.
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
@@ -70,6 +71,20 @@ impl Drop for Lease {
             when_gone();
         }
     }
+}
+
+/// Runs work that goes on when its client leaves, and answers with its events.
+pub(super) fn run<T, E, F>(app: &AppState, title: String, work: impl FnOnce(Reporter) -> F) -> Response
+where
+    T: Serialize,
+    E: Into<Failure>,
+    F: Future<Output = Result<T, E>> + Send + 'static,
+{
+    let operation = app.operations().spawn(title, |reporter| {
+        let work = work(reporter);
+        async move { work.await.map_err(|error| error.into().0) }
+    });
+    event_stream(operation, None)
 }
 
 /// Answers with the operation's events. With a lease, the stream stays open after the last one, and what was

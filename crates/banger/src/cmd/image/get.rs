@@ -1,15 +1,15 @@
-//! The ways to an image: `pull`, `import`, `promote`.
+//! The ways to an image: `pull`, `import`.
 
 use std::path::PathBuf;
 
-use banger_api::image::{Image, ImportImage, PullImage};
-use banger_api::{Client, EventStream};
+use banger_api::Client;
+use banger_api::image::{ImportImage, PullImage};
 use clap::Args;
 
-use crate::cmd::Outcome;
 use crate::cmd::host_path::absolute;
-use crate::cmd::operation::{ProgressArgs, result};
-use crate::{daemon, ui};
+use crate::cmd::operation::ProgressArgs;
+use crate::cmd::{Outcome, artifact};
+use crate::ui;
 
 #[derive(Debug, Args)]
 pub(crate) struct PullArgs {
@@ -67,8 +67,7 @@ pub(super) async fn pull(args: PullArgs) -> Outcome {
         kernel: args.filesystem.kernel_ref,
         insecure: args.insecure,
     };
-    let client = daemon::connect().await?;
-    finish(&client, client.image_pull(&request).await?, args.progress).await
+    artifact::make(&request, Client::image_pull, args.progress).await
 }
 
 pub(super) async fn import(args: ImportArgs) -> Outcome {
@@ -80,17 +79,5 @@ pub(super) async fn import(args: ImportArgs) -> Outcome {
         size_mib: args.filesystem.size,
         kernel: args.filesystem.kernel_ref,
     };
-    let client = daemon::connect().await?;
-    finish(&client, client.image_import(&request).await?, args.progress).await
-}
-
-pub(super) async fn promote(name: &str, progress: ProgressArgs) -> Outcome {
-    let client = daemon::connect().await?;
-    finish(&client, client.image_promote(name).await?, progress).await
-}
-
-/// Follows what makes an image, and prints its name.
-async fn finish(client: &Client, stream: EventStream, progress: ProgressArgs) -> Outcome {
-    let image: Image = result(client, stream, progress).await?;
-    ui::line(&image.name).map(|()| 0)
+    artifact::make(&request, Client::image_import, args.progress).await
 }
