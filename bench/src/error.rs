@@ -22,6 +22,12 @@ pub(crate) enum BenchError {
     Store(#[from] rusqlite::Error),
     #[error("the soak found {0} faults")]
     Soak(usize),
+    #[error(
+        "`banger vm list` answers too slowly beside work: its p99 is {p99:.1} ms, the limit {limit:.0} ms"
+    )]
+    Slow { p99: f64, limit: f64 },
+    #[error("{changed} of {files} files were changed by the export: something else was measured")]
+    NotApplied { changed: usize, files: usize },
     #[error("the VM has no process")]
     NoProcess,
     #[error("this must be run as root: {what}")]

@@ -19,6 +19,8 @@ mod memory;
 mod noise;
 mod numbers;
 mod pull;
+mod repository;
+mod responsiveness;
 mod soak;
 mod store;
 mod throughput;
@@ -46,13 +48,14 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), BenchError> {
-    let home = Home::open(&args.image)?;
+    let home = Home::open(args.image())?;
     match args.subject {
         Subject::Boot => boot::measure(&home, args.rounds),
         Subject::Boots => boots::measure(&home, args.count, args.load),
         Subject::Throughput => throughput::measure(&home, args.rounds),
         Subject::Pull => pull::measure(&home, args.rounds),
         Subject::Workspace => workspace::measure(&home, args.rounds),
+        Subject::Responsiveness => responsiveness::measure(&home, args.files),
         Subject::Soak => soak::measure(&home, args.minutes, args.kill),
         Subject::Memory => memory::measure(&home),
         Subject::All => {

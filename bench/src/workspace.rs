@@ -8,9 +8,9 @@ use crate::error::BenchError;
 use crate::home::{Home, command};
 use crate::noise::noise;
 use crate::numbers::{Numbers, heading, verdict};
+use crate::repository;
 
-const DIRS: usize = 200;
-const FILES_PER_DIR: usize = 100;
+const FILES: usize = 20_000;
 const FILE_BYTES: usize = 25_000;
 const RATIO: f64 = 1.5;
 const MEMORY_MIB: f64 = 60.0;
@@ -55,41 +55,17 @@ pub(crate) fn measure(home: &Home, rounds: usize) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// Half text, half bytes that nothing compresses; all committed. Answers a file with the names, each ended by
-/// a NUL.
+/// Half text, half bytes that nothing compresses. Answers a file with the names, each ended by a NUL.
 fn fill(root: &Path) -> Result<tempfile::NamedTempFile, BenchError> {
     let mut random = noise();
-    for dir in 0..DIRS {
-        let dir = root.join(format!("directory-{dir}"));
-        std::fs::create_dir(&dir).map_err(BenchError::file("make", &dir))?;
-        for file in 0..FILES_PER_DIR {
-            let path = dir.join(format!("file-{file}"));
-            let mask = if file % 2 == 0 { 0xFF } else { 0x0F };
-            let offset = if file % 2 == 0 { 0 } else { b'a' };
-            let content: Vec<u8> =
-                (0..FILE_BYTES).map(|_| (random() as u8 & mask).wrapping_add(offset)).collect();
-            std::fs::write(&path, content).map_err(BenchError::file("write", &path))?;
-        }
-    }
-    let identity = ["-c", "user.name=bench", "-c", "user.email=bench@localhost", "-c", "gc.auto=0"];
-    git(root, &["init", "--quiet"])?;
-    git(root, &["add", "--all"])?;
-    git(root, &[&identity[..], &["commit", "--quiet", "--message", "bench"]].concat())?;
+    repository::make(root, FILES, |number| {
+        let (mask, offset) = if number % 2 == 0 { (0xFF, 0) } else { (0x0F, b'a') };
+        (0..FILE_BYTES).map(|_| (random() as u8 & mask).wrapping_add(offset)).collect()
+    })?;
     let list = tempfile::NamedTempFile::new().map_err(BenchError::file("make", "a list of files"))?;
-    let names = git(root, &["ls-files", "-z"])?;
+    let names = repository::git(root, &["ls-files", "-z"])?;
     std::fs::write(list.path(), names).map_err(BenchError::file("write", list.path()))?;
     Ok(list)
-}
-
-fn git(root: &Path, args: &[&str]) -> Result<Vec<u8>, BenchError> {
-    let line = format!("git {}", args.join(" "));
-    let output = command(Path::new("git")).arg("-C").arg(root).args(args).output();
-    let output = output.map_err(|source| BenchError::Spawn { line: line.clone(), source })?;
-    if output.status.success() {
-        return Ok(output.stdout);
-    }
-    let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(BenchError::Failed { line, status: output.status, stderr })
 }
 
 fn tar_through_exec(
