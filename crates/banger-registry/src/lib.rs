@@ -33,4 +33,4 @@ pub use image::archive::{ArchiveError, ArchivedImage, ArchivedLayer, ReadFile, f
 pub use image::{ExposedPort, ImageConfig, ImageError, Layer, Protocol, Resolved};
 pub use reference::{Reference, ReferenceError};
 pub use settings::{Certificates, Lookup, Proxies, Retries, Roots, Security, Settings, Timeouts};
-pub use store::{BlobLease, BlobStore, Freed};
+pub use store::{BlobLease, BlobStore, Flights, Freed, Turn};

@@ -1,7 +1,8 @@
-//! One download of one thing at a time, however many want it.
+//! One request at a time downloads or builds a thing; the others wait for it.
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -11,12 +12,12 @@ use tokio::time::timeout;
 /// How often one who waits looks at how far the other is.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// A gate per thing that is being downloaded.
+/// A gate per thing that somebody downloads or builds.
 #[derive(Debug)]
-pub(crate) struct Flights<K>(Arc<Mutex<HashMap<K, Weak<Gate<()>>>>>);
+pub struct Flights<K>(Arc<Mutex<HashMap<K, Weak<Gate<()>>>>>);
 
 /// Held by the one whose turn it is.
-pub(crate) type Turn = OwnedMutexGuard<()>;
+pub type Turn = OwnedMutexGuard<()>;
 
 impl<K> Default for Flights<K> {
     fn default() -> Self {
@@ -31,11 +32,12 @@ impl<K> Clone for Flights<K> {
 }
 
 impl<K: Hash + Eq + Clone> Flights<K> {
-    /// Waits until nobody else has the turn for this thing; `meanwhile` is called now and then.
-    pub(crate) async fn enter(&self, key: &K, mut meanwhile: impl FnMut()) -> Turn {
-        let gate = self.gate(key);
+    /// Waits until it is this caller's turn, in the order of arrival; `meanwhile` is called now and then.
+    /// Dropping the future gives up the place in the queue.
+    pub async fn enter(&self, key: &K, mut meanwhile: impl FnMut()) -> Turn {
+        let mut waiting = pin!(self.gate(key).lock_owned());
         loop {
-            match timeout(LOOK, Arc::clone(&gate).lock_owned()).await {
+            match timeout(LOOK, waiting.as_mut()).await {
                 Ok(turn) => return turn,
                 Err(_) => meanwhile(),
             }

@@ -22,7 +22,7 @@ use crate::digest::Digest;
 use crate::error::RegistryError;
 use crate::image::Resolved;
 
-pub(crate) use flight::Flights;
+pub use flight::{Flights, Turn};
 pub use lease::BlobLease;
 use lease::Leases;
 pub use prune::Freed;

@@ -155,7 +155,7 @@ pub(crate) fn vm(id: &str, name: &str, image_id: Option<&str>, kernel_id: Option
         kernel_id: kernel_id.map(Into::into),
         created_at_unix_ms: 1,
         spec: StoredSpec {
-            image: "image".into(),
+            image: crate::identity::ImageRef::parse("image").unwrap(),
             kernel: "kernel".into(),
             vcpu: 1,
             memory_mib: 512,

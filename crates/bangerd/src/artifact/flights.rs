@@ -1,36 +1,29 @@
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+use banger_registry::{Flights, Turn};
 
 use super::ArtifactError;
 use crate::operation::Reporter;
 
-/// Lets one request at a time get a thing; the others wait, and then find it there (or try themselves).
-#[derive(Clone, Default)]
-pub(crate) struct Flights(Arc<Mutex<HashMap<String, Arc<AsyncMutex<()>>>>>);
-
-impl Flights {
-    /// Waits for the turn to get `name`, which lasts as long as the guard.
-    ///
-    /// # Errors
-    ///
-    /// When the waiting request is called off.
-    pub(crate) async fn turn(
-        &self,
-        name: &str,
-        reporter: &Reporter,
-    ) -> Result<OwnedMutexGuard<()>, ArtifactError> {
-        let lock =
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name.into()).or_default().clone();
-        if let Ok(turn) = lock.clone().try_lock_owned() {
-            return Ok(turn);
+/// Waits for the turn to get `name`, which lasts as long as the guard. Whoever had to wait looks again
+/// whether it is there.
+///
+/// # Errors
+///
+/// When the waiting request is called off.
+pub(crate) async fn turn(
+    flights: &Flights<String>,
+    name: &str,
+    reporter: &Reporter,
+) -> Result<Turn, ArtifactError> {
+    let name = name.to_owned();
+    let mut is_noticed = false;
+    let waiting = flights.enter(&name, || {
+        if !std::mem::replace(&mut is_noticed, true) {
+            reporter.notice(format!("another request is getting {name} already; waiting for it"));
         }
-        reporter.notice(format!("another request is getting {name} already; waiting for it"));
-        tokio::select! {
-            biased;
-            () = reporter.cancelled().cancelled() => Err(ArtifactError::Cancelled),
-            turn = lock.lock_owned() => Ok(turn),
-        }
+    });
+    tokio::select! {
+        biased;
+        () = reporter.cancelled().cancelled() => Err(ArtifactError::Cancelled),
+        turn = waiting => Ok(turn),
     }
 }

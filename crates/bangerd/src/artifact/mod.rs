@@ -17,6 +17,7 @@ mod error;
 #[cfg(test)]
 pub(crate) mod fake;
 mod flights;
+mod from_catalog;
 mod staged;
 
 pub use archive::{Archive, ArchiveError, DebianArchive};
@@ -24,5 +25,6 @@ pub use bundle::BundleError;
 pub use error::ArtifactError;
 
 pub(crate) use artifact_store::ArtifactStore;
-pub(crate) use flights::Flights;
-pub(crate) use staged::{Work, build_dir, fetch_tar, in_staging, remove_build_dir};
+pub(crate) use flights::turn;
+pub(crate) use from_catalog::BuildStages;
+pub(crate) use staged::{Work, build_dir, in_staging, remove_build_dir};

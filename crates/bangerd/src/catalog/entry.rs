@@ -1,5 +1,6 @@
 use std::fmt;
 
+use banger_api::operation::Stage;
 use banger_host::debian::{self, DebianBuild};
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,14 @@ impl Kind {
         match self {
             Self::Image => "image",
             Self::Kernel => "kernel",
+        }
+    }
+
+    /// What is told of the making of one.
+    pub(crate) fn stage(self) -> Stage {
+        match self {
+            Self::Image => Stage::Image,
+            Self::Kernel => Stage::Kernel,
         }
     }
 }

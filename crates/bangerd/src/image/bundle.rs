@@ -11,7 +11,7 @@ use super::publish::{Finished, staged_file};
 use super::{ImageError, ImageService};
 use crate::artifact::bundle::{self, Details, Got};
 use crate::artifact::{ArtifactError, BundleError};
-use crate::catalog::{BundleSource, Entry, Kind};
+use crate::catalog::Kind;
 use crate::operation::Reporter;
 use crate::store::ImageDetails;
 
@@ -37,20 +37,6 @@ impl ImageService {
         written.await.map_err(|source| ImageError::Bundle { name: name.into(), source })
     }
 
-    /// Gets the files of an image that somebody else made.
-    pub(super) async fn get_bundle(
-        &self,
-        entry: &Entry,
-        source: &BundleSource,
-        reporter: &Reporter,
-    ) -> Result<Finished, ArtifactError> {
-        self.artifacts.require_space(entry.build_space_mib)?;
-        let staging = self.artifacts.staging()?;
-        reporter.stage(Stage::Image, format!("getting {} from {}", entry.name, source.location));
-        let got = bundle::get(&self.fetcher, source, Kind::Image, staging, reporter).await?;
-        finish(got, entry.source.to_string())
-    }
-
     /// Unpacks a bundle of the user's.
     pub(super) async fn unpack_bundle(
         &self,
@@ -60,12 +46,12 @@ impl ImageService {
         let staging = self.artifacts.staging()?;
         reporter.stage(Stage::Image, format!("unpacking {}", path.display()));
         let got = bundle::unpack_file(path, Kind::Image, None, staging, reporter).await?;
-        finish(got, path.display().to_string())
+        finish_bundle(got, path.display().to_string())
     }
 }
 
 /// Looks at what a bundle held.
-fn finish(got: Got, source: String) -> Result<Finished, ArtifactError> {
+pub(super) fn finish_bundle(got: Got, source: String) -> Result<Finished, ArtifactError> {
     let Got { staging, unpacked } = got;
     let path = staged_file(staging.path());
     let file = File::open(&path).map_err(ArtifactError::io("open", &path))?;

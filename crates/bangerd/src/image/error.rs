@@ -2,8 +2,9 @@ use std::path::PathBuf;
 
 use banger_registry::ReferenceError;
 
-use super::{ImageNameError, ImportError};
+use super::ImportError;
 use crate::artifact::ArtifactError;
+use crate::identity::ImageNameError;
 use crate::store::StoreError;
 
 /// Why an image cannot be had, shown or deleted.

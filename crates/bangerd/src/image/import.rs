@@ -17,10 +17,11 @@ use super::archive::ImageChoice;
 use super::publish::{Finished, protect, staged_file};
 use super::recover::RECORD;
 use super::rootfs::Tarball;
-use super::{ImageError, ImageService, name};
+use super::{ImageError, ImageService};
 use crate::artifact::bundle::is_bundle;
-use crate::artifact::{ArtifactError, ArtifactStore, Work, in_staging};
+use crate::artifact::{ArtifactError, ArtifactStore, Work, in_staging, turn};
 use crate::clock::unix_ms;
+use crate::identity::check_image_name;
 use crate::operation::Reporter;
 use crate::record;
 use crate::store::{ImageDetails, ImageRow, InPlace};
@@ -197,12 +198,12 @@ impl ImageService {
     ///
     /// When the name is taken or the file is none that an image can be made of. Nothing is left then.
     pub async fn import(&self, request: &ImportRequest, reporter: &Reporter) -> Result<ImageRow, ImageError> {
-        name::check(&request.name)
+        check_image_name(&request.name)
             .map_err(|source| ImageError::Name { name: request.name.clone(), source })?;
         let failed =
             |source: ImportError| ImageError::Import { path: request.path.clone(), source: source.into() };
         let given = Given::in_background(request.path.clone()).await.map_err(failed)?;
-        let turn = self.flights.turn(&request.name, reporter).await;
+        let turn = turn(&self.flights, &request.name, reporter).await;
         let _turn = turn.map_err(ImportError::from).map_err(failed)?;
         if self.store.image(&request.name)?.is_some() {
             return Err(ImageError::NameTaken { name: request.name.clone() });
@@ -299,7 +300,7 @@ impl ImageService {
     ///
     /// When it is not used in place, or the file has changed. It is as it was then.
     pub async fn promote(&self, name: &str, reporter: &Reporter) -> Result<ImageRow, ImageError> {
-        let _turn = self.flights.turn(name, reporter).await.map_err(|error| self.got(name, error))?;
+        let _turn = turn(&self.flights, name, reporter).await.map_err(|error| self.got(name, error))?;
         let Some(row) = self.find(name)? else { return Err(self.not_here(name).await) };
         let Some(in_place) = &row.details.in_place else {
             return Err(ImageError::Managed { name: row.name });

@@ -9,7 +9,7 @@ use banger_api::{ErrorCode, Event};
 use banger_host::files::allocated_bytes;
 
 use super::tests::{Home, home};
-use super::{ImageError, ImportRequest, PullRequest};
+use super::{ImageError, ImportRequest, PullRequest, image_ref};
 use crate::artifact::fake::{Tar, reported, vm};
 use crate::store::ImageRow;
 
@@ -137,18 +137,18 @@ async fn the_name_of_an_imported_image_brings_no_other() {
             let images = home.images.clone();
             let pull = move |reporter| async move {
                 match keep {
-                    true => images.ensure(name, &reporter).await,
-                    false => images.pull(&PullRequest::of(name), &reporter).await,
+                    true => images.ensure(images.want(name).await?, &reporter).await,
+                    false => images.pull(&PullRequest::of(image_ref(name).unwrap()), &reporter).await,
                 }
             };
             reported(pull).await
         };
         let (pulled, events) = pull(false).await;
         assert_eq!(pulled.unwrap().id, row.id);
-        let told = events
+        let noticed = events
             .iter()
             .any(|event| matches!(event, Event::Notice { text } if text.contains("delete it first")));
-        assert!(told, "{name}: {events:?}");
+        assert!(noticed, "{name}: {events:?}");
 
         fs::remove_file(home.images.file(&row)).unwrap();
         for keep in [true, false] {

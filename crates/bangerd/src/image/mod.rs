@@ -12,8 +12,8 @@ mod import;
 #[cfg(test)]
 mod import_tests;
 mod layers;
-mod name;
 mod oci;
+mod origin;
 mod prune;
 mod publish;
 mod pull;
@@ -25,8 +25,8 @@ mod tests;
 
 pub use error::ImageError;
 pub use import::{ImportError, ImportRequest};
-pub use name::ImageNameError;
+pub(crate) use origin::{how_to_get, image_ref};
 pub use pull::PullRequest;
-pub(crate) use pull::how_to_get;
+pub(crate) use pull::WantedImage;
 pub(crate) use recover::RECORD;
 pub use service::ImageService;

@@ -1,23 +1,26 @@
 //! Images from elsewhere: built from Debian's archive, or downloaded.
 
-use banger_api::operation::Stage;
-use banger_registry::{Reference, Security};
+use std::path::Path;
 
+use banger_registry::Security;
+
+use super::bundle::finish_bundle;
 use super::oci::OciPull;
+use super::origin::{Origin, image_ref};
 use super::publish::Finished;
 use super::rootfs::{make, sha256_of};
-use super::{ImageError, ImageService, name};
-use crate::artifact::{ArtifactError, build_dir, fetch_tar, in_staging, remove_build_dir};
-use crate::catalog::{BundleSource, Catalog, DebianSource, Entry, Kind, Source};
+use super::{ImageError, ImageService};
+use crate::artifact::{ArtifactError, BuildStages, Work, turn};
+use crate::catalog::{DebianSource, Entry, Kind};
+use crate::identity::{ImageRef, check_image_name};
 use crate::operation::Reporter;
-use crate::spelling::nearest;
 use crate::store::{ImageDetails, ImageRow};
 
 /// What to pull.
 #[derive(Clone, Debug, Default)]
 pub struct PullRequest {
     /// A name of the catalog, else an OCI reference.
-    pub name: String,
+    pub image: ImageRef,
     /// What to call it here.
     pub save_as: Option<String>,
     /// Of its filesystem, in MiB.
@@ -30,95 +33,35 @@ pub struct PullRequest {
 
 impl PullRequest {
     /// That image, as it comes.
-    pub fn of(name: &str) -> Self {
-        Self { name: name.into(), ..Self::default() }
+    pub fn of(image: ImageRef) -> Self {
+        Self { image, ..Self::default() }
     }
 }
 
-/// Where an image is to come from.
+/// An image that a VM is to have. Where it would come from is found out once, when it is asked for.
 #[derive(Clone, Debug)]
-enum Origin {
-    Debian(Entry, DebianSource),
-    Bundle(Entry, BundleSource),
-    /// By this reference, under this name.
-    Registry(Reference, String),
+pub(crate) struct WantedImage {
+    image: ImageRef,
+    /// None: it was on this host.
+    origin: Option<Origin>,
+    /// What there was to say when its origin was looked for: about catalogs that are not as they should be.
+    notices: Vec<String>,
+    /// The kernel of its VMs when nobody asks for another, as far as it is known.
+    pub(crate) kernel: Option<String>,
 }
 
-impl Origin {
-    /// Where an image of that name would come from. It is none of those `here`.
-    async fn of(
-        name: &str,
-        catalog: &Catalog,
-        here: Vec<String>,
-        reporter: &Reporter,
-    ) -> Result<Self, ImageError> {
-        let parse = |text: &str| -> Result<Reference, ImageError> {
-            text.parse().map_err(|source| ImageError::Reference { name: name.into(), source })
-        };
-        let Some(entry) = catalog.find(Kind::Image, name, reporter).await else {
-            refuse_slip(name, catalog, here, reporter).await?;
-            let reference = parse(name)?;
-            let name = reference.familiar();
-            return Ok(Self::Registry(reference, name));
-        };
-        Ok(match entry.source.clone() {
-            Source::Debian(source) => Self::Debian(entry, source),
-            Source::Bundle(source) => Self::Bundle(entry, source),
-            Source::Oci(source) => Self::Registry(parse(&source.reference)?, entry.name),
-        })
+impl WantedImage {
+    /// What it was called by who wants it.
+    pub(crate) fn image(&self) -> &ImageRef {
+        &self.image
     }
 
-    /// What it is called here, unless somebody says otherwise.
-    fn name(&self) -> &str {
-        match self {
-            Self::Debian(entry, _) | Self::Bundle(entry, _) => &entry.name,
-            Self::Registry(_, name) => name,
-        }
+    /// An image that is on this host.
+    #[cfg(test)]
+    pub(crate) fn here(name: &str, kernel: Option<&str>) -> Self {
+        let image = ImageRef::parse(name).expect("tests call images as they may be called");
+        Self { image, origin: None, notices: Vec::new(), kernel: kernel.map(Into::into) }
     }
-
-    /// What a VM does that needs it.
-    fn in_words(&self) -> String {
-        match self {
-            Self::Debian(entry, _) => format!("builds it ({})", entry.source),
-            Self::Bundle(entry, _) => format!("downloads it ({})", entry.source),
-            Self::Registry(reference, _) => format!("pulls it ({reference})"),
-        }
-    }
-
-    /// Was this image got from here?
-    fn is_of(&self, row: &ImageRow) -> bool {
-        match self {
-            Self::Debian(entry, _) | Self::Bundle(entry, _) => row.source == entry.source.to_string(),
-            Self::Registry(reference, _) => row.details.reference.as_ref() == Some(&reference.to_string()),
-        }
-    }
-}
-
-/// A slip of the pen must not become a question to a registry where everybody may publish what he likes.
-async fn refuse_slip(
-    name: &str,
-    catalog: &Catalog,
-    here: Vec<String>,
-    reporter: &Reporter,
-) -> Result<(), ImageError> {
-    if name.contains(['/', ':', '@', '.']) {
-        return Ok(());
-    }
-    let mut known = here;
-    known.extend(catalog.entries(Kind::Image, reporter).await.into_iter().map(|entry| entry.name));
-    let Some(meant) = nearest(name, known.iter().map(String::as_str)) else { return Ok(()) };
-    let hint = format!("did you mean {meant}? For the image in Docker's registry, say {name}:latest");
-    Err(ImageError::Unknown { name: name.into(), hint })
-}
-
-/// What the first VM with an image that is not here would do, where none is. For people; asks nobody but the
-/// catalogs.
-///
-/// # Errors
-///
-/// When there is no such image, as far as can be told.
-pub(crate) async fn how_to_get(name: &str, catalog: &Catalog) -> Result<String, ImageError> {
-    Ok(Origin::of(name, catalog, Vec::new(), &Reporter::unwatched()).await?.in_words())
 }
 
 /// What to do about an image that is here.
@@ -130,22 +73,43 @@ enum Present {
     Renew,
 }
 
-/// The name in its usual form: `alpine:latest` for `docker.io/library/alpine`. None when it is no reference.
-pub(super) fn familiar(name: &str) -> Option<String> {
-    Some(name.parse::<Reference>().ok()?.familiar())
-}
-
 impl ImageService {
-    /// The image of that name: at once when it is on this host, else it is pulled.
+    /// Is that image here, or could it be? Asks nobody but the catalogs.
+    ///
+    /// # Errors
+    ///
+    /// When it is not, as far as can be told.
+    pub(crate) async fn want(&self, name: &str) -> Result<WantedImage, ImageError> {
+        let image = image_ref(name)?;
+        if let Some(row) = self.find(name)? {
+            return Ok(WantedImage { image, origin: None, notices: Vec::new(), kernel: row.details.kernel });
+        }
+        let reporter = Reporter::unwatched();
+        let origin = Some(self.origin(&image, &reporter).await?);
+        Ok(WantedImage { image, origin, notices: reporter.notices(), kernel: None })
+    }
+
+    /// The image that is wanted: at once when it is on this host, else it is pulled.
     ///
     /// # Errors
     ///
     /// When it is not here and cannot be pulled either.
-    pub async fn ensure(&self, name: &str, reporter: &Reporter) -> Result<ImageRow, ImageError> {
-        match self.local(name)? {
-            Some(row) => Ok(row),
-            None => self.get(&PullRequest::of(name), Present::Keep, reporter).await,
+    pub(crate) async fn ensure(
+        &self,
+        wanted: WantedImage,
+        reporter: &Reporter,
+    ) -> Result<ImageRow, ImageError> {
+        let WantedImage { image, origin, notices, .. } = wanted;
+        notices.into_iter().for_each(|notice| reporter.notice(notice));
+        if let Some(row) = self.local(image.as_str())? {
+            return Ok(row);
         }
+        let origin = match origin {
+            Some(origin) => Ok(origin),
+            // It was here when it was asked for.
+            None => self.origin(&image, reporter).await,
+        };
+        self.get(&PullRequest::of(image), origin, Present::Keep, reporter).await
     }
 
     /// Gets an image onto this host. One of the catalog's that is here stays as it is; one of a registry's is
@@ -155,20 +119,8 @@ impl ImageService {
     ///
     /// When it cannot be had; nothing of it is left then.
     pub async fn pull(&self, request: &PullRequest, reporter: &Reporter) -> Result<ImageRow, ImageError> {
-        self.get(request, Present::Renew, reporter).await
-    }
-
-    /// Is that image here, or could it be? Asks nobody but the catalogs. Answers the kernel that it wants, as
-    /// far as it is known.
-    ///
-    /// # Errors
-    ///
-    /// When it is not, as far as can be told.
-    pub async fn known(&self, name: &str) -> Result<Option<String>, ImageError> {
-        match self.find(name)? {
-            Some(row) => Ok(row.details.kernel),
-            None => self.origin(name, &Reporter::unwatched()).await.map(|_| None),
-        }
+        let origin = self.origin(&request.image, reporter).await;
+        self.get(request, origin, Present::Renew, reporter).await
     }
 
     /// What the first VM with an image that is not here, or not whole, would do. For people; asks nobody but
@@ -178,7 +130,7 @@ impl ImageService {
     ///
     /// When there is no such image, as far as can be told, or it was imported.
     pub(crate) async fn how_to_get(&self, name: &str) -> Result<String, ImageError> {
-        let origin = self.origin(name, &Reporter::unwatched()).await;
+        let origin = self.origin(&image_ref(name)?, &Reporter::unwatched()).await;
         match self.other(name, &origin)? {
             Some(row) => Err(self.lost(&row)?),
             None => Ok(origin?.in_words()),
@@ -194,25 +146,18 @@ impl ImageService {
     async fn get(
         &self,
         request: &PullRequest,
+        origin: Result<Origin, ImageError>,
         present: Present,
         reporter: &Reporter,
     ) -> Result<ImageRow, ImageError> {
-        let origin = self.origin(&request.name, reporter).await;
         // The name of an image of the user's own is no question to a registry.
-        if let (None, Some(row)) = (&request.save_as, self.other(&request.name, &origin)?) {
-            if !self.is_whole(&row) {
-                return Err(self.lost(&row)?);
-            }
-            reporter.notice(format!(
-                "image {} is on this host already ({}); delete it first to pull another",
-                row.name, row.source
-            ));
-            return Ok(row);
+        if let (None, Some(row)) = (&request.save_as, self.other(request.image.as_str(), &origin)?) {
+            return self.keep(row, reporter);
         }
         let origin = origin?;
         let name = request.save_as.as_deref().unwrap_or(origin.name());
-        name::check(name).map_err(|source| ImageError::Name { name: name.into(), source })?;
-        let _turn = self.flights.turn(name, reporter).await.map_err(|error| self.got(name, error))?;
+        check_image_name(name).map_err(|source| ImageError::Name { name: name.into(), source })?;
+        let _turn = turn(&self.flights, name, reporter).await.map_err(|error| self.got(name, error))?;
         let old = self.store.image(name)?;
         if let Some(row) = &old {
             match self.may_replace(row, &origin, request)? {
@@ -242,6 +187,18 @@ impl ImageService {
         }
     }
 
+    /// Leaves an image of the user's own where it is.
+    fn keep(&self, row: ImageRow, reporter: &Reporter) -> Result<ImageRow, ImageError> {
+        if !self.is_whole(&row) {
+            return Err(self.lost(&row)?);
+        }
+        let (name, source) = (&row.name, &row.source);
+        reporter.notice(format!(
+            "image {name} is on this host already ({source}); delete it first to pull another"
+        ));
+        Ok(row)
+    }
+
     /// Whether a new image may take the place of one that is here; if not, that one will do.
     ///
     /// # Errors
@@ -264,8 +221,8 @@ impl ImageService {
         Ok(origin.is_of(row) && matches!(origin, Origin::Registry(..)))
     }
 
-    async fn origin(&self, name: &str, reporter: &Reporter) -> Result<Origin, ImageError> {
-        Origin::of(name, &self.catalog, self.names(), reporter).await
+    async fn origin(&self, image: &ImageRef, reporter: &Reporter) -> Result<Origin, ImageError> {
+        Origin::of(image, &self.catalog, self.names(), reporter).await
     }
 
     /// Makes the image's file; none when `old` is what the registry has.
@@ -282,7 +239,9 @@ impl ImageService {
                 if request.size_mib.is_some() {
                     reporter.notice("the filesystem of a bundle has a size already: it keeps that");
                 }
-                Some(self.get_bundle(entry, source, reporter).await?)
+                let what = (Kind::Image, entry, source);
+                let got = self.artifacts.get_bundle(&self.fetcher, what, reporter).await?;
+                Some(finish_bundle(got, entry.source.to_string())?)
             }
             Origin::Registry(reference, _) => {
                 let security = if request.insecure { Security::Insecure } else { Security::Verified };
@@ -306,22 +265,15 @@ impl ImageService {
         request: &PullRequest,
         reporter: &Reporter,
     ) -> Result<Finished, ArtifactError> {
-        self.archive.check(source)?;
-        self.artifacts.require_space(entry.build_space_mib)?;
-        let staging = self.artifacts.staging()?;
-        let build_dir = build_dir(staging.path())?;
-
-        reporter.stage(Stage::Image, format!("building {} from Debian's archive", entry.name));
-        let tar = fetch_tar(self.archive.as_ref(), source, &build_dir, reporter).await?;
-
-        reporter.stage(Stage::Image, format!("making the filesystem of {}", entry.name));
+        let stages = BuildStages { fetch: "building", make: "making the filesystem of" };
         let size = self.size_of(request.size_mib);
-        let made = in_staging(staging, reporter, move |work| {
-            let sha256 = sha256_of(&tar)?;
-            Ok((make(&tar, size, work)?, sha256))
-        });
-        let (staging, (size_bytes, sha256)) = made.await?;
-        remove_build_dir(staging.path()).await?;
+        let make = move |tar: &Path, work: &Work<'_>| {
+            let sha256 = sha256_of(tar)?;
+            Ok((make(tar, size, work)?, sha256))
+        };
+        let what = (Kind::Image, entry, source);
+        let built = self.artifacts.build_debian(self.archive.as_ref(), what, stages, make, reporter);
+        let (staging, (size_bytes, sha256)) = built.await?;
         let details = ImageDetails::default();
         Ok(Finished { staging, source: entry.source.to_string(), size_bytes, sha256, details })
     }

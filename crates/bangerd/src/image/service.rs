@@ -3,12 +3,12 @@ use std::sync::Arc;
 
 use banger_api::image::{Image, ImageConfig};
 use banger_host::ext4::ImageSize;
+use banger_registry::{Flights, Reference};
 
 use super::ImageError;
 use super::import::is_as_imported;
-use super::pull::familiar;
 use crate::artifact::bundle::Fetcher;
-use crate::artifact::{Archive, ArtifactStore, DebianArchive, Flights};
+use crate::artifact::{Archive, ArtifactStore, DebianArchive};
 use crate::catalog::{Catalog, Entry, Kind};
 use crate::download::Downloads;
 use crate::lost_found::LostFound;
@@ -28,7 +28,7 @@ const ROOT_MIN_BYTES: u64 = 8 << 30;
 pub struct ImageService {
     pub(super) store: Store,
     pub(super) artifacts: ArtifactStore,
-    pub(super) flights: Flights,
+    pub(super) flights: Flights<String>,
     pub(super) catalog: Catalog,
     pub(super) archive: Arc<dyn Archive>,
     pub(super) downloads: Downloads,
@@ -189,6 +189,11 @@ impl ImageService {
         // See above.
         self.store.images().unwrap_or_default().into_iter().map(|row| row.name).collect()
     }
+}
+
+/// The name in its usual form: `alpine:latest` for `docker.io/library/alpine`. None when it is no reference.
+fn familiar(name: &str) -> Option<String> {
+    Some(name.parse::<Reference>().ok()?.familiar())
 }
 
 fn run_config(config: &RunConfig) -> ImageConfig {

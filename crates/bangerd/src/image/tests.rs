@@ -9,7 +9,9 @@ use banger_host::ext4::ImageSize;
 
 use super::*;
 use crate::artifact::fake::{FakeArchive, Tar, cancelled, reported, vm};
-use crate::catalog::{Catalog, Kind};
+use crate::catalog::{Catalog, CatalogPlace, Kind};
+use crate::download::Web;
+use crate::download::fake::FakeWeb;
 use crate::operation::Reporter;
 use crate::paths::Paths;
 use crate::store::{ImageDetails, ImageRow, Store};
@@ -84,8 +86,8 @@ async fn two_at_once_build_one_image_that_then_only_is_read() {
     let home = home(Tar::Whole);
     let (images, other) = (home.images.clone(), home.images.clone());
     let ((first, _), (second, _)) = tokio::join!(
-        reported(move |reporter| async move { images.ensure(NAME, &reporter).await }),
-        reported(move |reporter| async move { other.ensure(NAME, &reporter).await }),
+        reported(move |reporter| async move { images.ensure(images.want(NAME).await?, &reporter).await }),
+        reported(move |reporter| async move { other.ensure(other.want(NAME).await?, &reporter).await }),
     );
     let row = first.unwrap();
     assert_eq!(row, second.unwrap());
@@ -98,8 +100,10 @@ async fn two_at_once_build_one_image_that_then_only_is_read() {
     assert_eq!(row.sha256, *home.archive.sha256.lock().unwrap());
 
     let images = home.images.clone();
-    let (again, events) =
-        reported(move |reporter| async move { images.pull(&PullRequest::of(NAME), &reporter).await }).await;
+    let (again, events) = reported(move |reporter| async move {
+        images.pull(&PullRequest::of(image_ref(NAME).unwrap()), &reporter).await
+    })
+    .await;
     assert_eq!(again.unwrap(), row);
     assert!(events.iter().any(|event| matches!(event, Event::Notice { text } if text.contains("already"))));
     assert_eq!(home.images.recover().await.unwrap(), Vec::<PathBuf>::new());
@@ -119,7 +123,7 @@ async fn a_failed_build_leaves_nothing_and_can_be_repeated() {
         home.archive.set(tar);
         let images = home.images.clone();
         let (result, _) = cancelled(&home.archive, move |reporter| async move {
-            images.pull(&PullRequest::of(NAME), &reporter).await
+            images.pull(&PullRequest::of(image_ref(NAME).unwrap()), &reporter).await
         })
         .await;
         assert_eq!(result.unwrap_err().code(), code, "{tar:?}");
@@ -127,8 +131,10 @@ async fn a_failed_build_leaves_nothing_and_can_be_repeated() {
     }
     home.archive.set(Tar::Whole);
     let images = home.images.clone();
-    let (result, _) =
-        reported(move |reporter| async move { images.pull(&PullRequest::of(NAME), &reporter).await }).await;
+    let (result, _) = reported(move |reporter| async move {
+        images.pull(&PullRequest::of(image_ref(NAME).unwrap()), &reporter).await
+    })
+    .await;
     assert_eq!(home.artifacts(), [result.unwrap().id]);
 }
 
@@ -137,7 +143,7 @@ async fn a_lost_file_is_noticed_and_built_anew_unless_vms_build_upon_it() {
     let home = home(Tar::Whole);
     let pull = || {
         let images = home.images.clone();
-        reported(move |reporter| async move { images.ensure(NAME, &reporter).await })
+        reported(move |reporter| async move { images.ensure(images.want(NAME).await?, &reporter).await })
     };
     let first = pull().await.0.unwrap();
     fs::remove_file(home.images.file(&first)).unwrap();
@@ -162,8 +168,10 @@ async fn a_lost_file_is_noticed_and_built_anew_unless_vms_build_upon_it() {
 async fn a_used_image_stays_and_an_unused_one_goes() {
     let home = home(Tar::Whole);
     let images = home.images.clone();
-    let (pulled, _) =
-        reported(move |reporter| async move { images.pull(&PullRequest::of(NAME), &reporter).await }).await;
+    let (pulled, _) = reported(move |reporter| async move {
+        images.pull(&PullRequest::of(image_ref(NAME).unwrap()), &reporter).await
+    })
+    .await;
     let image = pulled.unwrap();
     for (id, name) in [("0123456789ab", "brave-otter"), ("0123456789ac", "calm-otter")] {
         home.store.insert_vm(&vm(id, name, Some(&image.id), None)).unwrap();
@@ -204,8 +212,10 @@ async fn recovery_removes_what_is_half_made_and_nothing_else() {
 async fn images_come_back_when_the_store_is_lost_and_keep_their_names_apart() {
     let mut home = home(Tar::Whole);
     let images = home.images.clone();
-    let (made, _) =
-        reported(move |reporter| async move { images.pull(&PullRequest::of(NAME), &reporter).await }).await;
+    let (made, _) = reported(move |reporter| async move {
+        images.pull(&PullRequest::of(image_ref(NAME).unwrap()), &reporter).await
+    })
+    .await;
     let made = made.unwrap();
     home.forget_everything();
     home.store.insert_image(&ImageRow { name: NAME.into(), ..row("aaaaaaaaaaaa") }).unwrap();
@@ -222,8 +232,10 @@ async fn images_come_back_when_the_store_is_lost_and_keep_their_names_apart() {
 async fn a_damaged_row_is_repaired_and_until_then_touched_by_nobody() {
     let home = home(Tar::Whole);
     let images = home.images.clone();
-    let (made, _) =
-        reported(move |reporter| async move { images.pull(&PullRequest::of(NAME), &reporter).await }).await;
+    let (made, _) = reported(move |reporter| async move {
+        images.pull(&PullRequest::of(image_ref(NAME).unwrap()), &reporter).await
+    })
+    .await;
     let made = made.unwrap();
     let damage = rusqlite::Connection::open(home.paths().database()).unwrap();
     damage.execute("UPDATE images SET details = '{'", []).unwrap();
@@ -234,18 +246,40 @@ async fn a_damaged_row_is_repaired_and_until_then_touched_by_nobody() {
     assert_eq!(home.store.image(NAME).unwrap(), Some(made));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_said_when_an_image_was_looked_for_is_said_when_it_is_got() {
+    let mut home = home(Tar::Whole);
+    let broken = home.dir.path().join("catalog.json");
+    fs::write(&broken, "{").unwrap();
+    let web: Arc<dyn Web> = Arc::new(FakeWeb::default());
+    home.images.catalog = Catalog::with(&[CatalogPlace::File(broken)], &home.dir.path().join("cache"), &web);
+    let images = home.images.clone();
+    let (made, events) = reported(move |reporter| async move {
+        let wanted = images.want(NAME).await?;
+        images.ensure(wanted, &reporter).await
+    })
+    .await;
+    made.unwrap();
+    let of_catalog =
+        |event: &&Event| matches!(event, Event::Notice { text } if text.contains("catalog.json"));
+    assert_eq!(events.iter().filter(of_catalog).count(), 1, "{events:?}");
+}
+
 #[tokio::test]
 async fn an_unknown_name_is_an_error_with_a_suggestion() {
     let home = home(Tar::Whole);
-    let images = home.images.clone();
-    let (result, _) =
-        reported(move |reporter| async move { images.ensure("debian-trixi", &reporter).await }).await;
-    let error = result.unwrap_err();
-    let hint = error.hint().unwrap();
-    assert!(
-        error.code() == ErrorCode::NotFound && hint.starts_with("did you mean debian-trixie?"),
-        "{error:?}"
-    );
+    for slip in ["debian-trixi", "debian trixie", "debian-trixie,"] {
+        let images = home.images.clone();
+        let (result, _) =
+            reported(move |reporter| async move { images.ensure(images.want(slip).await?, &reporter).await })
+                .await;
+        let error = result.unwrap_err();
+        let hint = error.hint().unwrap();
+        assert!(
+            error.code() == ErrorCode::NotFound && hint.starts_with("did you mean debian-trixie?"),
+            "{slip}: {error:?}"
+        );
+    }
     assert_eq!(home.archive.fetched.load(Ordering::SeqCst), 0);
     assert_eq!(home.images.show("nope").await.unwrap_err().code(), ErrorCode::NotFound);
     assert_eq!(

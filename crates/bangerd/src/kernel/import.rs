@@ -9,7 +9,7 @@ use banger_host::kernel_directory::FoundKernel;
 
 use super::make::{Finished, finish_bundle, make};
 use super::{KernelError, KernelService};
-use crate::artifact::{ArtifactError, BundleError, build_dir, bundle, in_staging};
+use crate::artifact::{ArtifactError, BundleError, build_dir, bundle, in_staging, remove_build_dir, turn};
 use crate::catalog::{Catalog, Kind};
 use crate::operation::Reporter;
 use crate::store::KernelRow;
@@ -34,7 +34,7 @@ impl KernelService {
     ) -> Result<KernelRow, KernelError> {
         let failed = |source| KernelError::Import { from: from.into(), source };
         check_name(name)?;
-        let _turn = self.flights.turn(name, reporter).await.map_err(failed)?;
+        let _turn = turn(&self.flights, name, reporter).await.map_err(failed)?;
         if self.store.kernel(name)?.is_some() {
             return Err(KernelError::NameTaken { name: name.into() });
         }
@@ -89,7 +89,8 @@ impl KernelService {
         });
         let (staging, (made, notices)) = work.await?;
         notices.into_iter().for_each(|notice| reporter.notice(notice));
-        Finished::new(staging, made, format!("imported from {kernel}")).await
+        remove_build_dir(staging.path()).await?;
+        Ok(Finished { staging, made, source: format!("imported from {kernel}") })
     }
 
     async fn import_bundle(

@@ -237,8 +237,9 @@ async fn a_name_of_the_catalog_can_be_taken_and_two_at_once_take_it_once() {
     let (first, second) = tokio::join!(home.import("debian-6.12", &root), home.import("debian-6.12", &root));
     let results = [first, second];
     assert_eq!(results.iter().filter(|(result, _)| result.is_ok()).count(), 1);
-    let told = |event: &Event| matches!(event, Event::Notice { text } if text.contains("not the catalog's"));
-    assert!(results.iter().any(|(_, events)| events.iter().any(told)));
+    let is_notice =
+        |event: &Event| matches!(event, Event::Notice { text } if text.contains("not the catalog's"));
+    assert!(results.iter().any(|(_, events)| events.iter().any(is_notice)));
     assert_eq!(home.files().len(), 1);
 }
 

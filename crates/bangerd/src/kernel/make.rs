@@ -14,7 +14,7 @@ use super::recover::RECORD;
 use super::service::{MODULES_ARCHIVE, MODULES_DISK, VMLINUX};
 use super::{KernelError, KernelService};
 use crate::artifact::bundle::{Details, Got};
-use crate::artifact::{ArtifactError, ArtifactStore, Work, in_staging, remove_build_dir};
+use crate::artifact::{ArtifactError, ArtifactStore, Work, in_staging};
 use crate::checksum::sha256;
 use crate::clock::unix_ms;
 use crate::operation::Reporter;
@@ -30,18 +30,10 @@ pub(super) struct Made {
 
 /// The finished files of a kernel, and nothing else, in a staging directory.
 pub(super) struct Finished {
-    staging: StagingDir,
-    made: Made,
+    pub(super) staging: StagingDir,
+    pub(super) made: Made,
     /// For people.
-    source: String,
-}
-
-impl Finished {
-    /// Tidies up the staging directory.
-    pub(super) async fn new(staging: StagingDir, made: Made, source: String) -> Result<Self, ArtifactError> {
-        remove_build_dir(staging.path()).await?;
-        Ok(Self { staging, made, source })
-    }
+    pub(super) source: String,
 }
 
 /// Takes what a VM needs out of a kernel's tar.
@@ -87,7 +79,7 @@ pub(super) async fn finish_bundle(
         Ok(Made { release, sha256: sha256(&vmlinux) })
     });
     let (staging, made) = work.await?;
-    Finished::new(staging, made, source).await
+    Ok(Finished { staging, made, source })
 }
 
 impl KernelService {

@@ -1,12 +1,13 @@
 //! Kernels from elsewhere: built from Debian's archive, or downloaded.
 
-use banger_api::operation::Stage;
+use std::path::Path;
+
 use banger_host::initramfs::Signatures;
 
 use super::make::{Finished, finish_bundle, make};
 use super::{KernelError, KernelService};
-use crate::artifact::{ArtifactError, build_dir, bundle, fetch_tar, in_staging};
-use crate::catalog::{BundleSource, DebianSource, Entry, Kind, Source};
+use crate::artifact::{ArtifactError, BuildStages, Work, turn};
+use crate::catalog::{Entry, Kind, Source};
 use crate::operation::Reporter;
 use crate::store::KernelRow;
 
@@ -16,7 +17,7 @@ impl KernelService {
         let failed = |source| KernelError::Get { name: name.into(), source };
         let entry = self.catalog.find(Kind::Kernel, name, reporter).await;
         let _turn = match &entry {
-            Some(_) => Some(self.flights.turn(name, reporter).await.map_err(failed)?),
+            Some(_) => Some(turn(&self.flights, name, reporter).await.map_err(failed)?),
             None => None,
         };
         if let Some(row) = self.local(name)? {
@@ -54,47 +55,23 @@ impl KernelService {
 
     async fn build(&self, entry: &Entry, reporter: &Reporter) -> Result<Finished, ArtifactError> {
         match &entry.source {
-            Source::Debian(source) => self.build_debian(entry, source, reporter).await,
-            Source::Bundle(source) => self.get_bundle(entry, source, reporter).await,
+            Source::Debian(source) => {
+                let stages = BuildStages { fetch: "getting", make: "unpacking" };
+                // docs/decisions/0006: they guard nothing, and Debian's kernels do not insist on them.
+                let make = |tar: &Path, work: &Work<'_>| make(tar, Signatures::Dropped, work);
+                let what = (Kind::Kernel, entry, source);
+                let built = self.artifacts.build_debian(self.archive.as_ref(), what, stages, make, reporter);
+                let (staging, made) = built.await?;
+                Ok(Finished { staging, made, source: entry.source.to_string() })
+            }
+            Source::Bundle(source) => {
+                let what = (Kind::Kernel, entry, source);
+                let got = self.artifacts.get_bundle(&self.fetcher, what, reporter).await?;
+                finish_bundle(got, entry.source.to_string(), reporter).await
+            }
             source @ Source::Oci(_) => {
                 Err(ArtifactError::Unsuitable { what: "a kernel", source_text: source.to_string() })
             }
         }
-    }
-
-    /// Makes the files of a kernel of Debian's.
-    async fn build_debian(
-        &self,
-        entry: &Entry,
-        source: &DebianSource,
-        reporter: &Reporter,
-    ) -> Result<Finished, ArtifactError> {
-        self.archive.check(source)?;
-        self.artifacts.require_space(entry.build_space_mib)?;
-        let staging = self.artifacts.staging()?;
-        let build_dir = build_dir(staging.path())?;
-
-        reporter.stage(Stage::Kernel, format!("getting {} from Debian's archive", entry.name));
-        let tar = fetch_tar(self.archive.as_ref(), source, &build_dir, reporter).await?;
-
-        reporter.stage(Stage::Kernel, format!("unpacking {}", entry.name));
-        // docs/decisions/0006: they guard nothing, and Debian's kernels do not insist on them.
-        let work = in_staging(staging, reporter, move |work| make(&tar, Signatures::Dropped, work));
-        let (staging, made) = work.await?;
-        Finished::new(staging, made, entry.source.to_string()).await
-    }
-
-    /// Gets the files of a kernel that somebody else made.
-    async fn get_bundle(
-        &self,
-        entry: &Entry,
-        source: &BundleSource,
-        reporter: &Reporter,
-    ) -> Result<Finished, ArtifactError> {
-        self.artifacts.require_space(entry.build_space_mib)?;
-        let staging = self.artifacts.staging()?;
-        reporter.stage(Stage::Kernel, format!("getting {} from {}", entry.name, source.location));
-        let got = bundle::get(&self.fetcher, source, Kind::Kernel, staging, reporter).await?;
-        finish_bundle(got, entry.source.to_string(), reporter).await
     }
 }

@@ -2,12 +2,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use banger_api::kernel::Kernel;
+use banger_registry::Flights;
 
 use super::KernelError;
 use super::agent::Agent;
 use super::initramfs::InitramfsCache;
 use crate::artifact::bundle::Fetcher;
-use crate::artifact::{Archive, ArtifactStore, DebianArchive, Flights};
+use crate::artifact::{Archive, ArtifactStore, DebianArchive};
 use crate::catalog::{Catalog, Entry, Kind};
 use crate::download::{Downloads, Web};
 use crate::lost_found::LostFound;
@@ -29,7 +30,7 @@ pub(super) const MODULES_DISK: &str = "modules.ext4";
 pub struct KernelService {
     pub(super) store: Store,
     pub(super) artifacts: ArtifactStore,
-    pub(super) flights: Flights,
+    pub(super) flights: Flights<String>,
     pub(super) catalog: Catalog,
     pub(super) archive: Arc<dyn Archive>,
     pub(super) fetcher: Fetcher,

@@ -196,6 +196,16 @@ impl Reporter {
         }
     }
 
+    /// The notices so far, for whoever does the rest of the work.
+    pub(crate) fn notices(&self) -> Vec<String> {
+        let history = self.operation.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = |event: &Event| match event {
+            Event::Notice { text } => Some(text.clone()),
+            _ => None,
+        };
+        history.iter().filter_map(text).collect()
+    }
+
     pub fn cancelled(&self) -> &CancellationToken {
         &self.operation.cancel
     }

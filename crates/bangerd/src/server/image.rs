@@ -9,7 +9,7 @@ use super::access::{Body, Params, absolute};
 use super::error::{Answer, Failure};
 use super::operation;
 use super::state::AppState;
-use crate::image::{ImportRequest, PullRequest};
+use crate::image::{ImportRequest, PullRequest, image_ref};
 
 /// The images on this host, and those of the catalog when asked for.
 #[utoipa::path(get, path = "/v1/images", params(ListImages), responses((status = 200, body = [Image])))]
@@ -37,7 +37,7 @@ pub(super) async fn show(State(app): State<AppState>, Path(name): Path<String>) 
 pub(super) async fn pull(State(app): State<AppState>, body: Body<PullImage>) -> Result<Response, Failure> {
     let PullImage { name, save_as, size_mib, kernel, insecure } = body.0;
     let (images, title) = (app.services.images.clone(), format!("pull image {name}"));
-    let request = PullRequest { name, save_as, size_mib, kernel, insecure };
+    let request = PullRequest { image: image_ref(&name)?, save_as, size_mib, kernel, insecure };
     Ok(operation::run(&app, title, |reporter| async move {
         images.show(&images.pull(&request, &reporter).await?.name).await
     }))

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use super::words::{Init, Lifetime, Network};
 use super::{Store, StoreError};
-use crate::identity::{VmId, VmName};
+use crate::identity::{ImageRef, VmId, VmName};
 
 /// How far a VM's existence has come. What it does once it exists is no business of the store's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl VmRow {
 /// The part of a VM that no query looks at: one JSON column, so that a new field needs no migration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredSpec {
-    pub image: String,
+    pub image: ImageRef,
     pub kernel: String,
     pub vcpu: u32,
     pub memory_mib: u64,
@@ -71,7 +71,7 @@ impl VmRow {
     /// What stands for a row of which only id and name are known. No VM is ever started by it.
     pub fn placeholder(id: VmId, name: VmName) -> Self {
         let spec = StoredSpec {
-            image: String::new(),
+            image: ImageRef::default(),
             kernel: String::new(),
             vcpu: 0,
             memory_mib: 0,
@@ -225,7 +225,7 @@ impl VmRow {
             kernel_id: None,
             created_at_unix_ms: 1,
             spec: StoredSpec {
-                image: "debian-trixie".into(),
+                image: ImageRef::parse("debian-trixie").unwrap(),
                 kernel: "debian-6.12".into(),
                 vcpu: 1,
                 memory_mib: 512,

@@ -24,6 +24,7 @@ use super::view::{RunningView, VmView};
 use super::workspace::WorkspaceSlot;
 use super::{VmError, delete, returned, steps, stop};
 use crate::clock::unix_ms;
+use crate::image::WantedImage;
 use crate::latest::Latest;
 use crate::operation::Reporter;
 use crate::store::VmRow;
@@ -37,7 +38,7 @@ const STOP_AGAIN_MAX: Duration = Duration::from_secs(60);
 /// What an actor begins with.
 pub(super) enum Initial {
     /// The row is there, nothing else; somebody waits for the rest.
-    Create(PendingRequest),
+    Create(PendingRequest, WantedImage),
     Stopped,
     Running(Started),
     /// A process was found, but not whether it ever came up.
@@ -60,7 +61,7 @@ enum WaitReason {
 }
 
 struct Waiter {
-    ask: PendingRequest,
+    pending: PendingRequest,
     reason: WaitReason,
 }
 
@@ -83,7 +84,7 @@ impl Actor {
     /// Makes the actor of the VM of `row`, known to `table` from now on.
     pub(super) fn spawn(services: Arc<Services>, table: VmTable, row: VmRow, initial: Initial) -> VmHandle {
         let id = row.id.clone();
-        let (asks, mailbox) = mpsc::channel(16);
+        let (requests, mailbox) = mpsc::channel(16);
         let stored = services.store.workspace(&id).unwrap_or_else(|error| {
             // The VM can do without; the next preparation replaces it.
             tracing::error!(%id, causes = ?crate::causes::chain(&error), "the workspace's row cannot be read");
@@ -108,7 +109,7 @@ impl Actor {
         };
         match initial {
             Initial::Stopped => {}
-            Initial::Create(ask) => actor.begin_create(ask),
+            Initial::Create(pending, image) => actor.begin_create(pending, image),
             Initial::Running(started) => {
                 let stopping = started.handles.stopping_until_unix_ms;
                 actor.came_up(started);
@@ -119,7 +120,7 @@ impl Actor {
             Initial::HalfDeleted => actor.state = State::Deleting,
         }
         actor.publish();
-        let handle = VmHandle { asks, view: watcher, workspace };
+        let handle = VmHandle { requests, view: watcher, workspace };
         table.insert(id, handle.clone());
         tokio::spawn(actor.run(mailbox));
         handle
@@ -136,8 +137,8 @@ impl Actor {
                 self.running.as_ref().filter(|_| self.job.is_none()).map(|running| running.process.clone());
             tokio::select! {
                 end = poll_job(&mut self.job), if self.job.is_some() => self.ended(end),
-                ask = mailbox.recv() => match ask {
-                    Some(ask) => self.waiters.push(Waiter { ask, reason: WaitReason::None }),
+                pending = mailbox.recv() => match pending {
+                    Some(pending) => self.waiters.push(Waiter { pending, reason: WaitReason::None }),
                     // The daemon is going down.
                     None => break,
                 },
@@ -153,7 +154,7 @@ impl Actor {
     fn answer_waiters(&mut self) {
         let mut index = 0;
         while index < self.waiters.len() {
-            let request = self.waiters[index].ask.request;
+            let request = self.waiters[index].pending.request;
             match decide(self.state, self.job.is_some(), request) {
                 Decision::Satisfied => {
                     let answer = Answer { view: self.current_view(), killed: self.killed };
@@ -193,13 +194,14 @@ impl Actor {
     fn reply(&mut self, index: usize, answer: Result<Answer, Arc<VmError>>) {
         let waiter = self.waiters.remove(index);
         // Who has gone away meanwhile needs no answer.
-        let _ = waiter.ask.reply.send(answer);
+        let _ = waiter.pending.reply.send(answer);
     }
 
-    fn begin_create(&mut self, ask: PendingRequest) {
-        let cancel = ask.reporter.cancelled().child_token();
-        let mut create = Create::new(self.services.clone(), ask.reporter.clone(), self.row.clone());
-        self.waiters.push(Waiter { ask, reason: WaitReason::None });
+    fn begin_create(&mut self, pending: PendingRequest, image: WantedImage) {
+        let cancel = pending.reporter.cancelled().child_token();
+        let mut create =
+            Create::new(self.services.clone(), pending.reporter.clone(), self.row.clone(), image);
+        self.waiters.push(Waiter { pending, reason: WaitReason::None });
         let token = cancel.clone();
         let future = Box::pin(async move {
             let outcome = steps::run(create::STEPS, &mut create, &token).await;
@@ -210,8 +212,8 @@ impl Actor {
     }
 
     fn begin(&mut self, job: Job, index: usize) {
-        let ask = &self.waiters[index].ask;
-        let (reporter, grace) = (ask.reporter.clone(), ask.grace);
+        let pending = &self.waiters[index].pending;
+        let (reporter, grace) = (pending.reporter.clone(), pending.grace);
         let (cancel, future): (_, Pin<Box<dyn Future<Output = JobEnd> + Send>>) = match job {
             Job::Start => {
                 self.state = State::Starting;
@@ -350,8 +352,8 @@ impl Actor {
     /// Asks for something on nobody's behalf.
     fn want(&mut self, request: Request, grace: Duration) {
         let (reply, _) = oneshot::channel();
-        let ask = PendingRequest { request, grace, reporter: Reporter::unwatched(), reply };
-        self.waiters.push(Waiter { ask, reason: WaitReason::None });
+        let pending = PendingRequest { request, grace, reporter: Reporter::unwatched(), reply };
+        self.waiters.push(Waiter { pending, reason: WaitReason::None });
     }
 
     fn current_view(&self) -> VmView {

@@ -54,8 +54,8 @@ async fn a_kill_ends_a_start_and_whoever_waited_for_it_is_told() {
     assert_eq!(view.state, State::Stopped);
     // Nothing went wrong, and nothing is said to have.
     assert_eq!(view.last_error, None);
-    let told = start.await.unwrap().unwrap_err();
-    assert!(matches!(*told, VmError::Cancelled), "{told:?}");
+    let error = start.await.unwrap().unwrap_err();
+    assert!(matches!(*error, VmError::Cancelled), "{error:?}");
     bench.assert_not_running(&bench.services.paths.vm(&id), "killed while starting");
 }
 

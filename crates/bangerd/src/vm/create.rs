@@ -13,6 +13,7 @@ use super::record::VmRecord;
 use super::registry::Services;
 use super::steps::{Step, StepFuture, nothing_to_undo};
 use crate::disk;
+use crate::image::WantedImage;
 use crate::operation::Reporter;
 use crate::paths::VmDir;
 use crate::store::{ImageRow, VmPhase, VmRow};
@@ -23,6 +24,7 @@ pub(super) struct Create {
     pub(super) reporter: Reporter,
     pub(super) row: VmRow,
     pub(super) dir: VmDir,
+    wanted: Option<WantedImage>,
     image: Option<ImageRow>,
     /// Where the disks are until all of the VM is there.
     staging: Option<StagingDir>,
@@ -32,9 +34,18 @@ pub(super) struct Create {
 }
 
 impl Create {
-    pub(super) fn new(services: Arc<Services>, reporter: Reporter, row: VmRow) -> Self {
+    pub(super) fn new(services: Arc<Services>, reporter: Reporter, row: VmRow, image: WantedImage) -> Self {
         let dir = services.paths.vm(&row.id);
-        Self { services, reporter, row, dir, image: None, staging: None, publishing: None }
+        Self {
+            services,
+            reporter,
+            row,
+            dir,
+            wanted: Some(image),
+            image: None,
+            staging: None,
+            publishing: None,
+        }
     }
 }
 
@@ -66,7 +77,8 @@ fn remove_row(create: &mut Create) -> StepFuture<'_> {
 fn get_parts(create: &mut Create) -> StepFuture<'_> {
     Box::pin(async {
         let services = create.services.clone();
-        let image = services.images.ensure(&create.row.spec.image, &create.reporter).await?;
+        let wanted = create.wanted.take().ok_or(VmError::Unmade("the wanted image"))?;
+        let image = services.images.ensure(wanted, &create.reporter).await?;
         let kernel = services.kernels.ensure(&create.row.spec.kernel, &create.reporter).await?;
         services.store.set_vm_parts(&create.row.id, &image.id, &kernel.id)?;
         create.row.image_id = Some(image.id.clone());

@@ -13,7 +13,7 @@ use super::{VmError, spec};
 use crate::causes::on_one_line;
 use crate::config::{HostSize, vm_defaults};
 use crate::disk::cow_bytes;
-use crate::identity::{VmId, VmName};
+use crate::identity::{ImageRef, VmId, VmName};
 use crate::lost_found::{Lost, LostKind};
 use crate::paths::VmDir;
 use crate::record::{self, RecordError};
@@ -156,7 +156,7 @@ impl Vms {
             kernel_id: Some(kernel.id),
             created_at_unix_ms: crate::clock::unix_ms(),
             spec: StoredSpec {
-                image: image.name,
+                image: ImageRef::stored(image.name),
                 kernel: kernel.name,
                 vcpu: defaults.vcpu.value,
                 memory_mib: defaults.memory_mib.value,

@@ -34,7 +34,7 @@ pub(super) struct Answer {
 /// How to reach an actor.
 #[derive(Clone)]
 pub(super) struct VmHandle {
-    pub(super) asks: mpsc::Sender<PendingRequest>,
+    pub(super) requests: mpsc::Sender<PendingRequest>,
     pub(super) view: Follower<VmView>,
     pub(super) workspace: Arc<WorkspaceSlot>,
 }
@@ -107,8 +107,8 @@ mod tests {
 
     fn handle(row: &VmRow) -> (Latest<VmView>, VmHandle) {
         let view = Latest::new(VmView::stopped(row.clone()));
-        let (asks, _) = mpsc::channel(1);
-        let handle = VmHandle { asks, view: view.follow(), workspace: Arc::default() };
+        let (requests, _) = mpsc::channel(1);
+        let handle = VmHandle { requests, view: view.follow(), workspace: Arc::default() };
         (view, handle)
     }
 

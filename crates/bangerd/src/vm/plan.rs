@@ -15,6 +15,7 @@ use super::workspace::Inspected;
 use super::{VmError, spec};
 use crate::clock::unix_ms;
 use crate::identity::{VmId, VmName};
+use crate::image::WantedImage;
 use crate::operation::Reporter;
 use crate::store::{StoredSpec, VmPhase, VmRow};
 use crate::vmm::room_to_start;
@@ -24,6 +25,7 @@ pub struct Plan {
     pub id: VmId,
     pub name: VmName,
     spec: StoredSpec,
+    image: WantedImage,
     start: bool,
     /// The repository that it gets once it has started.
     workspace: Option<Inspected>,
@@ -48,15 +50,9 @@ impl Vms {
         vmm.find()?;
         room_to_start(&services.paths.vms()).await?;
         let acceleration = services.accelerator.acceleration().await;
-        let image_kernel = services.images.known(spec::image(request, &services.config)).await?;
-        let (name, spec) = spec::resolve(
-            request,
-            image_kernel,
-            &services.config,
-            services.host,
-            acceleration,
-            vmm.limits(),
-        )?;
+        let image = services.images.want(spec::image(request, &services.config)).await?;
+        let (name, spec) =
+            spec::resolve(request, &image, &services.config, services.host, acceleration, vmm.limits())?;
         if self.views().iter().any(|view| view.row.name == name) {
             return Err(VmError::NameTaken { name: name.to_string() });
         }
@@ -67,7 +63,7 @@ impl Vms {
             Some(wanted) => Some(Inspected::look(wanted).await?),
             None => None,
         };
-        Ok(Plan { id: VmId::random(), name, spec, start: request.start, workspace })
+        Ok(Plan { id: VmId::random(), name, spec, image, start: request.start, workspace })
     }
 
     /// Makes the VM, and starts it and copies a repository into it if that is planned. When any of it fails,
@@ -77,8 +73,8 @@ impl Vms {
     ///
     /// What went wrong.
     pub async fn create(&self, plan: Plan, reporter: &Reporter) -> Result<VmView, Arc<VmError>> {
-        let Plan { id, name, spec, start, workspace } = plan;
-        let view = self.make(&id, &name, spec, reporter).await?;
+        let Plan { id, name, spec, image, start, workspace } = plan;
+        let view = self.make(&id, &name, spec, image, reporter).await?;
         if !start {
             return Ok(view);
         }
@@ -100,6 +96,7 @@ impl Vms {
         id: &VmId,
         name: &VmName,
         spec: StoredSpec,
+        image: WantedImage,
         reporter: &Reporter,
     ) -> Result<VmView, Arc<VmError>> {
         let row = VmRow {
@@ -117,13 +114,13 @@ impl Vms {
         })?;
         // The actor has it from the start: a creation that fails at once would be gone before it is asked.
         let (reply, answer) = oneshot::channel();
-        let ask = PendingRequest {
+        let pending = PendingRequest {
             request: Request::Exist,
             grace: Duration::ZERO,
             reporter: reporter.clone(),
             reply,
         };
-        Actor::spawn(self.services.clone(), self.table.clone(), row, Initial::Create(ask));
+        Actor::spawn(self.services.clone(), self.table.clone(), row, Initial::Create(pending, image));
         Ok(answer.await.map_err(|_| not_found(id))??.view)
     }
 }

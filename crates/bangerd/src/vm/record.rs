@@ -39,7 +39,7 @@ impl VmRecord {
             id: row.id.to_string(),
             name: row.name.to_string(),
             created_at_unix_ms: row.created_at_unix_ms,
-            image: part(&row.image_id, &row.spec.image),
+            image: part(&row.image_id, row.spec.image.as_str()),
             kernel: part(&row.kernel_id, &row.spec.kernel),
             spec: row.spec.clone(),
             workspace,

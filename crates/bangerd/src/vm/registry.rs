@@ -189,7 +189,7 @@ impl Vms {
     ///
     /// When it cannot be started; it is stopped then, with nothing left of the attempt.
     pub async fn start(&self, id: &VmId, reporter: &Reporter) -> Result<VmView, Arc<VmError>> {
-        Ok(self.ask(id, Request::Start, Duration::ZERO, reporter).await?.view)
+        Ok(self.request(id, Request::Start, Duration::ZERO, reporter).await?.view)
     }
 
     /// Shuts a VM down, and kills it when it takes longer than `grace`. Says whether it was killed. What
@@ -208,7 +208,7 @@ impl Vms {
         if handle.view().goes_when_it_stops() {
             self.tell_unexported(&handle, reporter).await;
         }
-        let answer = self.ask(id, Request::Stop, grace, reporter).await?;
+        let answer = self.request(id, Request::Stop, grace, reporter).await?;
         Ok((answer.view, answer.killed))
     }
 
@@ -222,7 +222,7 @@ impl Vms {
         if handle.view().goes_when_it_stops() {
             tell_unasked(&handle, reporter);
         }
-        Ok(self.ask(id, Request::Kill, Duration::ZERO, reporter).await?.view)
+        Ok(self.request(id, Request::Kill, Duration::ZERO, reporter).await?.view)
     }
 
     /// Sends a signal to a VM's process, which stays in charge of what it does about it.
@@ -260,14 +260,14 @@ impl Vms {
 
     async fn remove(&self, id: &VmId, force: bool, reporter: &Reporter) -> Result<(), Arc<VmError>> {
         let grace = if force { Duration::ZERO } else { DELETE_GRACE };
-        match self.ask(id, Request::Delete { force }, grace, reporter).await {
+        match self.request(id, Request::Delete { force }, grace, reporter).await {
             Ok(_) => Ok(()),
             Err(error) if matches!(*error, VmError::NotFound { .. }) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    async fn ask(
+    async fn request(
         &self,
         id: &VmId,
         request: Request,
@@ -276,8 +276,8 @@ impl Vms {
     ) -> Result<Answer, Arc<VmError>> {
         let handle = self.table.get(id).ok_or_else(|| not_found(id))?;
         let (reply, answer) = oneshot::channel();
-        let ask = PendingRequest { request, grace, reporter: reporter.clone(), reply };
-        handle.asks.send(ask).await.map_err(|_| not_found(id))?;
+        let pending = PendingRequest { request, grace, reporter: reporter.clone(), reply };
+        handle.requests.send(pending).await.map_err(|_| not_found(id))?;
         answer.await.map_err(|_| not_found(id))?
     }
 }

@@ -5,6 +5,7 @@ use banger_api::vm::{Acceleration, CreateVm, VmSpec};
 use super::VmError;
 use crate::config::{Config, HostSize, VmmChoice, vm_defaults};
 use crate::identity::VmName;
+use crate::image::WantedImage;
 use crate::store::StoredSpec;
 use crate::vmm::{Limits, VmmKind};
 
@@ -15,7 +16,7 @@ const MIN_DISK_MIB: u64 = 64;
 /// What ext4 with 4 KiB blocks can grow to.
 const MAX_DISK_MIB: u64 = 16 * 1024 * 1024;
 
-/// The image that a VM gets.
+/// What the image that a VM gets is called.
 pub(super) fn image<'a>(request: &'a CreateVm, config: &'a Config) -> &'a str {
     request.image.as_deref().unwrap_or(&config.default_image.value)
 }
@@ -28,11 +29,10 @@ pub(super) fn vmm(request: &CreateVm, config: &Config) -> VmmKind {
     }
 }
 
-/// Fills in what `request` leaves open and checks all of it. Touches nothing. `image_kernel` is the kernel
-/// that the image wants.
+/// Fills in what `request` leaves open and checks all of it. Touches nothing.
 pub(super) fn resolve(
     request: &CreateVm,
-    image_kernel: Option<String>,
+    image: &WantedImage,
     config: &Config,
     host: HostSize,
     acceleration: Acceleration,
@@ -44,11 +44,11 @@ pub(super) fn resolve(
     };
     let defaults = vm_defaults(config, host, acceleration);
     let spec = StoredSpec {
-        image: image(request, config).to_owned(),
+        image: image.image().clone(),
         kernel: request
             .kernel
             .clone()
-            .or(image_kernel)
+            .or_else(|| image.kernel.clone())
             .unwrap_or_else(|| config.default_kernel.value.clone()),
         vcpu: request.vcpu.unwrap_or(defaults.vcpu.value),
         memory_mib: request.memory_mib.unwrap_or(defaults.memory_mib.value),
@@ -96,7 +96,7 @@ fn check_size(spec: &StoredSpec, host: HostSize, limits: Limits) -> Result<(), V
 pub(super) fn planned(name: &VmName, spec: &StoredSpec) -> VmSpec {
     VmSpec {
         name: name.to_string(),
-        image: spec.image.clone(),
+        image: spec.image.to_string(),
         kernel: spec.kernel.clone(),
         vcpu: spec.vcpu,
         memory_mib: spec.memory_mib,
@@ -116,8 +116,12 @@ mod tests {
     const HOST: HostSize = HostSize { cpus: 8, memory_mib: 16 * 1024 };
     const LIMITS: Limits = Limits { vcpus_max: 32 };
 
+    fn image(kernel: Option<&str>) -> WantedImage {
+        WantedImage::here("debian-trixie", kernel)
+    }
+
     fn resolved(request: &CreateVm, acceleration: Acceleration) -> Result<StoredSpec, VmError> {
-        resolve(request, None, &Config::builtin(Path::new("/none")), HOST, acceleration, LIMITS)
+        resolve(request, &image(None), &Config::builtin(Path::new("/none")), HOST, acceleration, LIMITS)
             .map(|(_, spec)| spec)
     }
 
@@ -132,8 +136,14 @@ mod tests {
     fn a_large_host_does_not_make_a_large_microvm() {
         let host = HostSize { cpus: 128, ..HOST };
         let request = CreateVm { vcpu: Some(64), ..CreateVm::default() };
-        let refused =
-            resolve(&request, None, &Config::builtin(Path::new("/none")), host, Acceleration::Kvm, LIMITS);
+        let refused = resolve(
+            &request,
+            &image(None),
+            &Config::builtin(Path::new("/none")),
+            host,
+            Acceleration::Kvm,
+            LIMITS,
+        );
         let refused = refused.unwrap_err();
         assert_eq!(refused.to_string(), "64 vCPUs are more than a microVM can have");
         assert!(matches!(refused, VmError::Size { hint, .. } if hint == "use 1 to 32"));
@@ -148,10 +158,10 @@ mod tests {
 
     #[test]
     fn the_kernel_is_the_users_then_the_images_then_the_default() {
-        let kernel = |asked: Option<&str>, image: Option<&str>| {
+        let kernel = |asked: Option<&str>, images: Option<&str>| {
             let request = CreateVm { kernel: asked.map(Into::into), ..CreateVm::default() };
             let config = Config::builtin(Path::new("/none"));
-            let resolved = resolve(&request, image.map(Into::into), &config, HOST, Acceleration::Tcg, LIMITS);
+            let resolved = resolve(&request, &image(images), &config, HOST, Acceleration::Tcg, LIMITS);
             resolved.unwrap().1.kernel
         };
         assert_eq!(kernel(Some("a"), Some("b")), "a");

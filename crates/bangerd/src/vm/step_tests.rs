@@ -22,8 +22,8 @@ use super::steps::{self, Step, StepFuture, nothing_to_undo};
 use super::{VmError, stop};
 use crate::catalog::Catalog;
 use crate::config::{Config, FileSync, HostSize, Setting};
-use crate::identity::{VmId, VmName};
-use crate::image::ImageService;
+use crate::identity::{ImageRef, VmId, VmName};
+use crate::image::{ImageService, WantedImage};
 use crate::kernel::KernelService;
 use crate::operation::{Operations, Reporter};
 use crate::paths::{Paths, VmDir};
@@ -112,7 +112,7 @@ impl Bench {
             kernel_id: None,
             created_at_unix_ms: 1,
             spec: StoredSpec {
-                image: "tiny".into(),
+                image: ImageRef::parse("tiny").unwrap(),
                 kernel: "tiny".into(),
                 vcpu: 1,
                 memory_mib: 128,
@@ -128,7 +128,7 @@ impl Bench {
     fn create(&self) -> Create {
         let row = self.row();
         self.services.store.insert_vm(&row).unwrap();
-        Create::new(self.services.clone(), Reporter::unwatched(), row)
+        Create::new(self.services.clone(), Reporter::unwatched(), row, WantedImage::here("tiny", None))
     }
 
     pub(super) async fn created(&self) -> VmRow {
@@ -139,7 +139,8 @@ impl Bench {
         let mut row = self.row();
         row.spec.lifetime = lifetime;
         self.services.store.insert_vm(&row).unwrap();
-        let mut create = Create::new(self.services.clone(), Reporter::unwatched(), row);
+        let mut create =
+            Create::new(self.services.clone(), Reporter::unwatched(), row, WantedImage::here("tiny", None));
         steps::run(create::STEPS, &mut create, &CancellationToken::new()).await.unwrap();
         create.row
     }
