@@ -18,7 +18,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("banger-agent", &["banger-guest-protocol"]),
     ("bangerd", &["banger-api", "banger-host", "banger-registry", "banger-guest-protocol", "banger-tar"]),
     ("banger", &["banger-api"]),
-    ("e2e", &["banger-api"]),
+    // One scenario speaks to a guest in the place of the daemon.
+    ("e2e", &["banger-api", "banger-guest-protocol"]),
     // It boots QEMU bare, as the daemon would, and waits for the agent's hello; images come from the
     // scenarios' registry.
     ("bench", &["banger-api", "banger-host", "banger-guest-protocol", "e2e"]),

@@ -88,6 +88,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "vm",
         &[
             "causes",
+            "checksum",
             "clock",
             "config",
             "disk",

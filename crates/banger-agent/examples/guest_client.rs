@@ -1,7 +1,7 @@
 //! Drives a guest by hand over the socket of its virtio-serial port.
 //!
-//! `guest_client SOCKET hello | health | configure JSON-FILE | shutdown | reboot | exec CMD... | tty CMD... |
-//! echo MIB | pour MIB | leave CMD...`
+//! `guest_client SOCKET hello | health | configure JSON-FILE | identity JSON-FILE | shutdown | reboot | exec
+//! CMD... | tty CMD... | echo MIB | pour MIB | leave CMD...`
 
 #[path = "../tests/host/mod.rs"]
 mod host;
@@ -31,11 +31,12 @@ async fn main() -> Result<(), Error> {
         "health" => print(host.request("GET", "/v1/health", "").await?)?,
         "configure" => {
             let mut wanted: Configure = serde_json::from_slice(&std::fs::read(&rest[0])?)?;
-            wanted.clock_unix_ns = std::time::SystemTime::UNIX_EPOCH.elapsed()?.as_nanos() as u64;
+            wanted.identity.clock_unix_ns = std::time::SystemTime::UNIX_EPOCH.elapsed()?.as_nanos() as u64;
             let asked = Instant::now();
             print(host.request("POST", "/v1/configure", serde_json::to_vec(&wanted)?).await?)?;
             writeln!(out, "took {} ms", asked.elapsed().as_millis())?;
         }
+        "identity" => print(host.request("POST", "/v1/identity", std::fs::read(&rest[0])?).await?)?,
         "shutdown" | "reboot" => {
             let body = serde_json::to_vec(&Shutdown { reboot: command == "reboot", ..Shutdown::default() })?;
             print(host.request("POST", "/v1/shutdown", body).await?)?;

@@ -8,7 +8,7 @@ use banger_guest_protocol::messages::{Health, Hello, Phase};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::AGENT_BUILD;
-use crate::configure::ImageInit;
+use crate::configure::{FormerIdentity, ImageInit};
 use crate::exec::ExecSessions;
 use crate::init::supervisor::Supervisor;
 
@@ -20,6 +20,7 @@ pub struct Agent {
     /// PID 1 is the image's init, no longer our supervisor.
     image_init: Mutex<Option<ImageInit>>,
     execs: ExecSessions,
+    former_identity: FormerIdentity,
 }
 
 impl Agent {
@@ -29,6 +30,7 @@ impl Agent {
             supervisor: Arc::new(supervisor),
             image_init: Mutex::new(None),
             execs: ExecSessions::default(),
+            former_identity: FormerIdentity::default(),
         }
     }
 
@@ -67,6 +69,10 @@ impl Agent {
 
     pub fn execs(&self) -> &ExecSessions {
         &self.execs
+    }
+
+    pub fn former_identity(&self) -> &FormerIdentity {
+        &self.former_identity
     }
 
     pub fn hello(&self) -> Hello {

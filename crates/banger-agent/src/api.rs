@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use banger_guest_protocol::import::Begin;
 use banger_guest_protocol::messages::{
-    Configure, FileAt, GuestError, GuestErrorKind, Pack, Phase, Shutdown, Unpack,
+    Configure, FileAt, GuestError, GuestErrorKind, Identity, Pack, Phase, Shutdown, Unpack,
 };
 use banger_guest_protocol::{QueryError, UPGRADE_TOKEN};
 use bytes::Bytes;
@@ -34,6 +34,7 @@ pub async fn answer(request: Request<Incoming>, agent: &Arc<Agent>) -> Answer {
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/v1/health") => json(StatusCode::OK, &agent.health()),
         (&Method::POST, "/v1/configure") => configure(request, agent).await,
+        (&Method::POST, "/v1/identity") => identify(request, agent).await,
         (&Method::GET, "/v1/exec") => exec(request, agent),
         (&Method::POST, "/v1/shutdown") => shut_down(request, agent).await,
         (&Method::POST, "/v1/files/unpack") => unpack(request, agent).await,
@@ -46,6 +47,7 @@ pub async fn answer(request: Request<Incoming>, agent: &Arc<Agent>) -> Answer {
         (
             _,
             "/v1/configure"
+            | "/v1/identity"
             | "/v1/shutdown"
             | "/v1/files/unpack"
             | "/v1/files/sync"
@@ -65,6 +67,7 @@ async fn configure(request: Request<Incoming>, agent: &Arc<Agent>) -> Answer {
         return refuse(StatusCode::CONFLICT, "the guest is configured already");
     }
     let supervisor = agent.supervisor();
+    agent.former_identity().remember(&wanted.identity);
     // Mounts and module loading block, and the agent must stay reachable meanwhile.
     let done = tokio::task::spawn_blocking(move || configure::configure(&wanted, &supervisor)).await;
     let failure: Box<dyn Error> = match done {
@@ -79,6 +82,24 @@ async fn configure(request: Request<Incoming>, agent: &Arc<Agent>) -> Answer {
         Err(error) => error.into(),
     };
     console::say(format_args!("configure failed: {}", console::one_line(&*failure)));
+    fail(StatusCode::INTERNAL_SERVER_ERROR, &*failure)
+}
+
+async fn identify(request: Request<Incoming>, agent: &Arc<Agent>) -> Answer {
+    if let Err(refusal) = ready(agent) {
+        return *refusal;
+    }
+    let wanted: Identity = match body(request).await {
+        Ok(wanted) => wanted,
+        Err(refusal) => return *refusal,
+    };
+    let agent = Arc::clone(agent);
+    let identify = move || configure::identify(&wanted, agent.former_identity());
+    let failure: Box<dyn Error> = match tokio::task::spawn_blocking(identify).await {
+        Ok(Ok(identified)) => return json(StatusCode::OK, &identified),
+        Ok(Err(error)) => error.into(),
+        Err(error) => error.into(),
+    };
     fail(StatusCode::INTERNAL_SERVER_ERROR, &*failure)
 }
 
@@ -204,12 +225,12 @@ async fn finish_workspace(request: Request<Incoming>, agent: &Agent) -> Answer {
 }
 
 fn workspace_failure(error: &WorkspaceError) -> Answer {
-    let told = error.to_guest_error();
-    let status = match told.kind {
+    let guest_error = error.to_guest_error();
+    let status = match guest_error.kind {
         GuestErrorKind::Refused => StatusCode::CONFLICT,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
-    json(status, &told)
+    json(status, &guest_error)
 }
 
 async fn shut_down(request: Request<Incoming>, agent: &Arc<Agent>) -> Answer {

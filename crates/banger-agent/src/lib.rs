@@ -4,9 +4,10 @@
 //! - **PID 1** ([`init`]) mounts the kernel's filesystems, loads the `early` modules and starts the agent.
 //!   Then it is a tiny supervisor that reaps orphans, until the agent tells it to become the image's own
 //!   init.
-//! - **The agent** ([`server`]) finds the virtio-serial port ([`port`]), says hello ([`session`]) and serves
-//!   the HTTP API ([`api`]): `configure` makes the generic kernel into one VM ([`configure`]), `exec` runs
-//!   commands ([`exec`]), `files` brings files in and out ([`files`]), `shutdown` ends it all ([`shutdown`]).
+//! - **The agent** ([`server`]) finds the way to the host ([`host_channel`]: a virtio-serial port or vsock),
+//!   says hello ([`session`]) and serves the HTTP API ([`api`]): `configure` makes the generic kernel into
+//!   one VM ([`configure`]), `exec` runs commands ([`exec`]), `files` brings files in and out ([`files`]),
+//!   `shutdown` ends it all ([`shutdown`]).
 //!
 //! Nothing that needs a disk or a network is touched before `configure`: a memory snapshot taken after the
 //! hello must hold no image and no identity.
@@ -18,6 +19,7 @@ pub mod configure;
 pub mod console;
 pub mod exec;
 pub mod files;
+pub mod host_channel;
 pub mod host_port;
 pub mod init;
 pub mod passwd;
@@ -28,6 +30,7 @@ pub mod shutdown;
 mod signals;
 mod spawn;
 pub mod system_error;
+mod vsock;
 pub mod workspace;
 
 /// The agent's build, for people: its version, unless the builder sets `BANGER_AGENT_BUILD` (`0.1.0

@@ -1,57 +1,29 @@
 //! The virtio-serial port that leads to the host.
 
 use std::fs;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::system_error::{Context, SystemError};
-
-/// How long the port may take to appear after its driver was loaded.
-const APPEARANCE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Largest write the kernel's port driver takes at once, in bytes.
 pub const WRITE_MAX_LEN: usize = 32 * 1024;
 
-/// Why there is no port.
-#[derive(Debug, thiserror::Error)]
-pub enum PortError {
-    #[error("no virtio-serial port named {name} appeared within {} s", APPEARANCE_TIMEOUT.as_secs())]
-    Missing { name: &'static str },
-    #[error(transparent)]
-    System(#[from] SystemError),
-}
-
-/// Waits for the port of that name and opens it. The kernel lets it be opened once.
+/// Opens the port of that name, once it is there. The kernel lets it be opened once.
 ///
 /// # Errors
 ///
-/// When the port does not appear in time or cannot be opened.
-pub fn open(name: &'static str) -> Result<OwnedFd, PortError> {
-    let end = Instant::now() + APPEARANCE_TIMEOUT;
-    let device = loop {
-        if let Some(device) = find(Path::new("/sys/class/virtio-ports"), name) {
-            break device;
-        }
-        if Instant::now() > end {
-            return Err(PortError::Missing { name });
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    };
+/// When it cannot be opened.
+pub(crate) fn open(name: &str) -> Result<Option<OwnedFd>, SystemError> {
+    let Some(device) = find(Path::new("/sys/class/virtio-ports"), name) else { return Ok(None) };
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let open = || -> io::Result<OwnedFd> { Ok(rustix::fs::open(&device, flags, Mode::empty())?) };
-    loop {
-        match open() {
-            Ok(port) => return Ok(port),
-            // The device node follows its sysfs entry.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && Instant::now() < end => {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            result => return Ok(result.context("open", device.display())?),
-        }
+    match rustix::fs::open(&device, flags, Mode::empty()) {
+        // The device node follows its sysfs entry.
+        Err(Errno::NOENT) => Ok(None),
+        opened => Ok(Some(opened.context("open", device.display())?)),
     }
 }
 

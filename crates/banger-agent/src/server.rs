@@ -1,21 +1,15 @@
-//! The agent process: one session after the other, as the host comes and goes.
+//! The agent process: finds the way to the host, and serves it.
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use banger_guest_protocol::PORT_NAME;
 use rustix::fs::{Mode, OFlags};
 
 use crate::agent::Agent;
-use crate::host_port::HostPort;
+use crate::host_channel::{HostChannel, HostChannelError};
 use crate::init::supervisor::Supervisor;
-use crate::session::SessionEnd;
 use crate::system_error::{Context, SystemError};
-use crate::{console, port, session, spawn};
-
-/// How long to wait before looking again for a host that hung up: its absence is no event one could wait for.
-const HOST_ABSENT_PAUSE: Duration = Duration::from_millis(50);
+use crate::{console, spawn};
 
 /// Why the agent had to give up.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +17,7 @@ enum ServerError {
     #[error(transparent)]
     System(#[from] SystemError),
     #[error("there is no way to the host")]
-    Port(#[from] port::PortError),
+    Channel(#[from] HostChannelError),
 }
 
 /// Runs the agent process. Its stdin is the socket to PID 1. Never returns; PID 1 powers off when it ends.
@@ -42,16 +36,7 @@ fn serve() -> Result<std::convert::Infallible, ServerError> {
         .context("start", "the agent's runtime")?;
     runtime.block_on(async {
         let agent = Arc::new(Agent::new(supervisor));
-        let port = HostPort::new(port::open(PORT_NAME)?);
-        let mut port = port.context("wait on", "the port to the host")?;
-        loop {
-            match session::serve_port(&mut port, &agent).await {
-                Ok(SessionEnd::HungUp) => continue,
-                Ok(SessionEnd::HostAbsent) => {}
-                Err(error) => console::say(format_args!("session ended: {}", console::one_line(&error))),
-            }
-            tokio::time::sleep(HOST_ABSENT_PAUSE).await;
-        }
+        Ok(HostChannel::open()?.serve(&agent).await)
     })
 }
 

@@ -75,7 +75,7 @@ fn end_init(agent: &Agent, ending: Ending, grace: Duration) {
     };
     let began = Instant::now();
     // An init ends all there is, and only when all is done it may turn out that it hangs.
-    let told_to_end = signals::note_termination();
+    let is_to_end = signals::note_termination();
     let _told = spare_the_agent();
     if is_init("systemd") {
         // systemd(1): +4 is poweroff.target, +5 is reboot.target.
@@ -86,10 +86,10 @@ fn end_init(agent: &Agent, ending: Ending, grace: Duration) {
         }
         signals::tell_init(signal);
     } else {
-        ask_other_init(ending);
+        ask_other_init(ending, grace);
     }
     while began.elapsed() < grace {
-        if init.is_busybox && told_to_end.load(Ordering::Relaxed) {
+        if init.is_busybox && is_to_end.load(Ordering::Relaxed) {
             std::thread::sleep(LAST_WRITES);
             // It powers off without unmounting, unless its inittab says so.
             power::make_everything_read_only();
@@ -127,7 +127,7 @@ fn takes_signal(status: &str, signal: i32) -> bool {
     (1..=64).contains(&signal) && taken >> (signal - 1) & 1 == 1
 }
 
-fn ask_other_init(ending: Ending) {
+fn ask_other_init(ending: Ending, limit: Duration) {
     let programs: &[(&str, &[&str])] = match ending {
         Ending::PowerOff if is_init("openrc-init") => &[("openrc-shutdown", &["--poweroff", "now"])],
         Ending::Reboot if is_init("openrc-init") => &[("openrc-shutdown", &["--reboot", "now"])],
@@ -137,7 +137,7 @@ fn ask_other_init(ending: Ending) {
     for (name, args) in programs {
         let candidates = SBIN_DIRS.iter().map(|dir| Path::new(dir).join(name));
         for program in candidates.filter(|program| program.is_file()) {
-            if spawn::run_quietly(&program, args).is_ok_and(|succeeded| succeeded) {
+            if spawn::run_quietly(&program, args, limit).is_ok_and(|succeeded| succeeded) {
                 return;
             }
         }

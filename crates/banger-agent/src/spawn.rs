@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit};
 
@@ -25,6 +26,9 @@ const FILES_MAX: u64 = 524_288;
 /// Emulated processors run AVX and `rep movsb` copies several times slower than plain SSE2 ones; real ones
 /// hardly differ.
 const PLAIN_COPIES: &str = "glibc.cpu.hwcaps=-AVX2,-AVX512F,-AVX512VL,-AVX,-ERMS,-FSRM";
+
+/// How often to look whether a program has ended.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Starts the agent process: this very program, with its socket to PID 1 as stdin.
 ///
@@ -52,17 +56,29 @@ pub(crate) fn become_init(program: &Path) -> io::Error {
         .exec()
 }
 
-/// Runs one of the image's own programs to its end, without input or output. Answers whether it succeeded.
-pub(crate) fn run_quietly(program: &Path, args: &[&str]) -> io::Result<bool> {
-    let status = std::process::Command::new(program)
+/// Runs one of the image's own programs to its end, without input or output; after `limit` it is killed.
+/// Answers whether it succeeded.
+pub(crate) fn run_quietly(program: &Path, args: &[&str], limit: Duration) -> io::Result<bool> {
+    let mut child = std::process::Command::new(program)
         .args(args)
         .env_clear()
         .env("PATH", DEFAULT_PATH)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .status()?;
-    Ok(status.success())
+        .spawn()?;
+    let end = Instant::now() + limit;
+    loop {
+        match child.try_wait()? {
+            Some(status) => return Ok(status.success()),
+            None if Instant::now() > end => {
+                child.kill()?;
+                child.wait()?;
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            None => std::thread::sleep(POLL_INTERVAL),
+        }
+    }
 }
 
 /// Prepares the agent process itself: its name, its limits, and what the OOM killer thinks of it.

@@ -230,8 +230,8 @@ async fn what_is_left_behind_can_go_on_talking() {
         );
         run(ExecSpec { merge_output, ..shell(&script) }, b"").await;
     }
-    let told = || std::fs::read_to_string(&file).unwrap_or_default();
-    eventually("both said it all", || told() == "ok\nok\n").await;
+    let written = || std::fs::read_to_string(&file).unwrap_or_default();
+    eventually("both said it all", || written() == "ok\nok\n").await;
 }
 
 #[tokio::test]

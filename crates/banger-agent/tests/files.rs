@@ -320,8 +320,8 @@ async fn a_source_that_cannot_be_read_is_told_and_is_no_archive() {
         // An error of the stream could overtake the note that says why.
         decoder.push(frame.unwrap().into_data().unwrap());
         while let Some(item) = decoder.next().unwrap() {
-            if let Item::Note(told) = item {
-                note = Some(told);
+            if let Item::Note(found) = item {
+                note = Some(found);
             }
         }
     }
@@ -365,8 +365,12 @@ async fn the_host_asks_over_the_session() {
     ] {
         let (status, body) = host.request(method, &path, "").await.unwrap();
         assert_eq!(status, expected, "{path}");
-        let told: GuestError = serde_json::from_slice(&body).unwrap();
-        assert_eq!(told.kind == GuestErrorKind::NotFound, status == StatusCode::NOT_FOUND, "{told:?}");
+        let guest_error: GuestError = serde_json::from_slice(&body).unwrap();
+        assert_eq!(
+            guest_error.kind == GuestErrorKind::NotFound,
+            status == StatusCode::NOT_FOUND,
+            "{guest_error:?}"
+        );
     }
     // A long body after a failure: it is read, so that its sender sees the answer.
     let long = Archive::default().file("../x", "").bytes(b"y", 0o644, &vec![0; 8 << 20]).end();

@@ -3,8 +3,9 @@
 //! A conversation has three layers:
 //!
 //! 1. [`preamble`]: on a byte channel that may hold left-overs of an earlier session, both sides find a
-//!    common start, and the guest says hello: its protocol version and its build.
-//! 2. HTTP/1.1 requests, one per multiplexed stream; bodies are the JSON types of [`messages`].
+//!    common start, and the guest says hello: its protocol version and its build. Over vsock each stream is a
+//!    connection of its own and needs none of this; the answer to `GET /v1/health` is the hello.
+//! 2. HTTP/1.1 requests, one per stream; bodies are the JSON types of [`messages`].
 //! 3. After an HTTP Upgrade of `/v1/exec`, the [`frame`]s of a running command; files travel as an
 //!    [`archive`] in a body.
 //!
@@ -32,6 +33,9 @@ pub const PROTOCOL_VERSION: u32 = 1;
 /// The name of the virtio-serial port that carries the conversation (`/sys/class/virtio-ports/*/name` in the
 /// guest).
 pub const PORT_NAME: &str = "dev.banger.agent";
+
+/// The vsock port on which the agent listens, where the machine has a vsock device.
+pub const VSOCK_PORT: u32 = 1024;
 
 /// Size of the chunks of a VM's copy-on-write disk, in bytes: this size measured best. The host reckons with
 /// it how large that disk can become.

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `GET /v1/health` | | [`Health`] |
 //! | `POST /v1/configure` | [`Configure`] | [`Configured`] |
+//! | `POST /v1/identity` | [`Identity`] | [`Identified`] |
 //! | `GET /v1/exec` with `Upgrade: banger-stream` | | 101, then [`crate::frame`]s |
 //! | `POST /v1/shutdown` | [`Shutdown`] | 202 |
 //! | `POST /v1/files/unpack?` [`Unpack`] | a tar stream ([`crate::archive`]) | [`Unpacked`] |
@@ -27,16 +28,14 @@ pub use crate::preamble::Hello;
 /// Everything that makes a generic booted kernel into this VM. Sent once, after the hello.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Configure {
-    pub hostname: String,
-    /// The host's wall clock, in nanoseconds since the Unix epoch.
-    pub clock_unix_ns: u64,
-    /// Random bytes, credited to the kernel's entropy pool.
-    pub entropy_seed: Blob,
+    pub assembly: Assembly,
+    pub identity: Identity,
+}
+
+/// What the VM is made of: the same for as long as its kernel runs, whatever it is called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assembly {
     pub disks: Disks,
-    /// None: no network interface but loopback.
-    pub network: Option<Network>,
-    /// One line in `authorized_keys` form that may log in as root over SSH.
-    pub authorized_key: Option<String>,
     /// Written into the assembled root before its init starts.
     #[serde(default)]
     pub files: Vec<GuestFile>,
@@ -44,6 +43,46 @@ pub struct Configure {
     pub init: InitChoice,
     #[serde(default)]
     pub command_defaults: CommandDefaults,
+}
+
+/// Which VM it is. The first one is a part of [`Configure`]; a guest that runs takes another at any time. It
+/// must when it goes on from a snapshot: otherwise two VMs would be the same one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    pub hostname: String,
+    /// The host's wall clock, in nanoseconds since the Unix epoch.
+    pub clock_unix_ns: u64,
+    /// Random bytes, credited to the kernel's entropy pool, from which it then draws anew.
+    pub entropy_seed: Blob,
+    /// None: no network interface but loopback.
+    pub network: Option<Network>,
+    /// For `/etc/machine-id`, where systemd is: 32 lower-case hexadecimal digits.
+    pub machine_id: String,
+    /// One line in `authorized_keys` form that may log in as root over SSH, in place of the one of the
+    /// identity before.
+    pub authorized_key: Option<String>,
+    /// The SSH server's keys, in place of all that are there. An empty list: those stay. A server that runs
+    /// goes on with the keys that it has read.
+    #[serde(default)]
+    pub ssh_host_keys: Vec<SshHostKey>,
+}
+
+/// A key by which SSH clients know the machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SshHostKey {
+    pub kind: SshKeyKind,
+    /// The private key's file, as `ssh-keygen` writes it.
+    pub private_key: Blob,
+    /// The public key's line.
+    pub public_key: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SshKeyKind {
+    Ed25519,
+    Ecdsa,
+    Rsa,
 }
 
 /// The VM's block devices. They appear in no fixed order, so each is named by what can be seen of it.
@@ -119,6 +158,14 @@ pub struct Configured {
     pub init: Option<String>,
     /// How long each stage took, in milliseconds, in order.
     pub stages: Vec<(String, u64)>,
+    /// Things that went wrong and did not matter enough to fail.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// The answer to [`Identity`]: the guest is that VM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identified {
     /// Things that went wrong and did not matter enough to fail.
     #[serde(default)]
     pub warnings: Vec<String>,

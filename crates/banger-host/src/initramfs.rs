@@ -1,11 +1,12 @@
 //! The initramfs: the agent and the few modules it needs, nothing else.
 //!
 //! `/init` is the agent. `/modules/early` names, one a line and in load order, the modules it loads before
-//! its hello; `/modules/late` those for the disks and the network, which it loads when it is configured. A
-//! `-` before a name says that the guest can do without. Not compressed, and without the modules' signatures
-//! (docs/decisions/0006): either would cost the guest more time than reading it.
+//! its hello; `/modules/vsock` those it needs besides where the machine has a vsock device; `/modules/late`
+//! those for the disks and the network, which it loads when it is configured. A `-` before a name says that
+//! the guest can do without. Not compressed, and without the modules' signatures (docs/decisions/0006):
+//! either would cost the guest more time than reading it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use cpio::newc::{Builder, ModeFileType, trailer};
@@ -53,6 +54,11 @@ fn early_modules() -> Vec<WantedModule<'static>> {
     ["virtio_mmio", "virtio_console"].map(WantedModule::required).into()
 }
 
+/// What it needs to say hello over vsock. A kernel without is of use to VMMs that have no vsock.
+fn vsock_modules() -> Vec<WantedModule<'static>> {
+    ["vmw_vsock_virtio_transport"].map(WantedModule::optional).into()
+}
+
 /// What it needs to assemble the root and the network.
 fn late_modules() -> Vec<WantedModule<'static>> {
     let required = ["virtio_blk", "ext4", "dm_snapshot", "virtio_net"].map(WantedModule::required);
@@ -97,19 +103,24 @@ pub fn modules_archive(kernel: &KernelTree, signatures: Signatures) -> Result<In
     // So that a complaint is about both lists.
     kernel.load_order(&all, &mut BTreeSet::new())?;
     let mut loaded = BTreeSet::new();
-    let (early, early_missing) = kernel.load_order(&early_modules(), &mut loaded)?;
+    let (early, mut missing) = kernel.load_order(&early_modules(), &mut loaded)?;
+    // Not every guest loads this list: what it brings does not count as loaded for the next one.
+    let (vsock, vsock_missing) = kernel.load_order(&vsock_modules(), &mut loaded.clone())?;
     let (late, late_missing) = kernel.load_order(&late_modules(), &mut loaded)?;
+    missing.extend(vsock_missing.into_iter().chain(late_missing));
     let mut archive = Archive::default();
     archive.directory("modules")?;
-    archive.file("modules/early", 0o644, load_list(&early).as_bytes())?;
-    archive.file("modules/late", 0o644, load_list(&late).as_bytes())?;
-    for module in early.iter().chain(&late) {
+    let mut files = BTreeMap::new();
+    for (name, list) in [("early", &early), ("vsock", &vsock), ("late", &late)] {
+        archive.file(&format!("modules/{name}"), 0o644, load_list(list).as_bytes())?;
+        files.extend(list.iter().map(|module| (&module.path, module)));
+    }
+    for module in files.into_values() {
         let path = format!("modules/{}", module.file_name());
         let content = kernel.read_module(module)?;
         let content = if signatures == Signatures::Dropped { without_signature(content) } else { content };
         archive.file(&path, 0o644, &content)?;
     }
-    let missing = early_missing.into_iter().chain(late_missing).collect();
     Ok(Initramfs { bytes: trailer(archive.bytes)?, missing })
 }
 

@@ -18,6 +18,7 @@ const DRIVER_OPTIONS: &[(&str, &str)] = &[
     ("ext4", "CONFIG_EXT4_FS"),
     ("dm_snapshot", "CONFIG_DM_SNAPSHOT"),
     ("af_packet", "CONFIG_PACKET"),
+    ("vmw_vsock_virtio_transport", "CONFIG_VIRTIO_VSOCKETS"),
 ];
 
 /// What `uname -r` prints, out of a bzImage or a vmlinux.

@@ -13,6 +13,7 @@ mod docker;
 mod file_sync;
 mod foreign_images;
 mod host_disk;
+mod identity;
 mod image_config;
 mod images;
 mod kernels;

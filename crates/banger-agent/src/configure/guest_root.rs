@@ -1,4 +1,4 @@
-//! The image's root while it is assembled.
+//! The image's root, while it is assembled and later.
 //!
 //! An image is foreign: its symlinks may point anywhere. Every path is resolved by the kernel inside the root
 //! (`RESOLVE_IN_ROOT`), and files are replaced by rename, never written through what lies there.
@@ -42,7 +42,8 @@ impl GuestRoot {
         Self::open(mount_point)
     }
 
-    fn open(mount_point: &Path) -> Result<Self, SystemError> {
+    /// A root that is there already.
+    pub(super) fn open(mount_point: &Path) -> Result<Self, SystemError> {
         let dir =
             rustix::fs::open(mount_point, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
                 .context("open", mount_point.display())?;
@@ -158,6 +159,19 @@ impl GuestRoot {
             }
         };
         write().context("write", path.display())
+    }
+
+    /// Removes a file, if there is one.
+    pub(super) fn remove(&self, path: &Path) -> Result<(), SystemError> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+        let remove = || match self.open_inside(parent, OFlags::PATH | OFlags::DIRECTORY) {
+            Ok(dir) => unlinkat(&dir, name, AtFlags::empty()),
+            Err(errno) => Err(errno),
+        };
+        match remove() {
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
+            removed => removed.context("remove", path.display()),
+        }
     }
 
     /// Mounts a disk read-only inside the root.

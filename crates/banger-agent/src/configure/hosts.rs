@@ -45,19 +45,22 @@ pub(super) fn resolv_conf(network: &Network) -> String {
     text
 }
 
-/// `authorized_keys` with `key` in it, or none when it is there already.
-pub(super) fn add_key(present: &[u8], key: &str) -> Option<Vec<u8>> {
-    let key = key.trim().as_bytes();
-    if present.split(|byte| *byte == b'\n').any(|line| line.trim_ascii() == key) {
-        return None;
-    }
-    let mut keys = present.to_vec();
+/// `authorized_keys` with `key` in it once, and without the `former` one.
+pub(super) fn replace_key(present: &[u8], former: Option<&str>, key: Option<&str>) -> Vec<u8> {
+    let is =
+        |line: &[u8], key: Option<&str>| key.is_some_and(|key| line.trim_ascii() == key.trim().as_bytes());
+    let goes = |line: &[u8]| is(line, former) && !is(line, key);
+    let lines = present.split_inclusive(|byte| *byte == b'\n');
+    let mut keys = lines.filter(|line| !goes(line)).collect::<Vec<_>>().concat();
+    let Some(key) = key.filter(|_| !keys.split(|byte| *byte == b'\n').any(|line| is(line, key))) else {
+        return keys;
+    };
     if !keys.is_empty() && !keys.ends_with(b"\n") {
         keys.push(b'\n');
     }
-    keys.extend_from_slice(key);
+    keys.extend_from_slice(key.trim().as_bytes());
     keys.push(b'\n');
-    Some(keys)
+    keys
 }
 
 #[cfg(test)]
@@ -104,10 +107,13 @@ mod tests {
 
         #[test]
         fn a_key_is_added_once(present: Vec<u8>, key in "ssh-ed25519 [A-Za-z0-9]{8}") {
-            if let Some(added) = add_key(&present, &key) {
-                prop_assert!(added.starts_with(&present));
-                prop_assert_eq!(add_key(&added, &key), None);
-            }
+            let added = replace_key(&present, None, Some(&key));
+            prop_assert!(added.starts_with(&present));
+            prop_assert_eq!(&replace_key(&added, None, Some(&key)), &added);
+            prop_assert_eq!(&replace_key(&added, Some(&key), Some(&key)), &added);
+            let line = format!("{key}\n").into_bytes();
+            let removed = replace_key(&added, Some(&key), None);
+            prop_assert!(!removed.windows(line.len()).any(|bytes| bytes == line));
         }
     }
 }

@@ -1,15 +1,16 @@
-//! `POST /v1/configure`: what makes a generic booted kernel into one VM.
+//! `POST /v1/configure`: what makes a generic booted kernel into one VM; and `POST /v1/identity`, which makes
+//! it another one.
 
 use std::path::Path;
 use std::time::Instant;
 
-use banger_guest_protocol::messages::{Configure, Configured, InitChoice};
+use banger_guest_protocol::messages::{Configure, Configured, Disks, InitChoice, Network};
 
 use crate::console;
 use crate::exec::ImageDefaults;
 use crate::init::supervisor::{Request, Supervisor, SupervisorError};
 use crate::init::{MODULES_DIR, modules, mounts};
-use crate::system_error::{Context, SystemError};
+use crate::system_error::SystemError;
 
 mod clock;
 mod device_mapper;
@@ -18,6 +19,7 @@ mod files;
 mod for_init;
 mod guest_root;
 mod hosts;
+mod identity;
 mod image_init;
 mod network;
 mod switch_root;
@@ -25,6 +27,7 @@ mod system_dirs;
 mod work_disk;
 
 use guest_root::GuestRoot;
+pub use identity::{FormerIdentity, identify};
 pub use image_init::ImageInit;
 
 /// Where the root is assembled.
@@ -80,15 +83,49 @@ pub struct Configuration {
 ///
 /// The first thing that failed. The guest is then in no state to go on: boot it again.
 pub fn configure(wanted: &Configure, supervisor: &Supervisor) -> Result<Configuration, ConfigureError> {
+    let Configure { assembly, identity } = wanted;
     let mut stages = Stages::new();
-    let (image, mut warnings) = ImageDefaults::checked(&wanted.command_defaults);
+    let (image, mut warnings) = ImageDefaults::checked(&assembly.command_defaults);
 
-    clock::set_clock(wanted.clock_unix_ns)?;
-    clock::add_entropy(&wanted.entropy_seed.0)?;
-    rustix::system::sethostname(wanted.hostname.as_bytes())
-        .context("set the host name to", &wanted.hostname)?;
+    identity::tell_kernel(identity)?;
     stages.end("identity");
 
+    let root = assemble_root(&assembly.disks, &mut stages, &mut warnings)?;
+
+    warnings.extend(identity::write_files(identity, None, &root)?);
+    files::write_all(&assembly.files, &root)?;
+    stages.end("files");
+
+    let interface = network::bring_up(identity.network.as_ref()).map_err(ConfigureError::Network)?;
+    stages.end("network");
+
+    let init = match assembly.init {
+        InitChoice::Auto => image_init::find(&root),
+        InitChoice::Agent => None,
+    };
+    switch_root::switch(root, supervisor)?;
+    stages.end("switch_root");
+
+    if let Some(Err(error)) = image.make_working_dir() {
+        warnings.push(format!("the image's working directory is not used: it cannot be made: {error}"));
+    }
+    let network = interface.as_deref().zip(identity.network.as_ref());
+    warnings.extend(begin_init(init.as_ref(), network, supervisor)?);
+    stages.end("init");
+    for warning in &warnings {
+        console::say(warning);
+    }
+    let program = init.as_ref().map(|init| init.program.clone());
+    let answer = Configured { init: program, stages: stages.done, warnings };
+    Ok(Configuration { answer, init, image })
+}
+
+/// From the disks' drivers to a root with all that is mounted in it.
+fn assemble_root(
+    announced: &Disks,
+    stages: &mut Stages,
+    warnings: &mut Vec<String>,
+) -> Result<GuestRoot, ConfigureError> {
     warnings.extend(modules::load_list(Path::new(MODULES_DIR), "late")?);
     // They are in the kernel now; the files only hold memory.
     if let Err(error) = std::fs::remove_dir_all(MODULES_DIR)
@@ -98,7 +135,7 @@ pub fn configure(wanted: &Configure, supervisor: &Supervisor) -> Result<Configur
     }
     stages.end("modules");
 
-    let disks = disks::wait_for(&wanted.disks)?;
+    let disks = disks::wait_for(announced)?;
     stages.end("disks");
 
     let root_device = device_mapper::create_snapshot("root", &disks.base, &disks.cow)?;
@@ -117,45 +154,19 @@ pub fn configure(wanted: &Configure, supervisor: &Supervisor) -> Result<Configur
         work_disk::mount_at_root(work, &root)?;
     }
     stages.end("work");
+    Ok(root)
+}
 
-    warnings.extend(files::write_all(wanted, &root)?);
-    stages.end("files");
-
-    let interface = network::bring_up(wanted.network.as_ref()).map_err(ConfigureError::Network)?;
-    stages.end("network");
-
-    let init = match wanted.init {
-        InitChoice::Auto => image_init::find(&root),
-        InitChoice::Agent => None,
+/// Has PID 1 become the image's init, or takes an init's part. Answers what is not as it should be.
+fn begin_init(
+    init: Option<&ImageInit>,
+    network: Option<(&str, &Network)>,
+    supervisor: &Supervisor,
+) -> Result<Vec<String>, ConfigureError> {
+    let Some(init) = init else {
+        return Ok(mounts::mount_cgroups().err().iter().map(|error| console::one_line(error)).collect());
     };
-    if init.is_some()
-        && let Err(error) = for_init::identify(&root)
-    {
-        warnings.push(console::one_line(&error));
-    }
-    switch_root::switch(root, supervisor)?;
-    stages.end("switch_root");
-
-    if let Some(Err(error)) = image.make_working_dir() {
-        warnings.push(format!("the image's working directory is not used: it cannot be made: {error}"));
-    }
-    match &init {
-        Some(init) => {
-            let network = interface.as_deref().zip(wanted.network.as_ref());
-            warnings.extend(for_init::prepare(network).iter().map(|error| console::one_line(error)));
-            supervisor.ask(&Request::BecomeInit((&init.program).into()))?;
-        }
-        None => {
-            if let Err(error) = mounts::mount_cgroups() {
-                warnings.push(console::one_line(&error));
-            }
-        }
-    }
-    stages.end("init");
-    for warning in &warnings {
-        console::say(warning);
-    }
-    let program = init.as_ref().map(|init| init.program.clone());
-    let answer = Configured { init: program, stages: stages.done, warnings };
-    Ok(Configuration { answer, init, image })
+    let warnings = for_init::prepare(network).iter().map(|error| console::one_line(error)).collect();
+    supervisor.ask(&Request::BecomeInit((&init.program).into()))?;
+    Ok(warnings)
 }

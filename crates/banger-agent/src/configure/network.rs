@@ -15,6 +15,11 @@ use crate::system_error::{Context, SystemError};
 const APPEARANCE_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
+/// Far more addresses than an interface has.
+const ADDRESSES_MAX: usize = 1000;
+
+const INTERFACES: &str = "/sys/class/net";
+
 /// `ARPHRD_ETHER` of `/sys/class/net/*/type`.
 const ETHERNET: &str = "1";
 
@@ -24,28 +29,70 @@ const ETHERNET: &str = "1";
 ///
 /// The step that failed, and on which interface.
 pub(super) fn bring_up(network: Option<&Network>) -> Result<Option<String>, SystemError> {
-    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
-        .context("open", "a socket for interface settings")?;
+    let socket = interface_socket()?;
     // The kernel gives loopback its addresses by itself.
-    set_up(&socket, "lo").context("bring up the interface", "lo")?;
+    set_flag_up(&socket, "lo", true).context("bring up the interface", "lo")?;
     // Lets every group use ping without a set-uid program.
     let _older_kernels_lack_it = fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647\n");
     let Some(network) = network else { return Ok(None) };
     let name = wait_for_ethernet()?;
-    set_address(&socket, &name, libc::SIOCSIFADDR, network.address)
-        .context("set the address", format_args!("{} on {name}", network.address))?;
-    set_address(&socket, &name, libc::SIOCSIFNETMASK, netmask(network.prefix_len))
-        .context("set the prefix length", format_args!("{} on {name}", network.prefix_len))?;
-    set_up(&socket, &name).context("bring up the interface", &name)?;
-    add_default_route(&socket, network.gateway)
-        .context("add the default route via", format_args!("{} on {name}", network.gateway))?;
+    set_network(&socket, &name, network)?;
     Ok(Some(name))
+}
+
+/// Gives the interface of a guest that runs another IPv4 address; without a network it loses the one it has,
+/// and goes down.
+///
+/// # Errors
+///
+/// The step that failed, and on which interface.
+pub(super) fn replace(network: Option<&Network>) -> Result<Option<String>, SystemError> {
+    let socket = interface_socket()?;
+    let Some(network) = network else {
+        if let Some(name) = find_ethernet(Path::new(INTERFACES)) {
+            remove_addresses(&socket, &name).context("remove the address of", &name)?;
+            set_flag_up(&socket, &name, false).context("take down the interface", name)?;
+        }
+        return Ok(None);
+    };
+    let name = wait_for_ethernet()?;
+    remove_addresses(&socket, &name).context("remove the address of", &name)?;
+    remove_default_routes(&socket).context("remove the default route of", &name)?;
+    set_network(&socket, &name, network)?;
+    Ok(Some(name))
+}
+
+fn set_network(socket: &OwnedFd, name: &str, network: &Network) -> Result<(), SystemError> {
+    set_address(socket, name, libc::SIOCSIFADDR, network.address)
+        .context("set the address", format_args!("{} on {name}", network.address))?;
+    set_address(socket, name, libc::SIOCSIFNETMASK, netmask(network.prefix_len))
+        .context("set the prefix length", format_args!("{} on {name}", network.prefix_len))?;
+    set_flag_up(socket, name, true).context("bring up the interface", name)?;
+    add_default_route(socket, network.gateway)
+        .context("add the default route via", format_args!("{} on {name}", network.gateway))
+}
+
+/// With the last address go the routes over the interface.
+fn remove_addresses(socket: &OwnedFd, name: &str) -> io::Result<()> {
+    for _ in 0..ADDRESSES_MAX {
+        match interface_ioctl(socket, libc::SIOCGIFADDR, &mut interface_request(name)?) {
+            Ok(()) => set_address(socket, name, libc::SIOCSIFADDR, Ipv4Addr::UNSPECIFIED)?,
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::other("there is no end to them"))
+}
+
+fn interface_socket() -> Result<OwnedFd, SystemError> {
+    socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+        .context("open", "a socket for interface settings")
 }
 
 fn wait_for_ethernet() -> Result<String, SystemError> {
     let end = Instant::now() + APPEARANCE_TIMEOUT;
     loop {
-        if let Some(name) = find_ethernet(Path::new("/sys/class/net")) {
+        if let Some(name) = find_ethernet(Path::new(INTERFACES)) {
             return Ok(name);
         }
         if Instant::now() > end {
@@ -107,14 +154,15 @@ fn set_address(socket: &OwnedFd, name: &str, code: libc::c_ulong, address: Ipv4A
     interface_ioctl(socket, code, &mut request)
 }
 
-fn set_up(socket: &OwnedFd, name: &str) -> io::Result<()> {
+fn set_flag_up(socket: &OwnedFd, name: &str, up: bool) -> io::Result<()> {
     let mut request = interface_request(name)?;
     interface_ioctl(socket, libc::SIOCGIFFLAGS, &mut request)?;
     // SAFETY: the kernel has just written this field of the union, and any bits are a valid integer.
     #[allow(unsafe_code, reason = "the fields of a union can only be read so")]
     let present = unsafe { request.ifr_ifru.ifru_flags };
     // What is not set here is unset, multicast for one.
-    request.ifr_ifru.ifru_flags = present | libc::IFF_UP as i16;
+    let flag = libc::IFF_UP as i16;
+    request.ifr_ifru.ifru_flags = if up { present | flag } else { present & !flag };
     interface_ioctl(socket, libc::SIOCSIFFLAGS, &mut request)
 }
 
@@ -125,19 +173,37 @@ fn interface_ioctl(socket: &OwnedFd, code: libc::c_ulong, request: &mut libc::if
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-#[allow(
-    unsafe_code,
-    reason = "zeroes are a valid rtentry (integers and null pointers), and rustix has no route ioctl"
-)]
 fn add_default_route(socket: &OwnedFd, gateway: Ipv4Addr) -> io::Result<()> {
+    let mut route = default_route();
+    route.rt_gateway = socket_address(gateway);
+    route.rt_flags = libc::RTF_UP | libc::RTF_GATEWAY;
+    route_ioctl(socket, libc::SIOCADDRT, &route)
+}
+
+/// Removes all there are, whatever they lead over: the new one is the only one then.
+fn remove_default_routes(socket: &OwnedFd) -> io::Result<()> {
+    loop {
+        match route_ioctl(socket, libc::SIOCDELRT, &default_route()) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[allow(unsafe_code, reason = "zeroes are a valid rtentry: integers and null pointers")]
+fn default_route() -> libc::rtentry {
     // SAFETY: see the reason above.
     let mut route: libc::rtentry = unsafe { std::mem::zeroed() };
     route.rt_dst = socket_address(Ipv4Addr::UNSPECIFIED);
     route.rt_genmask = socket_address(Ipv4Addr::UNSPECIFIED);
-    route.rt_gateway = socket_address(gateway);
-    route.rt_flags = libc::RTF_UP | libc::RTF_GATEWAY;
-    // SAFETY: SIOCADDRT takes an rtentry, which lives through the call.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCADDRT as libc::Ioctl, &raw const route) };
+    route
+}
+
+fn route_ioctl(socket: &OwnedFd, code: libc::c_ulong, route: &libc::rtentry) -> io::Result<()> {
+    // SAFETY: both codes used here take an rtentry, which lives through the call.
+    #[allow(unsafe_code, reason = "rustix has no route ioctl")]
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), code as libc::Ioctl, std::ptr::from_ref(route)) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

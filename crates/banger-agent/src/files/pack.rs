@@ -83,7 +83,7 @@ struct Found {
 enum Left {
     Errno(Errno),
     /// In the words that are said of it.
-    Told(String),
+    Reason(String),
 }
 
 impl From<Errno> for Left {
@@ -106,7 +106,7 @@ impl Packer {
         match self.enter_if_directory(&mut levels, begun, &path)? {
             Ok(()) => self.walk(levels),
             Err(Left::Errno(errno)) => Err(FileError::at("read", &path, errno).into()),
-            Err(Left::Told(reason)) => Err(FileError::Unread { path: printable(&path), reason }.into()),
+            Err(Left::Reason(reason)) => Err(FileError::Unread { path: printable(&path), reason }.into()),
         }
     }
 
@@ -173,7 +173,7 @@ impl Packer {
             nofollow = OFlags::empty();
             kind = match look(AtFlags::empty()) {
                 Ok(found) => Ok(kind_of(&found)),
-                Err(Errno::NOENT) => return Ok(Err(Left::Told("is a symlink that leads nowhere".into()))),
+                Err(Errno::NOENT) => return Ok(Err(Left::Reason("is a symlink that leads nowhere".into()))),
                 Err(errno) => Err(errno),
             };
         }
@@ -220,7 +220,7 @@ impl Packer {
         };
         let (device, inode) = (found.st_dev, found.st_ino);
         if levels.iter().any(|level| (level.device, level.inode) == (device, inode)) {
-            return Ok(Err(Left::Told("leads back to a directory that it is in".into())));
+            return Ok(Err(Left::Reason("leads back to a directory that it is in".into())));
         }
         self.entry(path, EntryKind::Directory, &found);
         if levels.last().is_some_and(|above| above.device != device && !followed) {
@@ -256,7 +256,7 @@ impl Packer {
                 let (path, reason) = (path.to_vec(), why.to_string());
                 put_note(&mut self.out, &Note::Cut { path, len, reason });
             }
-            Packed::Left(why) => return Ok(Err(Left::Told(why.to_string()))),
+            Packed::Left(why) => return Ok(Err(Left::Reason(why.to_string()))),
         }
         Ok(Ok(()))
     }
@@ -267,7 +267,7 @@ impl Packer {
             // A process, in /proc.
             Left::Errno(Errno::NOENT | Errno::SRCH) => Note::Vanished { path },
             Left::Errno(errno) => Note::Unread { path, reason: Trouble::Read(errno.into()).to_string() },
-            Left::Told(reason) => Note::Unread { path, reason },
+            Left::Reason(reason) => Note::Unread { path, reason },
         };
         put_note(&mut self.out, &note);
         self.send_if_full()

@@ -1,8 +1,8 @@
 //! Kernel modules from the initramfs.
 //!
-//! `DIR/early` and `DIR/late` list file names in load order, one per line; the files lie beside the lists,
-//! decompressed. A leading `-` marks a module whose failure is only a warning. Empty lines and `#` comments
-//! are skipped.
+//! `DIR/early`, `DIR/vsock` and `DIR/late` list file names in load order, one per line; the files lie beside
+//! the lists, decompressed. A leading `-` marks a module whose failure is only a warning. Empty lines and `#`
+//! comments are skipped.
 
 use std::io;
 use std::path::Path;

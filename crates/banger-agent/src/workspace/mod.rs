@@ -74,15 +74,15 @@ where
         let counter = Arc::clone(&written);
         let mut work = spawn_blocking(move || finish::run(inbox, &counter));
         let mut ticks = tokio::time::interval(REPORT_INTERVAL);
-        let mut told = 0;
+        let mut reported = 0;
         let last = loop {
             tokio::select! {
                 outcome = &mut work => break outcome,
                 _ = ticks.tick() => {}
             }
             let bytes = written.load(Ordering::Relaxed);
-            if bytes != told {
-                told = bytes;
+            if bytes != reported {
+                reported = bytes;
                 // When nobody listens, nobody sends either, and the work ends for want of records.
                 let _listening = events.send(FinishEvent::Written { bytes }).await;
             }

@@ -25,6 +25,7 @@
 mod actor;
 #[cfg(test)]
 mod actor_tests;
+mod configuration;
 mod create;
 mod delete;
 mod error;

@@ -1,16 +1,14 @@
 //! Starting a VM: from its disks to a guest that can run commands.
 
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use banger_api::operation::Stage;
 use banger_guest_protocol::ByteString;
-use banger_guest_protocol::messages::{
-    self, Blob, CommandDefaults, Configure, Configured, DiskSelector, Disks, Network,
-};
+use banger_guest_protocol::messages::{CommandDefaults, Configure, Configured};
 use banger_host::process::ProcessHandle;
 
+use super::configuration::{assembly, identity, selectors};
 use super::handles::Handles;
 use super::logs;
 use super::registry::Services;
@@ -20,12 +18,11 @@ use super::user_files::UserFiles;
 use super::{VmError, wholeness};
 use crate::clock::unix_ms;
 use crate::guest::{Guest, GuestError};
-use crate::identity::fill_random;
 use crate::operation::Reporter;
 use crate::paths::VmDir;
 use crate::store::VmRow;
-use crate::store::words::{self, Init, RunConfig};
-use crate::vmm::{DiskRole, Launched, Machine, Nic, PauseWatch, Shared, Vmm, room_to_start, user_network};
+use crate::store::words::{self, RunConfig};
+use crate::vmm::{Launched, Machine, Nic, PauseWatch, Shared, Vmm, room_to_start};
 
 /// How long a guest may take to say hello. Emulated on a busy host it takes up to 10 s; where it takes longer
 /// than this it has most likely hung, and is tried once more.
@@ -104,7 +101,7 @@ impl Start {
 }
 
 /// What an earlier step has made.
-fn made<T>(part: Option<T>, what: &'static str) -> Result<T, VmError> {
+pub(super) fn made<T>(part: Option<T>, what: &'static str) -> Result<T, VmError> {
     part.ok_or(VmError::Unmade(what))
 }
 
@@ -263,7 +260,8 @@ fn configure(start: &mut Start) -> StepFuture<'_> {
         start.reporter.stage(Stage::Configure, "mounting the root");
         let guest = made(start.guest.as_ref(), "the session with the guest")?;
         let disks = selectors(&made(start.launched.as_ref(), "the VMM's process")?.disks)?;
-        let request = configuration(&start.row, disks, start.command_defaults.clone());
+        let assembly = assembly(&start.row, disks, start.command_defaults.clone());
+        let request = Configure { assembly, identity: identity(&start.row) };
         let configured = tokio::select! {
             configured = guest.configure(&request) => configured.map_err(VmError::Configure)?,
             error = cut_off(start) => return Err(error),
@@ -275,49 +273,6 @@ fn configure(start: &mut Start) -> StepFuture<'_> {
         start.configured = Some(configured);
         Ok(())
     })
-}
-
-/// The disks as the guest can tell them apart.
-fn selectors(disks: &[(DiskRole, DiskSelector)]) -> Result<Disks, VmError> {
-    let of = |role: DiskRole| {
-        let found = disks.iter().find(|(of, _)| *of == role);
-        found.map(|(_, selector)| selector.clone())
-    };
-    Ok(Disks {
-        base: made(of(DiskRole::Base), "the image's disk")?,
-        cow: made(of(DiskRole::Cow), "the disk of changes")?,
-        work: of(DiskRole::Work),
-        modules: of(DiskRole::Modules),
-    })
-}
-
-fn configuration(row: &VmRow, disks: Disks, command_defaults: CommandDefaults) -> Configure {
-    let mut seed = [0; 64];
-    fill_random(&mut seed);
-    Configure {
-        hostname: row.name.to_string(),
-        clock_unix_ns: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64,
-        entropy_seed: Blob(seed.to_vec()),
-        disks,
-        network: match row.spec.network {
-            words::Network::User => Some(Network {
-                address: user_network::GUEST,
-                prefix_len: user_network::PREFIX_LEN,
-                gateway: user_network::GATEWAY,
-                dns_servers: vec![IpAddr::V4(user_network::DNS)],
-                dns_search: Vec::new(),
-            }),
-            words::Network::None => None,
-        },
-        // Until `vm ssh` there is nobody to log in.
-        authorized_key: None,
-        files: Vec::new(),
-        init: match row.spec.init {
-            Init::Auto => messages::InitChoice::Auto,
-            Init::Agent => messages::InitChoice::Agent,
-        },
-        command_defaults,
-    }
 }
 
 /// Gives the guest what is the user's, before anybody can run a command in it.

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use banger_api::vm::{Acceleration, Pause};
-use banger_guest_protocol::PROTOCOL_VERSION;
 use banger_guest_protocol::messages::{
     Configured, DiskSelector, GuestError, GuestErrorKind, Health, Phase, Unpack, Unpacked,
 };
+use banger_guest_protocol::{PROTOCOL_VERSION, VSOCK_PORT};
 use banger_host::process::{DetachedSpec, ProcessHandle, Signal, open_log, spawn_detached};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -26,8 +26,6 @@ use crate::paths::VmDir;
 
 /// What its monitor says: something that no host of a test would be taken for.
 pub(crate) const ACCELERATION: Acceleration = Acceleration::Kvm;
-
-const AGENT_PORT: u32 = 1024;
 
 /// A guest's agent as far as a start needs one.
 pub(crate) struct PlayedAgent {
@@ -185,7 +183,7 @@ async fn play(listener: UnixListener, agent: Arc<PlayedAgent>, process: ProcessH
 }
 
 async fn connection(mut stream: UnixStream, agent: Arc<PlayedAgent>, process: ProcessHandle, stays_up: bool) {
-    let request = format!("CONNECT {AGENT_PORT}\n");
+    let request = format!("CONNECT {VSOCK_PORT}\n");
     let mut asked = vec![0; request.len()];
     if stream.read_exact(&mut asked).await.is_err() || asked != request.as_bytes() {
         return;
@@ -216,7 +214,7 @@ impl Vmm for Fake {
     }
 
     fn channel(&self) -> AgentChannel {
-        AgentChannel::Vsock { socket: VmDir::AGENT_SOCKET, port: AGENT_PORT }
+        AgentChannel::Vsock { socket: VmDir::AGENT_SOCKET, port: VSOCK_PORT }
     }
 
     fn launch<'a>(
