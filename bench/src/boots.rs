@@ -22,8 +22,8 @@ pub(crate) fn measure(home: &Home, count: usize, load: usize) -> Result<(), Benc
     }
     println!("{}", heading(&format!("booting with {load} busy threads")));
     println!("{}", numbers.line("banger run --rm -- true, cold"));
-    let told = home.banger(&["daemon", "logs", "--json"])?;
-    let again = String::from_utf8_lossy(&told.stdout).matches("the boot hung").count();
+    let log = home.banger(&["daemon", "logs", "--json"])?;
+    let again = String::from_utf8_lossy(&log.stdout).matches("the boot hung").count();
     println!(
         "{} of {count} came up: {} ({again} second tries in the daemon's log)",
         count - failed,

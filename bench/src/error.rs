@@ -26,6 +26,8 @@ pub(crate) enum BenchError {
         "`banger vm list` answers too slowly beside work: its p99 is {p99:.1} ms, the limit {limit:.0} ms"
     )]
     Slow { p99: f64, limit: f64 },
+    #[error("{phase}: only {answers} answers, too few to say anything; take more --files")]
+    TooFewAnswers { phase: String, answers: usize },
     #[error("{changed} of {files} files were changed by the export: something else was measured")]
     NotApplied { changed: usize, files: usize },
     #[error("the VM has no process")]

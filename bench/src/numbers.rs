@@ -11,6 +11,10 @@ impl Numbers {
     }
 
     /// Zero when nothing was measured.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn median(&self) -> Duration {
         let middle = self.0.len() / 2;
         match (self.0.len() % 2, self.0.get(middle)) {

@@ -15,6 +15,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// A guest goes on booting for a while when its agent is there; that is not what is measured.
 const SETTLE: Duration = Duration::from_secs(8);
 const IDLE: Duration = Duration::from_secs(4);
+/// Of fewer answers a percentile says nothing.
+const ANSWERS_MIN: usize = 20;
 const VM: &str = "bench-responsiveness";
 const GUEST_PATH: &str = "/root/repo";
 
@@ -75,6 +77,9 @@ fn phase(
         }
         work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
+    if answers.len() < ANSWERS_MIN {
+        return Err(BenchError::TooFewAnswers { phase: name.to_owned(), answers: answers.len() });
+    }
     let name = format!("{name} ({:.1} s)", start.elapsed().as_secs_f64());
     println!("{}", answers.spread_line(&name));
     Ok(answers.percentile(99))

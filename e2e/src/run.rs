@@ -196,7 +196,7 @@ impl Running {
         while !String::from_utf8_lossy(&self.out.so_far()).contains(text) {
             let ended = self.child.try_wait().ok().flatten();
             if ended.is_some() || Instant::now() > deadline {
-                panic!("no {text:?} from {}", self.told(ended));
+                panic!("no {text:?} from {}", self.finished(ended));
             }
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -224,16 +224,16 @@ impl Running {
         loop {
             let status = self.child.try_wait().unwrap_or_else(|error| panic!("{}: {error}", self.line));
             if status.is_some() {
-                return self.told(status);
+                return self.finished(status);
             }
             if Instant::now() > deadline {
-                panic!("after {limit:?} there is no end to {}", self.told(None));
+                panic!("after {limit:?} there is no end to {}", self.finished(None));
             }
             std::thread::sleep(Duration::from_millis(1));
         }
     }
 
-    fn told(&mut self, status: Option<ExitStatus>) -> Finished {
+    fn finished(&mut self, status: Option<ExitStatus>) -> Finished {
         let took = self.started.elapsed();
         let code = status.map_or(-1, |status| status.code().unwrap_or(128 + status.signal().unwrap_or(0)));
         let (out, err) = match status {

@@ -115,9 +115,9 @@ mod tests {
         struct Unreachable(#[source] std::io::Error);
 
         let refused = Unreachable(std::io::Error::from_raw_os_error(111));
-        let told = ApiError::from_error(ErrorCode::Failed, &refused);
+        let api_error = ApiError::from_error(ErrorCode::Failed, &refused);
         assert_eq!(
-            (told.message.as_str(), &told.causes[..]),
+            (api_error.message.as_str(), &api_error.causes[..]),
             ("could not reach it", &["Connection refused".into()][..])
         );
         assert_eq!(without_errno("x (os error y)".into()), "x (os error y)");

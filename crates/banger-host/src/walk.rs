@@ -178,8 +178,8 @@ mod tests {
 
     use super::*;
 
-    fn told(path: &Path) -> Vec<(String, String)> {
-        let mut told: Vec<_> = Walk::begin(path)
+    fn listed(path: &Path) -> Vec<(String, String)> {
+        let mut listed: Vec<_> = Walk::begin(path)
             .unwrap()
             .unwrap()
             .map(|found| {
@@ -196,8 +196,8 @@ mod tests {
                 (found.below.display().to_string(), kind)
             })
             .collect();
-        told.sort();
-        told
+        listed.sort();
+        listed
     }
 
     #[test]
@@ -229,10 +229,10 @@ mod tests {
         ]
         .map(|(path, kind)| (path.into(), kind.into()))
         .into();
-        assert_eq!(told(&root), expected);
-        assert_eq!(told(&dir.path().join("link")), expected);
-        assert_eq!(told(&fifo), [(String::new(), "special".into())]);
-        assert_eq!(told(&root.join("sub/deep/plain")), [(String::new(), "file 5 640".into())]);
+        assert_eq!(listed(&root), expected);
+        assert_eq!(listed(&dir.path().join("link")), expected);
+        assert_eq!(listed(&fifo), [(String::new(), "special".into())]);
+        assert_eq!(listed(&root.join("sub/deep/plain")), [(String::new(), "file 5 640".into())]);
     }
 
     #[test]

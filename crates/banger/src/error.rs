@@ -14,14 +14,14 @@ pub(crate) const OUTPUT_CLOSED: u8 = 141;
 #[derive(Debug)]
 pub(crate) enum CommandError {
     /// To be shown to the user.
-    Told(ApiError),
+    Shown(ApiError),
     /// Everything worth saying has been said.
     Quiet { exit_code: u8 },
 }
 
 impl CommandError {
     pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self::Told(ApiError::new(code, message))
+        Self::Shown(ApiError::new(code, message))
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
@@ -30,13 +30,13 @@ impl CommandError {
 
     /// Something of this machine, such as a terminal or a file, did not work.
     pub(crate) fn io(message: impl Into<String>, source: impl std::fmt::Display) -> Self {
-        Self::Told(ApiError::new(ErrorCode::Failed, message).because(source.to_string()))
+        Self::Shown(ApiError::new(ErrorCode::Failed, message).because(source.to_string()))
     }
 
     #[must_use]
     pub(crate) fn with_hint(self, hint: impl Into<String>) -> Self {
         match self {
-            Self::Told(error) => Self::Told(error.with_hint(hint)),
+            Self::Shown(error) => Self::Shown(error.with_hint(hint)),
             quiet @ Self::Quiet { .. } => quiet,
         }
     }
@@ -44,20 +44,20 @@ impl CommandError {
 
 impl From<ApiError> for CommandError {
     fn from(error: ApiError) -> Self {
-        Self::Told(error)
+        Self::Shown(error)
     }
 }
 
 impl From<ClientError> for CommandError {
     fn from(error: ClientError) -> Self {
-        Self::Told(api_error(error))
+        Self::Shown(api_error(error))
     }
 }
 
 impl From<ProgramError> for CommandError {
     fn from(error: ProgramError) -> Self {
-        Self::Told(match error {
-            ProgramError::Reported(told) => told,
+        Self::Shown(match error {
+            ProgramError::Reported(api) => api,
             ProgramError::Missing { .. } => ApiError::from_error(ErrorCode::HostNotReady, &error)
                 .with_hint("install bangerd beside banger (`make install` does)"),
             _ => ApiError::from_error(ErrorCode::Failed, &error),
@@ -68,7 +68,7 @@ impl From<ProgramError> for CommandError {
 /// The daemon's own words where it had any, else the client's.
 pub(crate) fn api_error(error: ClientError) -> ApiError {
     match error {
-        ClientError::Api(told) => told,
+        ClientError::Api(api) => api,
         ClientError::Silent { .. } => ApiError::from_error(ErrorCode::HostNotReady, &error)
             .because("it is stopped or hung; its VMs run on without it")
             .with_hint("see what it was at: banger daemon logs\nend it, the next command starts another one: banger daemon stop --force"),
@@ -88,9 +88,9 @@ mod tests {
     fn a_cause_comes_from_the_chain_once() {
         let source = std::io::Error::other("no such device");
         let error = ClientError::Connect { socket: "/run/x.sock".into(), source };
-        let told = api_error(error);
-        assert_eq!(told.message, "could not connect to bangerd at /run/x.sock");
-        assert_eq!(told.causes, ["no such device"]);
-        assert_eq!(told.code.exit_code(), 5);
+        let error = api_error(error);
+        assert_eq!(error.message, "could not connect to bangerd at /run/x.sock");
+        assert_eq!(error.causes, ["no such device"]);
+        assert_eq!(error.code.exit_code(), 5);
     }
 }

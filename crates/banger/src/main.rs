@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     ExitCode::from(match outcome {
         Ok(code) => code,
         Err(CommandError::Quiet { exit_code }) => exit_code,
-        Err(CommandError::Told(error)) => {
+        Err(CommandError::Shown(error)) => {
             ui::print_error(&error);
             scope.exit_code(error.code.exit_code())
         }

@@ -108,14 +108,13 @@ fn repair() -> Result<(), ApiError> {
     let paths = paths()?;
     let repaired = small_runtime()?.block_on(bangerd::repair::repair(&paths));
     let repaired = repaired.map_err(|error| {
-        let told = |code| ApiError::from_error(code, &error);
+        let api_error = |code| ApiError::from_error(code, &error);
         match error {
-            RepairError::Running { .. } => told(ErrorCode::Refused).with_hint("banger daemon stop"),
-            RepairError::Store(StoreError::Newer { .. }) => {
-                told(ErrorCode::Refused).with_hint("install the newer banger again; its state store is fine")
-            }
-            RepairError::Store(ref error) => ApiError { hint: error.hint(), ..told(ErrorCode::Failed) },
-            _ => told(ErrorCode::Failed),
+            RepairError::Running { .. } => api_error(ErrorCode::Refused).with_hint("banger daemon stop"),
+            RepairError::Store(StoreError::Newer { .. }) => api_error(ErrorCode::Refused)
+                .with_hint("install the newer banger again; its state store is fine"),
+            RepairError::Store(ref error) => ApiError { hint: error.hint(), ..api_error(ErrorCode::Failed) },
+            _ => api_error(ErrorCode::Failed),
         }
     })?;
     print_json(&repaired)

@@ -76,13 +76,13 @@ mod tests {
         assert_eq!(await_life(runtime.handle(), |_| panic!("it works")), 0);
         let (go, wait) = sync_channel::<()>(0);
         runtime.spawn(async move { wait.recv() });
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         let ticks = await_life(runtime.handle(), |ticks| {
-            told.push(ticks);
+            reported.push(ticks);
             if ticks == 2 {
                 go.send(()).unwrap();
             }
         });
-        assert!(ticks >= 2 && told[..2] == [1, 2], "{told:?}");
+        assert!(ticks >= 2 && reported[..2] == [1, 2], "{reported:?}");
     }
 }

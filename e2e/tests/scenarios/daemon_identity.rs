@@ -16,8 +16,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 #[track_caller]
 fn status(run: Run<'_>) -> DaemonStatus {
-    let told = run.ok();
-    serde_json::from_slice(&told.out).unwrap_or_else(|error| panic!("{error} in {told}"))
+    let status = run.ok();
+    serde_json::from_slice(&status.out).unwrap_or_else(|error| panic!("{error} in {status}"))
 }
 
 fn send(pid: u32, signal: Signal) {
@@ -71,9 +71,9 @@ fn a_daemon_stays_to_be_found() {
     send(pid, Signal::STOP);
     for words in ["vm list", "daemon stop", "daemon status", "doctor", "vm stop x"] {
         let begun = Instant::now();
-        let told = home.banger(words).fails_with(5);
-        let said = format!("{}{}", told.text(), told.err);
-        assert!(said.contains(&format!("bangerd (pid {pid}) does not answer")), "{told}");
+        let status = home.banger(words).fails_with(5);
+        let said = format!("{}{}", status.text(), status.err);
+        assert!(said.contains(&format!("bangerd (pid {pid}) does not answer")), "{status}");
         assert!(begun.elapsed() < Duration::from_secs(25), "{:?} for {words}", begun.elapsed());
     }
     home.banger("daemon logs").ok();
@@ -239,8 +239,8 @@ fn paths_may_be_long_and_of_any_bytes() {
         |words: &str| home.banger(words).env("XDG_STATE_HOME", &state).env("XDG_RUNTIME_DIR", &runtime);
     banger("vm create --start --name x").ok();
     assert_eq!(banger("exec x -- echo hi").ok().text(), "hi");
-    let told = status(banger("daemon status --json"));
-    assert!(told.socket.len() < 108 && told.state_dir.contains("s t,a=%t'\"e"), "{told:?}");
+    let status = status(banger("daemon status --json"));
+    assert!(status.socket.len() < 108 && status.state_dir.contains("s t,a=%t'\"e"), "{status:?}");
     banger("daemon stop").ok();
     assert_eq!(banger("exec x -- echo still").ok().text(), "still");
     banger("rm -f x").ok();

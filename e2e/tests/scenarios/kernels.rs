@@ -62,10 +62,10 @@ fn write_catalog(path: &Path, kernel_sha256: &str, image_sha256: &str) {
 
 /// Writes a bundle; its checksum.
 fn bundle(home: &Home, what: &str, file: &str) -> String {
-    let told = home.banger(&format!("{what} -o {file}")).limit(LONG).ok().text();
+    let text = home.banger(&format!("{what} -o {file}")).limit(LONG).ok().text();
     let path = home.root().join(file);
-    let sha256 = told.split_whitespace().next().unwrap().to_owned();
-    assert_eq!(told, format!("{sha256}  {}", path.display()));
+    let sha256 = text.split_whitespace().next().unwrap().to_owned();
+    assert_eq!(text, format!("{sha256}  {}", path.display()));
     let (works, said) = tool(&["sha256sum", path.to_str().unwrap()]).unwrap();
     assert!(works && said.starts_with(&sha256), "{said}");
     sha256

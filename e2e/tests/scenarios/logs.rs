@@ -42,10 +42,10 @@ fn a_console_that_never_stops_is_bounded_and_followed_over_the_cut() {
     assert!(len(&older) > 0 && len(&older) <= HALF_BYTES && len(&newer) <= HALF_BYTES);
     let both = || len(&older) + len(&newer);
     let before = both();
-    let told = home.banger("vm logs x").ok();
-    assert!((before..=both()).contains(&(told.out.len() as u64)), "{} bytes", told.out.len());
+    let logs = home.banger("vm logs x").ok();
+    assert!((before..=both()).contains(&(logs.out.len() as u64)), "{} bytes", logs.out.len());
     // The guest's init may have its word after that, if only to reset the terminal.
-    assert!(told.text().contains("said-one"));
+    assert!(logs.text().contains("said-one"));
 
     // Without a daemon it goes on; without the process that writes it, the guest does.
     home.kill_daemon();

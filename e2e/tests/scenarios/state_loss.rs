@@ -82,8 +82,8 @@ fn a_damaged_store_is_set_aside_and_rebuilt_by_the_doctor() {
         let doctor = home.banger("doctor").fails_with(5);
         let repair = home.banger("doctor --repair").output();
         if damage == "damaged" {
-            let told = doctor.text();
-            assert!(told.contains("doctor --repair") && told.contains("the last good copy is"), "{told}");
+            let text = doctor.text();
+            assert!(text.contains("doctor --repair") && text.contains("the last good copy is"), "{text}");
             assert_eq!(repair.code, 0, "{repair}");
             assert!(repair.text().contains("known again: y; 1 images, 1 kernels"), "{repair}");
             assert_eq!(home.vms()[0].spec.name, "y");

@@ -44,12 +44,12 @@ fn commands_end_cleanly_whatever_is_around_them() {
     // `nohup` and a shell's `&` ignore signals; a command in the guest shall not.
     let signals = "grep -E '^Sig(Ign|Blk)' /proc/self/status; ulimit -Sn";
     let ignoring = on_host(&home, "trap '' HUP INT QUIT TERM PIPE; \"$@\"", "", signals);
-    let told = ignoring.text();
-    let masks = told.lines().filter_map(|line| line.split_once('\t'));
+    let text = ignoring.text();
+    let masks = text.lines().filter_map(|line| line.split_once('\t'));
     let masks: Vec<u64> = masks.map(|(_, mask)| u64::from_str_radix(mask, 16).unwrap()).collect();
     // The C library keeps signals 32 and 33 to itself.
     assert_eq!(masks.iter().map(|mask| mask & 0x7FFF_FFFF).collect::<Vec<_>>(), [0, 0], "{ignoring}");
-    assert_eq!(told.lines().last(), Some("1024"), "{ignoring}");
+    assert_eq!(text.lines().last(), Some("1024"), "{ignoring}");
 
     signals_end_it_in_a_frozen_guest(&home);
 }

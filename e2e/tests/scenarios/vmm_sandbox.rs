@@ -119,8 +119,8 @@ fn a_program_in_qemus_place_reaches_nothing() {
         // The probe is no VMM: it ends.
         home.banger("vm start x").fails_with(1).says("signal: 31");
         let dir = std::fs::read_dir(home.state().join("vms")).unwrap().next().unwrap().unwrap().path();
-        let told = read(&dir.join("console.log"));
-        check(&told, network);
+        let report = read(&dir.join("console.log"));
+        check(&report, network);
         assert!(is_alive(victim.pid()));
         assert_eq!(std::fs::read_to_string(&secret).unwrap(), "secret");
         assert_eq!(secret.metadata().unwrap().permissions().mode() & 0o777, 0o600);
@@ -136,16 +136,16 @@ fn read(log: &Path) -> BTreeMap<String, String> {
     text.lines().filter_map(|line| line.split_once(": ").map(|(a, b)| (a.into(), b.into()))).collect()
 }
 
-fn check(told: &BTreeMap<String, String>, network: &str) {
+fn check(report: &BTreeMap<String, String>, network: &str) {
     let mut wrong = Vec::new();
     let mut expect = |attempt: &str, expected: &[&str]| {
-        let seen = told.get(attempt).map_or("not tried", String::as_str);
+        let seen = report.get(attempt).map_or("not tried", String::as_str);
         if !expected.contains(&seen) {
             wrong.push(format!("{attempt}: {seen}, not {expected:?}"));
         }
     };
     BY_SECCOMP.iter().for_each(|attempt| expect(attempt, &["EPERM"]));
-    let has_landlock = told.get("read a secret").is_some_and(|seen| seen == "EACCES");
+    let has_landlock = report.get("read a secret").is_some_and(|seen| seen == "EACCES");
     if has_landlock {
         BY_LANDLOCK.iter().for_each(|attempt| expect(attempt, &["EACCES"]));
         // The daemon writes them when a VM has come up.
@@ -187,11 +187,11 @@ fn check(told: &BTreeMap<String, String>, network: &str) {
         expect(&format!("own {own}"), &[expected]);
     }
     // Those that it was handed: where the agent and the monitor are listened for.
-    let descriptors = told.get("own descriptors").map_or(0, |list| list.split(',').count());
+    let descriptors = report.get("own descriptors").map_or(0, |list| list.split(',').count());
     if descriptors != 2 {
-        wrong.push(format!("{:?} are open, not two", told.get("own descriptors")));
+        wrong.push(format!("{:?} are open, not two", report.get("own descriptors")));
     }
-    assert!(wrong.is_empty(), "with network {network}:\n{}\nof {told:#?}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "with network {network}:\n{}\nof {report:#?}", wrong.join("\n"));
 }
 
 /// The real one lacks nothing: both networks come up, and what holds is told.

@@ -4,11 +4,11 @@ use e2e::{Home, Repo};
 
 /// What git keeps besides objects and the refs of branches, and all files.
 fn untouched(repo: &Repo) -> String {
-    let mut told = String::new();
+    let mut text = String::new();
     for name in [".git/index", ".git/config", ".git/HEAD", ".git/logs/HEAD"] {
-        told += &format!("{name} {:?}\n", std::fs::read(repo.path(name)).unwrap());
+        text += &format!("{name} {:?}\n", std::fs::read(repo.path(name)).unwrap());
     }
-    told + &repo.git("status --porcelain") + &repo.git("for-each-ref refs/heads/main refs/tags refs/remotes")
+    text + &repo.git("status --porcelain") + &repo.git("for-each-ref refs/heads/main refs/tags refs/remotes")
 }
 
 fn with_hooks_that_fail(repo: &Repo) {

@@ -55,9 +55,9 @@ fn workspace_risky_changes_are_withheld_until_they_are_allowed() {
     // Package scripts are worth a word, and no more.
     home.banger("vm workspace prepare --discard x repo").ok();
     home.sh("x", "echo 'fn main() {}' > build.rs; echo x > conftest.py; echo x > setup.py");
-    let told = home.banger("vm workspace export x -o out.patch").ok();
+    let exported = home.banger("vm workspace export x -o out.patch").ok();
     for word in ["notice:", "build.rs", "conftest.py", "setup.py"] {
-        told.says(word);
+        exported.says(word);
     }
     // Looking at them is free.
     assert!(home.banger("vm workspace diff x").ok().text().contains("+fn main() {}"));

@@ -160,8 +160,8 @@ fn what_cannot_be_read_is_left_out() {
         let (packed, found) = pack(file, size, allocated);
         assert!(matches!(packed, Packed::Left(_)) && found.is_none(), "{packed:?}");
     }
-    let told = Trouble::from(io::Error::from_raw_os_error(5)).to_string();
-    assert_eq!(told, "could not be read: Input/output error");
+    let text = Trouble::from(io::Error::from_raw_os_error(5)).to_string();
+    assert_eq!(text, "could not be read: Input/output error");
 }
 
 #[test]

@@ -4,12 +4,12 @@ use std::sync::Mutex;
 use super::*;
 
 /// Answers as told, and remembers what it was asked.
-struct Told {
+struct StubHelper {
     answer: Result<HelperOutput, String>,
     asked: Mutex<Vec<(String, String)>>,
 }
 
-impl CredentialHelper for Told {
+impl CredentialHelper for StubHelper {
     fn get(&self, program: String, key: String) -> HelperFuture {
         self.asked.lock().unwrap().push((program, key));
         let answer = self.answer.clone().map_err(Into::into);
@@ -17,8 +17,8 @@ impl CredentialHelper for Told {
     }
 }
 
-fn says(success: bool, stdout: &str) -> Arc<Told> {
-    Arc::new(Told {
+fn says(success: bool, stdout: &str) -> Arc<StubHelper> {
+    Arc::new(StubHelper {
         answer: Ok(HelperOutput { success, stdout: stdout.as_bytes().to_vec() }),
         asked: Mutex::default(),
     })
@@ -50,7 +50,7 @@ impl Home {
 
 const STORE: &str = r#"{"credsStore":"fake"}"#;
 
-async fn with_helper(helper: Arc<Told>) -> (Option<Credential>, String) {
+async fn with_helper(helper: Arc<StubHelper>) -> (Option<Credential>, String) {
     let home = Home::with(&[(".docker/config.json", STORE)]);
     let (found, problems) = home.keychain(Some(helper)).find("a.io", "x").await;
     let said = problems.iter().map(|problem| format!("{problem} {problem:?}")).collect();
@@ -117,7 +117,7 @@ async fn a_helper_without_credentials_is_no_problem_and_a_broken_one_is() {
         assert!(credential.is_none());
         assert!(said.contains("not the JSON") && !said.contains("hunter2"), "{said}");
     }
-    let missing = Arc::new(Told { answer: Err("not installed".to_owned()), asked: Mutex::default() });
+    let missing = Arc::new(StubHelper { answer: Err("not installed".to_owned()), asked: Mutex::default() });
     assert!(with_helper(missing).await.1.contains("not installed"));
 }
 

@@ -25,7 +25,7 @@ pub(super) struct Tally<'a> {
 
 struct State {
     progress: Progress,
-    told: Option<(Instant, Progress)>,
+    reported: Option<(Instant, Progress)>,
 }
 
 /// One download's part of a tally.
@@ -38,7 +38,7 @@ pub(super) struct Share<'a> {
 impl<'a> Tally<'a> {
     pub(super) fn new(total_bytes: u64, tell: &'a (dyn Fn(Progress) + Send + Sync)) -> Self {
         let progress = Progress { total_bytes, ..Progress::default() };
-        Self { state: Mutex::new(State { progress, told: None }), tell }
+        Self { state: Mutex::new(State { progress, reported: None }), tell }
     }
 
     pub(super) fn share(&'a self) -> Share<'a> {
@@ -50,12 +50,12 @@ impl<'a> Tally<'a> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut state.progress);
         let now = Instant::now();
-        let news = match state.told {
+        let news = match state.reported {
             None => true,
             Some((when, what)) => what != state.progress && (at_once || now - when >= INTERVAL),
         };
         if news {
-            state.told = Some((now, state.progress));
+            state.reported = Some((now, state.progress));
             (self.tell)(state.progress);
         }
     }
@@ -91,8 +91,8 @@ mod tests {
 
     #[test]
     fn shares_add_up_and_the_end_is_told() {
-        let told = Mutex::new(Vec::new());
-        let tell = |progress| told.lock().unwrap().push(progress);
+        let reported = Mutex::new(Vec::new());
+        let tell = |progress| reported.lock().unwrap().push(progress);
         let tally = Tally::new(100, &tell);
         let (mut a, mut b) = (tally.share(), tally.share());
         a.set(30, 30);
@@ -101,9 +101,9 @@ mod tests {
         b.set(70, 0);
         tally.end();
         tally.end();
-        let told = told.into_inner().unwrap();
-        assert_eq!(told.first(), Some(&Progress { total_bytes: 100, done_bytes: 30, reused_bytes: 30 }));
-        assert_eq!(told.last(), Some(&Progress { total_bytes: 100, done_bytes: 100, reused_bytes: 30 }));
-        assert!(told.len() <= 3, "{told:?}");
+        let reported = reported.into_inner().unwrap();
+        assert_eq!(reported.first(), Some(&Progress { total_bytes: 100, done_bytes: 30, reused_bytes: 30 }));
+        assert_eq!(reported.last(), Some(&Progress { total_bytes: 100, done_bytes: 100, reused_bytes: 30 }));
+        assert!(reported.len() <= 3, "{reported:?}");
     }
 }

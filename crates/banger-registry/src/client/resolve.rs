@@ -35,8 +35,8 @@ struct Document {
     promised: Vec<String>,
 }
 
-/// A document as the registry told it.
-struct Told {
+/// A document as the registry answered it.
+struct RegistryDocument {
     bytes: Vec<u8>,
     /// `Content-Type` without its parameters.
     media_type: String,
@@ -133,14 +133,14 @@ impl Search<'_> {
         }
         let what = format!("the manifest of {}", self.reference);
         let path = format!("manifests/{}", self.reference.selector());
-        let told = self.get(path, &what, ACCEPTED_MANIFESTS).await?;
-        let digest = Digest::of(&told.bytes);
-        if let Some(expected) = told.digest.filter(|expected| *expected != digest) {
+        let answer = self.get(path, &what, ACCEPTED_MANIFESTS).await?;
+        let digest = Digest::of(&answer.bytes);
+        if let Some(expected) = answer.digest.filter(|expected| *expected != digest) {
             return Err(RegistryError::WrongDigest { what, expected, found: digest });
         }
-        self.keep(&told.bytes).await?;
+        self.keep(&answer.bytes).await?;
         self.documents.push(digest);
-        Ok(Document { bytes: told.bytes, digest, promised: vec![told.media_type] })
+        Ok(Document { bytes: answer.bytes, digest, promised: vec![answer.media_type] })
     }
 
     async fn by_descriptor(
@@ -172,14 +172,14 @@ impl Search<'_> {
             None => {
                 let place = if is_manifest { "manifests" } else { "blobs" };
                 let accept = if is_manifest { ACCEPTED_MANIFESTS } else { "*/*" };
-                let told = self.get(format!("{place}/{digest}"), &what, accept).await?;
-                let found = Digest::of(&told.bytes);
+                let answer = self.get(format!("{place}/{digest}"), &what, accept).await?;
+                let found = Digest::of(&answer.bytes);
                 if found != digest {
                     return Err(RegistryError::WrongDigest { what, expected: digest, found });
                 }
-                self.keep(&told.bytes).await?;
-                promised.push(told.media_type);
-                told.bytes
+                self.keep(&answer.bytes).await?;
+                promised.push(answer.media_type);
+                answer.bytes
             }
         };
         if let Some(expected) = size_bytes.filter(|expected| *expected != bytes.len() as u64) {
@@ -204,7 +204,12 @@ impl Search<'_> {
     }
 
     /// A small document, with retries.
-    async fn get(&mut self, path: String, what: &str, accept: &'static str) -> Result<Told, RegistryError> {
+    async fn get(
+        &mut self,
+        path: String,
+        what: &str,
+        accept: &'static str,
+    ) -> Result<RegistryDocument, RegistryError> {
         let reference = self.reference;
         let question = Question {
             endpoint: &self.endpoint.clone(),
@@ -217,13 +222,13 @@ impl Search<'_> {
         let mut retries = RetryPolicy::at_first_contact(self.client.transport.retries);
         loop {
             match self.get_once(&question).await {
-                Ok(told) => return Ok(told),
+                Ok(answer) => return Ok(answer),
                 Err(failure) => retries.wait_out(failure).await?,
             }
         }
     }
 
-    async fn get_once(&mut self, question: &Question<'_>) -> Result<Told, RegistryError> {
+    async fn get_once(&mut self, question: &Question<'_>) -> Result<RegistryDocument, RegistryError> {
         let answered = self.client.ask(question).await?;
         for problem in answered.problems {
             if !self.warnings.contains(&problem) {
@@ -234,6 +239,6 @@ impl Search<'_> {
         let media_type = reply.header(&CONTENT_TYPE).unwrap_or_default();
         let media_type = bare(media_type).to_owned();
         let digest = reply.header(&DOCKER_CONTENT_DIGEST).and_then(|text| text.parse().ok());
-        Ok(Told { media_type, digest, bytes: reply.bytes(MAX_DOCUMENT_BYTES).await? })
+        Ok(RegistryDocument { media_type, digest, bytes: reply.bytes(MAX_DOCUMENT_BYTES).await? })
     }
 }

@@ -84,8 +84,8 @@ pub(crate) fn pack(
 
 /// An error and its causes in a line.
 fn line(error: &CopyError) -> String {
-    let told = ApiError::from_error(error.code(), error);
-    std::iter::once(told.message).chain(told.causes).collect::<Vec<_>>().join(": ")
+    let api_error = ApiError::from_error(error.code(), error);
+    std::iter::once(api_error.message).chain(api_error.causes).collect::<Vec<_>>().join(": ")
 }
 
 /// Why packing does not go on.

@@ -155,18 +155,18 @@ mod tests {
         fs::write(base.join("f"), "").unwrap();
         symlink("d", base.join("link")).unwrap();
         let find = |path: &str| Source::find(&PathBuf::from(format!("{}/{path}", base.display())), false);
-        let told = |path: &str| {
+        let parsed = |path: &str| {
             find(path).map(|found| (String::from_utf8(found.name).unwrap(), found.is_dir, found.is_contents))
         };
-        assert_eq!(told("d").unwrap(), ("d".into(), true, false));
-        assert_eq!(told("d/").unwrap(), ("d".into(), true, false));
-        assert_eq!(told("d/.").unwrap(), (String::new(), true, true));
-        assert_eq!(told("d/e/..").unwrap(), ("d".into(), true, false));
-        assert_eq!(told("f").unwrap(), ("f".into(), false, false));
-        assert_eq!(told("link").unwrap(), ("link".into(), false, false));
-        assert_eq!(told("link/").unwrap(), ("link".into(), true, false));
-        assert!(matches!(told("none"), Err(CopyError::NotFound { .. })));
-        assert!(matches!(told("f/"), Err(CopyError::NotDirectory { .. })));
+        assert_eq!(parsed("d").unwrap(), ("d".into(), true, false));
+        assert_eq!(parsed("d/").unwrap(), ("d".into(), true, false));
+        assert_eq!(parsed("d/.").unwrap(), (String::new(), true, true));
+        assert_eq!(parsed("d/e/..").unwrap(), ("d".into(), true, false));
+        assert_eq!(parsed("f").unwrap(), ("f".into(), false, false));
+        assert_eq!(parsed("link").unwrap(), ("link".into(), false, false));
+        assert_eq!(parsed("link/").unwrap(), ("link".into(), true, false));
+        assert!(matches!(parsed("none"), Err(CopyError::NotFound { .. })));
+        assert!(matches!(parsed("f/"), Err(CopyError::NotDirectory { .. })));
         assert!(matches!(Source::find(Path::new("/dev/null"), false), Err(CopyError::NotCopyable { .. })));
         assert!(Source::find(Path::new("/"), false).unwrap().is_contents);
         assert!(Source::find(Path::new("."), false).unwrap().is_contents);

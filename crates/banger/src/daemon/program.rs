@@ -99,8 +99,8 @@ impl Starting {
 fn reported(failed: &str, stderr: &[u8], status: ExitStatus) -> ApiError {
     let text = String::from_utf8_lossy(stderr);
     let text = text.trim();
-    if let Some(told) = text.lines().last().and_then(|line| serde_json::from_str(line).ok()) {
-        return told;
+    if let Some(error) = text.lines().last().and_then(|line| serde_json::from_str(line).ok()) {
+        return error;
     }
     let error = ApiError::new(ErrorCode::Failed, failed);
     let cause = text.strip_prefix("error:").unwrap_or(text).trim();
@@ -144,16 +144,19 @@ mod tests {
 
     #[test]
     fn bangerds_own_error_is_taken_as_it_is() {
-        let told = ApiError::new(ErrorCode::Usage, "config.toml:2:8: unknown key").with_hint("remove it");
-        let stderr = format!("some warning\n{}\n", serde_json::to_string(&told).unwrap());
-        assert_eq!(reported("bangerd could not start", stderr.as_bytes(), ExitStatus::from_raw(0x200)), told);
+        let error = ApiError::new(ErrorCode::Usage, "config.toml:2:8: unknown key").with_hint("remove it");
+        let stderr = format!("some warning\n{}\n", serde_json::to_string(&error).unwrap());
+        assert_eq!(
+            reported("bangerd could not start", stderr.as_bytes(), ExitStatus::from_raw(0x200)),
+            error
+        );
     }
 
     #[test]
     fn other_words_are_passed_on_and_silence_names_the_status() {
-        let told = reported("bangerd could not start", b"error: no space\n", ExitStatus::from_raw(0x100));
-        assert_eq!((told.message.as_str(), &told.causes[0][..]), ("bangerd could not start", "no space"));
-        let told = reported("bangerd could not start", b"", ExitStatus::from_raw(9));
-        assert_eq!(told.causes, ["it ended with signal: 9 (SIGKILL)"]);
+        let error = reported("bangerd could not start", b"error: no space\n", ExitStatus::from_raw(0x100));
+        assert_eq!((error.message.as_str(), &error.causes[0][..]), ("bangerd could not start", "no space"));
+        let error = reported("bangerd could not start", b"", ExitStatus::from_raw(9));
+        assert_eq!(error.causes, ["it ended with signal: 9 (SIGKILL)"]);
     }
 }

@@ -173,21 +173,21 @@ async fn say_to_nobody(mut guest: Guest, client: Client, says: fn(Bytes) -> Fram
     for _ in 0..3 {
         guest.send(says("x".into())).await.unwrap();
     }
-    let told = loop {
+    let outcome = loop {
         match frame(&mut guest).await {
             Frame::Stdin(end) => assert!(end.is_empty()),
-            told => break told,
+            outcome => break outcome,
         }
     };
-    (guest, told)
+    (guest, outcome)
 }
 
 #[test]
 fn a_command_learns_that_nobody_reads_it_and_ends_as_it_likes() {
     for says in [Frame::Stdout as fn(Bytes) -> Frame, Frame::Stderr] {
         let ending = play(1 << 16, |guest, client| async move {
-            let (mut guest, told) = say_to_nobody(guest, client, says).await;
-            assert_eq!(told, says(Bytes::new()));
+            let (mut guest, outcome) = say_to_nobody(guest, client, says).await;
+            assert_eq!(outcome, says(Bytes::new()));
             guest.send(says("still there".into())).await.unwrap();
             exit(&mut guest, 3).await;
         });

@@ -53,12 +53,12 @@ fn lost(host: &Host) -> Result<Check, FileError> {
     if entries.is_empty() {
         return Ok(ok(NAME, "none"));
     }
-    let told = entries.iter().map(|(name, lost)| match lost {
+    let lines = entries.iter().map(|(name, lost)| match lost {
         Ok(lost) => format!("{name} (from {}: {})", lost.from.display(), lost.why),
         Err(_) => name.clone(),
     });
     let seen =
-        format!("in {}: {}", host.paths.lost_found().path().display(), told.collect::<Vec<_>>().join("; "));
+        format!("in {}: {}", host.paths.lost_found().path().display(), lines.collect::<Vec<_>>().join("; "));
     let fix = "banger lost-found restore NAME, or banger lost-found delete NAME";
     Ok(warn(NAME, seen, Some(fix.into())))
 }

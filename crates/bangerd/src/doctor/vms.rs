@@ -16,7 +16,7 @@ const LIMIT: Duration = Duration::from_secs(3);
 /// One line for each VM that stands still or is broken. None is all right and takes no line.
 pub(super) async fn checks(host: &Host) -> Vec<Check> {
     match tokio::time::timeout(LIMIT, told_by_daemon(host)).await {
-        Ok(Some(told)) => told,
+        Ok(Some(lines)) => lines,
         // A VMM talks to one at a time, and without a daemon that is us.
         _ => tokio::time::timeout(LIMIT, seen(host)).await.unwrap_or_default(),
     }
@@ -36,12 +36,12 @@ async fn told_by_daemon(host: &Host) -> Option<Vec<Check>> {
     is_held(&host.paths.state).then_some(())?;
     // That it does not answer is told by the check of the daemon; the VMMs are then asked.
     let vms = Client::new().ok()?.vms(ListVms { all: false }).await.ok()?;
-    let told = vms.iter().filter_map(|vm| match (vm.paused_because, vm.state) {
+    let lines = vms.iter().filter_map(|vm| match (vm.paused_because, vm.state) {
         (Some(pause), _) => Some(paused(&vm.spec.name, pause)),
         (None, VmState::Broken) => Some(broken(&vm.spec.name, vm.last_error.as_deref().unwrap_or("unknown"))),
         _ => None,
     });
-    Some(told.collect())
+    Some(lines.collect())
 }
 
 async fn seen(host: &Host) -> Vec<Check> {

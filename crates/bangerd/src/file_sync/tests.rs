@@ -28,7 +28,7 @@ async fn packed(entries: &[Entry]) -> (Vec<String>, Vec<String>) {
     let survey = survey(entries).await.unwrap();
     let (archive, packing) = pack(entries, survey, &Reporter::unwatched());
     let mut archive = Box::pin(archive);
-    let (mut decoder, mut told, mut seen) = (Decoder::default(), Vec::new(), Survey::default());
+    let (mut decoder, mut sent, mut seen) = (Decoder::default(), Vec::new(), Survey::default());
     while let Some(Ok(chunk)) = archive.next().await {
         decoder.push(chunk);
         while let Some(part) = decoder.next().unwrap() {
@@ -41,12 +41,12 @@ async fn packed(entries: &[Entry]) -> (Vec<String>, Vec<String>) {
                         other => panic!("{other:?}"),
                     };
                     seen.files += u64::from(what != "directory");
-                    told.push(format!("{} {:o} {what}", String::from_utf8_lossy(&entry.path), entry.mode));
+                    sent.push(format!("{} {:o} {what}", String::from_utf8_lossy(&entry.path), entry.mode));
                 }
                 Part::Data(bytes) => {
                     seen.bytes += bytes.len() as u64;
                     if seen.bytes < 100 {
-                        told.last_mut().unwrap().push_str(&String::from_utf8_lossy(&bytes));
+                        sent.last_mut().unwrap().push_str(&String::from_utf8_lossy(&bytes));
                     }
                 }
                 Part::Note(note) => panic!("{note:?}"),
@@ -56,7 +56,7 @@ async fn packed(entries: &[Entry]) -> (Vec<String>, Vec<String>) {
     }
     decoder.finish().unwrap();
     assert_eq!(seen, survey);
-    (told, packing.notices().await.unwrap())
+    (sent, packing.notices().await.unwrap())
 }
 
 #[tokio::test]
@@ -65,14 +65,14 @@ async fn files_are_private_unless_it_is_said_otherwise() {
     let at = |name: &str| dir.path().join(name);
     write(&at("token"), b"secret", 0o4755);
     symlink("token", at("link")).unwrap();
-    let (told, notices) = packed(&[
+    let (sent, notices) = packed(&[
         entry(0, &at("token"), "token", None),
         entry(1, &at("link"), "bin/tool", Some(0o755)),
         entry(2, &at("token"), "token", Some(0o444)),
     ])
     .await;
     assert_eq!(
-        told,
+        sent,
         [
             "root/token 600 6 bytes secret",
             "root/bin/tool 755 6 bytes secret",
@@ -92,9 +92,9 @@ async fn a_directory_keeps_its_modes_and_links() {
     chmod(&tree, 0o750);
     symlink("/etc", tree.join("etc")).unwrap();
     symlink("tree", dir.path().join("link")).unwrap();
-    let sorted = |(mut told, _): (Vec<String>, Vec<String>)| {
-        told.sort();
-        told
+    let sorted = |(mut sent, _): (Vec<String>, Vec<String>)| {
+        sent.sort();
+        sent
     };
     let own = [
         "root/.t/ 750 directory",
@@ -122,7 +122,7 @@ async fn private_directories_stay_private() {
     chmod(&at(".config"), 0o700);
     chmod(&at(".config/gh"), 0o755);
     chmod(dir.path(), 0o700);
-    let (told, _) = packed(&[
+    let (sent, _) = packed(&[
         entry(0, &at(".ssh/keys/id"), ".ssh/keys/id", None),
         entry(1, &at(".config/gh/hosts"), ".config/gh/hosts", None),
         // Under another name it is another directory.
@@ -131,7 +131,7 @@ async fn private_directories_stay_private() {
     ])
     .await;
     assert_eq!(
-        told,
+        sent,
         [
             "root/.ssh/ 700 directory",
             "root/.ssh/keys/ 700 directory",
@@ -154,7 +154,7 @@ async fn what_is_missing_or_special_is_told_and_left_out() {
     let _agent = UnixListener::bind(at("agent")).unwrap();
     symlink("nowhere", at("dangling")).unwrap();
     chmod(&at("run"), 0o755);
-    let (told, notices) = packed(&[
+    let (sent, notices) = packed(&[
         entry(0, &at("none"), "a", None),
         entry(1, &at("run"), "run", None),
         entry(2, &at("agent"), "agent", None),
@@ -162,7 +162,7 @@ async fn what_is_missing_or_special_is_told_and_left_out() {
         entry(4, Path::new("/dev/null"), "c", None),
     ])
     .await;
-    assert_eq!(told, ["root/run/ 755 directory"]);
+    assert_eq!(sent, ["root/run/ 755 directory"]);
     let shown = |index: usize, name: &str| format!("file_sync[{index}] ({})", at(name).display());
     assert_eq!(notices.len(), 5);
     assert_eq!(notices[0], format!("{} is not copied: it does not exist", shown(0, "none")));
@@ -178,12 +178,12 @@ async fn large_files_come_in_pieces() {
     let dir = tempfile::tempdir().unwrap();
     let content: Vec<u8> = (0..3_000_001_u32).map(|n| n as u8).collect();
     write(&dir.path().join("large"), &content, 0o600);
-    let (told, _) = packed(&[
+    let (sent, _) = packed(&[
         entry(0, &dir.path().join("large"), "large", None),
         entry(1, &dir.path().join("large"), "again", None),
     ])
     .await;
-    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(sent.len(), 2, "{sent:?}");
 }
 
 #[tokio::test]

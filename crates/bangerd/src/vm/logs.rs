@@ -303,8 +303,8 @@ mod tests {
         std::fs::write(dir.file(VmDir::VMM_LOG), "no such machine\n").unwrap();
         std::fs::write(older(&dir.file(VmDir::CONSOLE_LOG)), "x".repeat(5000) + "kernel ").unwrap();
         std::fs::write(dir.file(VmDir::CONSOLE_LOG), "\x1b[2Jpanic\n").unwrap();
-        let told = tail(&dir, &[VmDir::VMM_LOG, VmDir::CONSOLE_LOG]);
-        assert!(told.starts_with("no such machine\nxxx") && told.ends_with("kernel [2Jpanic"), "{told}");
-        assert!(told.len() < 2 * TAIL_BYTES as usize);
+        let text = tail(&dir, &[VmDir::VMM_LOG, VmDir::CONSOLE_LOG]);
+        assert!(text.starts_with("no such machine\nxxx") && text.ends_with("kernel [2Jpanic"), "{text}");
+        assert!(text.len() < 2 * TAIL_BYTES as usize);
     }
 }

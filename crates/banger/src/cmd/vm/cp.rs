@@ -327,8 +327,8 @@ impl Copy {
 
     /// The connection broke: most often because the VM, or the daemon, went away.
     async fn broken(&mut self, error: &ClientError) -> CommandError {
-        let told = cut_off(&self.client, &self.vm, error, "the VM stopped while files were copied").await;
-        self.because_of(told)
+        let cause = cut_off(&self.client, &self.vm, error, "the VM stopped while files were copied").await;
+        self.because_of(cause)
     }
 }
 

@@ -139,20 +139,21 @@ pub(super) async fn cut_off(
     stopped: &str,
 ) -> ApiError {
     let stopped = ApiError::new(ErrorCode::Failed, stopped);
-    let told = ApiError::from_error(ErrorCode::Failed, error);
+    let api_error = ApiError::from_error(ErrorCode::Failed, error);
     let deadline = Instant::now() + STOP_LIMIT;
     loop {
         match client.vm(vm).await {
             Ok(vm) if vm.state == VmState::Running && Instant::now() < deadline => {}
             Ok(vm) if vm.state == VmState::Running => {
-                return told.with_hint(format!("see what the guest says: banger vm logs {}", vm.spec.name));
+                return api_error
+                    .with_hint(format!("see what the guest says: banger vm logs {}", vm.spec.name));
             }
             Ok(vm) => return stopped.because(vm.last_error.unwrap_or_else(|| format!("it is {}", vm.state))),
             Err(ClientError::Api(error)) if error.code == ErrorCode::NotFound => {
                 return stopped.because(error.message);
             }
-            Err(ClientError::NotRunning) => return told.because("bangerd is not running any more"),
-            Err(_) => return told,
+            Err(ClientError::NotRunning) => return api_error.because("bangerd is not running any more"),
+            Err(_) => return api_error,
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

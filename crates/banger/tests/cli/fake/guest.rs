@@ -49,7 +49,7 @@ fn code(code: u8) -> Exit {
 /// Goes on until it learns that nobody reads it, if it knows how that is told.
 async fn yes(frames: Framed<impl AsyncRead + AsyncWrite, FrameCodec>, world: &Shared, knows: bool) {
     let (mut sink, mut stream) = frames.split();
-    let told = async {
+    let received = async {
         loop {
             match stream.next().await {
                 Some(Ok(Frame::Stdin(_))) => {}
@@ -60,8 +60,8 @@ async fn yes(frames: Framed<impl AsyncRead + AsyncWrite, FrameCodec>, world: &Sh
     };
     let talking =
         async { while sink.send(Frame::Stdout(Bytes::from_static(&[b'y'; 4096]))).await.is_ok() {} };
-    let told = tokio::select! { told = told => told, () = talking => false };
-    if told {
+    let received = tokio::select! { received = received => received, () = talking => false };
+    if received {
         let _ = sink.send(Frame::Exit(code(3))).await;
     } else {
         world.lock().unwrap().log.push("command hung up on".into());

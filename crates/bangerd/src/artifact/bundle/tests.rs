@@ -45,9 +45,10 @@ fn kernel_files() -> Vec<File> {
 
 fn written(details: Details, files: Vec<File>) -> Vec<u8> {
     let out = tempfile::NamedTempFile::new().unwrap();
-    let told = write(out.as_file(), "mine", details, files, &mut |_, _| ControlFlow::Continue(())).unwrap();
+    let written =
+        write(out.as_file(), "mine", details, files, &mut |_, _| ControlFlow::Continue(())).unwrap();
     let bytes = fs::read(out.path()).unwrap();
-    assert_eq!((told.size_bytes, told.sha256), (bytes.len() as u64, sha256(&bytes)));
+    assert_eq!((written.size_bytes, written.sha256), (bytes.len() as u64, sha256(&bytes)));
     bytes
 }
 

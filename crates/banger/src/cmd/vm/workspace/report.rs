@@ -126,9 +126,9 @@ mod tests {
             file("picture", Change::Modified, None),
             file("name", Change::Renamed, Some((1, 2))),
         ];
-        let told: String =
+        let text: String =
             files.iter().map(|file| format!("{}\n", anstream::adapter::strip_str(&changed(file)))).collect();
-        insta::assert_snapshot!(told + &summary(&files), @r"
+        insta::assert_snapshot!(text + &summary(&files), @r"
         A new\n  +3 -0
         M picture  binary
         R old name -> name  +1 -2
