@@ -192,8 +192,19 @@ impl Running {
     /// Waits until it has printed `text` on stdout.
     #[track_caller]
     pub fn wait_for(&mut self, text: &str) {
+        self.wait_until_said(text, |running| running.out.so_far());
+    }
+
+    /// Waits until it has printed `text` on stderr.
+    #[track_caller]
+    pub fn wait_for_stderr(&mut self, text: &str) {
+        self.wait_until_said(text, |running| running.err.so_far());
+    }
+
+    #[track_caller]
+    fn wait_until_said(&mut self, text: &str, so_far: impl Fn(&Self) -> Vec<u8>) {
         let deadline = Instant::now() + USUAL_LIMIT;
-        while !String::from_utf8_lossy(&self.out.so_far()).contains(text) {
+        while !String::from_utf8_lossy(&so_far(self)).contains(text) {
             let ended = self.child.try_wait().ok().flatten();
             if ended.is_some() || Instant::now() > deadline {
                 panic!("no {text:?} from {}", self.finished(ended));

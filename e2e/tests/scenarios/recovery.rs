@@ -101,14 +101,15 @@ fn a_start_that_the_daemon_does_not_survive_is_completed_or_undone() {
         (Instant::File("agent.sock"), 0),
         (Instant::Says("booting"), 500),
         (Instant::Says("mounting the root"), 0),
-        (Instant::Says("mounting the root"), 300),
-        (Instant::Says("mounting the root"), 700),
+        (Instant::Says("mounting the root"), 100),
+        (Instant::Says("mounting the root"), 200),
+        (Instant::Says("copying 1 files"), 0),
         (Instant::Noted("\"came_up\": true"), 0),
     ] {
         home.banger("vm kill x").ok();
         let mut starting = home.banger("vm start x").start();
         match instant {
-            Instant::Says(text) => starting.wait_for(text),
+            Instant::Says(text) => starting.wait_for_stderr(text),
             Instant::File(name) => {
                 until(name, Duration::from_secs(60), || dir.join(name).exists());
             }
