@@ -9,6 +9,7 @@
 //!
 //! One that does not end the machine in time is not waited for: [`power::end_machine`] does it then.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -102,7 +103,7 @@ fn end_init(agent: &Agent, ending: Ending, grace: Duration) {
     power::end_machine(ending);
 }
 
-fn spare_the_agent() -> std::io::Result<()> {
+fn spare_the_agent() -> io::Result<()> {
     std::fs::create_dir_all(SPARED_DIR)?;
     std::fs::write(Path::new(SPARED_DIR).join("banger-agent"), format!("{}\n", std::process::id()))
 }
@@ -128,6 +129,7 @@ fn takes_signal(status: &str, signal: i32) -> bool {
 }
 
 fn ask_other_init(ending: Ending, limit: Duration) {
+    let end = Instant::now() + limit;
     let programs: &[(&str, &[&str])] = match ending {
         Ending::PowerOff if is_init("openrc-init") => &[("openrc-shutdown", &["--poweroff", "now"])],
         Ending::Reboot if is_init("openrc-init") => &[("openrc-shutdown", &["--reboot", "now"])],
@@ -137,8 +139,12 @@ fn ask_other_init(ending: Ending, limit: Duration) {
     for (name, args) in programs {
         let candidates = SBIN_DIRS.iter().map(|dir| Path::new(dir).join(name));
         for program in candidates.filter(|program| program.is_file()) {
-            if spawn::run_quietly(&program, args, limit).is_ok_and(|succeeded| succeeded) {
-                return;
+            let left = end.saturating_duration_since(Instant::now());
+            match spawn::run_quietly(&program, args, left) {
+                Ok(true) => return,
+                // There is no time left for another one.
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => return,
+                _ => {}
             }
         }
     }

@@ -104,6 +104,7 @@ fn a_start_that_the_daemon_does_not_survive_is_completed_or_undone() {
         (Instant::Says("mounting the root"), 100),
         (Instant::Says("mounting the root"), 200),
         (Instant::Says("copying 1 files"), 0),
+        (Instant::Says("copying 1 files"), 100),
         (Instant::Noted("\"came_up\": true"), 0),
     ] {
         home.banger("vm kill x").ok();
