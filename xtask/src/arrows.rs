@@ -16,7 +16,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     // docs/decisions/0001: the frames of an exec stream pass through the daemon unchanged.
     ("banger-api", &["banger-guest-protocol"]),
     ("banger-agent", &["banger-guest-protocol"]),
-    ("bangerd", &["banger-api", "banger-host", "banger-registry", "banger-guest-protocol", "banger-tar"]),
+    ("banger-gateway", &["banger-guest-protocol", "banger-host"]),
+    // What a policy may say is checked before there is a gateway.
+    (
+        "bangerd",
+        &[
+            "banger-api",
+            "banger-gateway",
+            "banger-host",
+            "banger-registry",
+            "banger-guest-protocol",
+            "banger-tar",
+        ],
+    ),
     ("banger", &["banger-api"]),
     // One scenario speaks to a guest in the place of the daemon.
     ("e2e", &["banger-api", "banger-guest-protocol"]),

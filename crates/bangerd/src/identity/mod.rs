@@ -2,6 +2,7 @@
 
 mod id;
 mod image_ref;
+mod loopback;
 mod name;
 
 pub(crate) use id::fill_random;
@@ -9,4 +10,5 @@ pub(crate) use image_ref::check_image_name;
 
 pub use id::VmId;
 pub use image_ref::{ImageNameError, ImageRef};
+pub use loopback::loopback_address;
 pub use name::{VmName, VmNameError};
