@@ -1,8 +1,9 @@
-//! What kind of address an address is: one of the public internet, a private one, or one that is never reached.
+//! What kind of address an address is: one of the public internet, a private one, or one that is never
+//! reached.
 //!
-//! The ranges are IANA's registries of special-purpose addresses (RFC 6890 and its successors). Where they know
-//! of an exception inside a reserved range that no service is found at (2001::/23, 192.0.0.0/24), the whole
-//! range counts as reserved.
+//! The ranges are IANA's registries of special-purpose addresses (RFC 6890 and its successors). Where they
+//! know of an exception inside a reserved range that no service is found at (2001::/23, 192.0.0.0/24), the
+//! whole range counts as reserved.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -128,8 +129,9 @@ impl Inside {
     }
 }
 
-/// At best private, because a network of its own translates it. RFC 6052 has four places for the IPv4 address in
-/// such a prefix; what is unreachable at any of them is so here. The zeros of another place are no evidence.
+/// At best private, because a network of its own translates it. RFC 6052 has four places for the IPv4 address
+/// in such a prefix; what is unreachable at any of them is so here. The zeros of another place are no
+/// evidence.
 fn of_local_translation(address: Ipv6Addr) -> AddressKind {
     let b = address.octets();
     let places = [

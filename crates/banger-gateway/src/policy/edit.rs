@@ -8,8 +8,8 @@
 //! | a list | X is added | X is taken out, and denied: a wildcard or a set may have it too |
 //! | `internet`, `learn`, `all` | X is added: opens `host:PORT` and private services | X is denied |
 //!
-//! Allowing takes back a denial of the same text, and the other way round. Nothing narrower or wider is touched:
-//! where that leaves an edit without effect, a remark says so.
+//! Allowing takes back a denial of the same text, and the other way round. Nothing narrower or wider is
+//! touched: where that leaves an edit without effect, a remark says so.
 
 use std::net::Ipv4Addr;
 
@@ -65,11 +65,11 @@ impl Policy {
         Edited { policy, remarks }
     }
 
-    /// A list of what was contacted. It allows nothing that this policy does not allow: what is refused today is
-    /// left out. Denials stay.
+    /// A list of what was contacted. It allows nothing that this policy does not allow: what is refused today
+    /// is left out. Denials stay.
     ///
-    /// A name that `internet` or `learn` allowed is listed without its port: with one, a list would let it be at
-    /// a private address, which it could not be before.
+    /// A name that `internet` or `learn` allowed is listed without its port: with one, a list would let it be
+    /// at a private address, which it could not be before.
     pub fn lock(&self, contacts: &[Contact]) -> Self {
         let mut locked = Self { base: Base::List, allow: Vec::new(), deny: self.deny.clone() };
         for contact in contacts {

@@ -137,7 +137,8 @@ proptest! {
         text in prop::sample::select(&POLICIES[..]),
         picks in prop::collection::vec((0..TARGETS.len(), 0..PORTS.len()), 0..6),
     ) {
-        let contacts: Vec<_> = picks.iter().map(|(target, port)| to(TARGETS[*target], PORTS[*port])).collect();
+        let picked = picks.iter().map(|(target, port)| to(TARGETS[*target], PORTS[*port]));
+        let contacts: Vec<_> = picked.collect();
         let before = policy(text);
         let locked = before.lock(&contacts);
         prop_assert!(locked.is_list());

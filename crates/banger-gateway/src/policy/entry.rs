@@ -112,7 +112,8 @@ impl Agreement {
         *self != Self::Anything
     }
 
-    /// Whether it may be this name, seen at this place (such as `the TLS server name`). None: no name is there.
+    /// Whether it may be this name, seen at this place (such as `the TLS server name`). None: no name is
+    /// there.
     pub fn permits(&self, seen: Option<&Name>, place: &str) -> Result<(), Refusal> {
         match (self, seen) {
             (Self::Same(dialled), Some(seen)) if seen != dialled => Err(Refusal::new(

@@ -47,7 +47,11 @@ fn parse_set(text: &str) -> Result<Entry, EntryProblem> {
         let close = |set: &&Set| strsim::damerau_levenshtein(set.name, &name);
         let suggestion = sets().iter().min_by_key(close).filter(|set| close(set) <= 2).map(|set| set.name);
         let known: Vec<_> = sets().iter().map(|set| format!("@{}", set.name)).collect();
-        return Err(EntryProblem::UnknownSet { suggestion, known: known.join(" ") });
+        let known = known.join(" ");
+        return Err(match suggestion {
+            Some(suggestion) => EntryProblem::UnknownSetLike { suggestion, known },
+            None => EntryProblem::UnknownSet { known },
+        });
     };
     if has_port {
         return Err(EntryProblem::SetWithPort(format!("@{name}")));
@@ -178,7 +182,8 @@ fn parse_network(text: &str) -> Result<IpNet, EntryProblem> {
     Ok(net)
 }
 
-/// A network that has nothing in it to reach is a mistake. Bigger ones may hold such addresses: they stay closed.
+/// A network that has nothing in it to reach is a mistake. Bigger ones may hold such addresses: they stay
+/// closed.
 fn network(net: IpNet) -> Result<Subject, EntryProblem> {
     if let IpAddr::V6(address) = net.network()
         && has_v4_inside(address)

@@ -34,8 +34,10 @@ pub enum EntryProblem {
     LeadingDot(String),
     #[error("a port is a number from 1 to 65535; leave it out to mean every port")]
     Port,
-    #[error("there is no such set{}; there are {known}", .suggestion.map(|name| format!("; did you mean @{name}?")).unwrap_or_default())]
-    UnknownSet { suggestion: Option<&'static str>, known: String },
+    #[error("there is no such set; did you mean @{suggestion}? There are {known}")]
+    UnknownSetLike { suggestion: &'static str, known: String },
+    #[error("there is no such set; there are {known}")]
+    UnknownSet { known: String },
     #[error("a set takes no port; write `{0}`")]
     SetWithPort(String),
     #[error("`host` is the host's own loopback and needs a port, as in `host:11434`")]

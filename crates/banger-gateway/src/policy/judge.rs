@@ -146,7 +146,8 @@ impl Policy {
             None => Err(Refusal::new(
                 RefusalCode::HostPort,
                 format!(
-                    "port {port} of the host's loopback is not open to the VM; add `host:{port}` to its egress policy"
+                    "port {port} of the host's loopback is not open to the VM; \
+                     add `host:{port}` to its egress policy"
                 ),
             )),
         }
@@ -242,7 +243,8 @@ fn refuse_localhost(name: &Name) -> Result<(), Refusal> {
     Err(Refusal::new(
         RefusalCode::Localhost,
         format!(
-            "{name} is the VM itself; a service on the host is `host.vm`, opened by `host:PORT` in the egress policy"
+            "{name} is the VM itself; a service on the host is `host.vm`, \
+             opened by `host:PORT` in the egress policy"
         ),
     ))
 }
@@ -263,7 +265,8 @@ fn private_literal(address: Ipv4Addr, port: u16) -> Refusal {
     Refusal::new(
         RefusalCode::PrivateAddress,
         format!(
-            "{address} is a private address; add `{address}:{port}` to the egress policy, or use `--egress all`"
+            "{address} is a private address; add `{address}:{port}` to the egress policy, \
+             or use `--egress all`"
         ),
     )
 }

@@ -8,9 +8,9 @@
 //! 2. [`Policy::by_name`] or [`Policy::by_address`], when it connects;
 //! 3. [`Reach::permits`], for each address that the host's resolver gave for the name.
 //!
-//! The answer to the second also says what the first bytes of the connection must agree with
-//! ([`Agreement`]); `crate::check` reads them. Each answer names the rule that decided, or is a [`Refusal`]: a
-//! sentence for people and a code for the log.
+//! The answer to the second also says what the first bytes of the connection must agree with ([`Agreement`]);
+//! `crate::check` reads them. Each answer names the rule that decided, or is a [`Refusal`]: a sentence for
+//! people and a code for the log.
 //!
 //! Two rules hold whatever a policy says. Loopback, link-local, multicast, metadata, reserved and synthetic
 //! addresses are never reached (see [`AddressKind`]). And an address that carries an IPv4 address inside is

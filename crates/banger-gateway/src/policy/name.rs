@@ -42,7 +42,8 @@ impl Name {
         Self::from_bytes(ascii.as_bytes())
     }
 
-    /// A name as a guest sends it: it is checked and made lower case, nothing else. One trailing dot is ignored.
+    /// A name as a guest sends it: it is checked and made lower case, nothing else. One trailing dot is
+    /// ignored.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, NameProblem> {
         let bytes = bytes.strip_suffix(b".").unwrap_or(bytes);
         if bytes.is_empty() {
@@ -51,7 +52,8 @@ impl Name {
         Self::from_labels(bytes.split(|byte| *byte == b'.'))
     }
 
-    /// A name out of the labels of a DNS message, without the root's empty one. A dot inside a label is refused.
+    /// A name out of the labels of a DNS message, without the root's empty one. A dot inside a label is
+    /// refused.
     pub fn from_labels<'a>(labels: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, NameProblem> {
         let mut name = String::new();
         for label in labels {

@@ -53,7 +53,8 @@ pub enum RefusalCode {
     MalformedTls,
     /// HTTP that cannot be read in only one way.
     MalformedHttp,
-    /// A hello or a request's head of more than 64 KiB, or that much sent before an answer that is waited for.
+    /// A hello or a request's head of more than 64 KiB, or that much sent before an answer that is waited
+    /// for.
     TooLarge,
     /// HTTP/2 without TLS, which the check does not read.
     CleartextHttp2,

@@ -1,7 +1,7 @@
 //! The sets of names that a policy may name by one word.
 //!
-//! Each holds the public names that the usual client of a service contacts to fetch, and no name that it does not
-//! need. A wildcard stands only where the service itself makes up the names below it.
+//! Each holds the public names that the usual client of a service contacts to fetch, and no name that it does
+//! not need. A wildcard stands only where the service itself makes up the names below it.
 
 use super::name::Name;
 
@@ -50,7 +50,7 @@ const SETS: &[Set] = &[
     },
     Set {
         name: "ubuntu",
-        about: "apt on Ubuntu: the archive and its mirrors by country and cloud, ports, security updates, PPAs",
+        about: "apt on Ubuntu: the archive and its mirrors, ports, security updates, PPAs",
         names: &[
             "archive.ubuntu.com",
             "*.archive.ubuntu.com",
@@ -91,7 +91,7 @@ const SETS: &[Set] = &[
     },
     Set {
         name: "go",
-        about: "go: modules through the proxy, checksums and toolchains (storage.googleapis.com has every bucket of Google Cloud)",
+        about: "go: modules through the proxy, checksums, toolchains (opens all of Google Cloud Storage)",
         names: &[
             "proxy.golang.org",
             "sum.golang.org",

@@ -62,7 +62,7 @@ fn what_is_wrong_is_said_with_what_to_write() {
         ("github.com:", "from 1 to 65535"),
         ("github.com:https", "from 1 to 65535"),
         ("github.com:+443", "from 1 to 65535"),
-        ("@nmp", "no such set; did you mean @npm?; there are @debian @ubuntu"),
+        ("@nmp", "no such set; did you mean @npm? There are @debian @ubuntu"),
         ("@whatever", "no such set; there are @debian"),
         ("@npm:443", "a set takes no port; write `@npm`"),
         ("host", "needs a port, as in `host:11434`"),
