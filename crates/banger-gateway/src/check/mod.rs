@@ -11,9 +11,10 @@
 //!             └─ another line ───> done
 //! ```
 //!
-//! What may be a name is held back until it was compared: a TLS hello, a request's head. A server can do
-//! nothing with half of either, and no client waits for an answer to half of one. Everything else goes on as
-//! it comes, so protocols in which the server speaks first, or that are no HTTP, never notice.
+//! What has a name in it is held back whole until it was compared: a TLS hello, a request's head. Not even
+//! half of it goes on, because some servers act on half a head when the connection ends (python's
+//! `http.server`), and no client waits for an answer to half of one. Everything else goes on as it comes, so
+//! protocols in which the server speaks first, or that are no HTTP, never notice.
 //!
 //! What is read is read strictly. Where two readings are possible (two lengths, a bare line feed, a folded
 //! header) the server's may be another than ours, so it is refused; see `http` and `tls`.
@@ -79,7 +80,7 @@ impl Check {
     pub fn answered(&mut self, from_server: &[u8], onward: &mut Vec<u8>) -> Result<(), Refusal> {
         let result = match &mut self.stage {
             Stage::Opening(opening) => {
-                opening.server_spoke();
+                opening.answered(from_server);
                 Ok(())
             }
             Stage::Tls(tls) => tls.answered(from_server, onward, &self.agreement),

@@ -49,8 +49,8 @@ pub(super) enum Opened {
 }
 
 impl Opening {
-    pub(super) fn server_spoke(&mut self) {
-        self.server_spoke = true;
+    pub(super) fn answered(&mut self, from_server: &[u8]) {
+        self.server_spoke |= !from_server.is_empty();
     }
 
     /// Takes bytes off `rest` until it is known what they are.
