@@ -1,4 +1,4 @@
-//! `cargo xtask dist`: the three programs beside each other, as `bangerd` expects its agent.
+//! `cargo xtask dist`: the four programs beside each other, as `bangerd` expects its agent.
 
 use std::fs;
 use std::io;
@@ -13,7 +13,7 @@ const AGENT: &str = "banger-agent";
 const AGENT_TARGET: &str = "x86_64-unknown-linux-gnu";
 const AGENT_MAX_BYTES: u64 = 3_000_000;
 
-/// How `banger` and `bangerd` are built. The agent has its own profile.
+/// How the host's programs are built. The agent has its own profile.
 #[derive(Clone, Copy)]
 pub(crate) enum HostProfile {
     Release,
@@ -34,7 +34,7 @@ pub(crate) enum DistError {
     AgentTooLarge { path: PathBuf, bytes: u64 },
 }
 
-/// Builds the three programs into `<target>/dist/` and checks the agent.
+/// Builds the four programs into `<target>/dist/` and checks the agent.
 pub(crate) fn build(profile: HostProfile) -> Result<(), DistError> {
     let target_dir = target_dir()?;
     let host_dir = build_host(profile, &target_dir)?;
@@ -43,15 +43,21 @@ pub(crate) fn build(profile: HostProfile) -> Result<(), DistError> {
 
     let dist_dir = target_dir.join("dist");
     fs::create_dir_all(&dist_dir).map_err(file("create", &dist_dir))?;
-    for (built_in, program) in [(&host_dir, "banger"), (&host_dir, "bangerd"), (&agent_dir, AGENT)] {
+    for (built_in, program) in
+        [(&host_dir, "banger"), (&host_dir, "bangerd"), (&host_dir, "banger-gateway"), (&agent_dir, AGENT)]
+    {
         publish(built_in, program, &dist_dir)?;
     }
-    println!("{}: banger, bangerd, banger-agent ({} KiB)", dist_dir.display(), agent_bytes / 1024);
+    println!(
+        "{}: banger, bangerd, banger-gateway, banger-agent ({} KiB)",
+        dist_dir.display(),
+        agent_bytes / 1024
+    );
     Ok(())
 }
 
 fn build_host(profile: HostProfile, target_dir: &Path) -> Result<PathBuf, DistError> {
-    let packages = ["build", "--package", "banger", "--package", "bangerd"];
+    let packages = ["build", "--package", "banger", "--package", "bangerd", "--package", "banger-gateway"];
     match profile {
         HostProfile::Release => {
             Cargo::new(&[&packages[..], &["--release"]].concat()).run()?;

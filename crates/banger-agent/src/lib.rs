@@ -19,6 +19,7 @@ pub mod configure;
 pub mod console;
 pub mod exec;
 pub mod files;
+mod flows;
 pub mod host_channel;
 pub mod host_port;
 pub mod init;

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 
 use self::exchange::{IdleConnection, Message, describe_caller, into_body};
 use crate::daemon::{DaemonStatus, StopDaemon};
+use crate::egress::{ChangeEgress, Egress, EgressChanged, EgressSet};
 use crate::files::{FileAt, FileStat, Pack, Unpack, Unpacked};
 use crate::operation::Operation;
 use crate::record::state_dir;
@@ -107,6 +108,22 @@ impl Client {
 
     pub async fn vm_health(&self, vm: &str) -> Result<VmHealth, ClientError> {
         self.get(&path(&["vms", vm, "health"]), &()).await
+    }
+
+    pub async fn vm_egress(&self, vm: &str) -> Result<Egress, ClientError> {
+        self.get(&path(&["vms", vm, "egress"]), &()).await
+    }
+
+    pub async fn vm_change_egress(
+        &self,
+        vm: &str,
+        change: &ChangeEgress,
+    ) -> Result<EgressChanged, ClientError> {
+        self.json(Method::POST, &path(&["vms", vm, "egress"]), change).await
+    }
+
+    pub async fn egress_sets(&self) -> Result<Vec<EgressSet>, ClientError> {
+        self.get(&path(&["egress", "sets"]), &()).await
     }
 
     pub async fn vm_logs(&self, vm: &str, which: VmLogs) -> Result<ByteStream, ClientError> {

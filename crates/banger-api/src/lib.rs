@@ -15,6 +15,7 @@ mod client;
 pub mod config;
 pub mod daemon;
 pub mod doctor;
+pub mod egress;
 pub mod environment;
 mod error;
 pub mod files;

@@ -112,7 +112,7 @@ impl std::fmt::Display for Acceleration {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NetworkMode {
-    /// Outbound through a user-mode stack; needs no privilege.
+    /// Through a gateway on the host; needs no privilege.
     #[default]
     User,
     /// No network interface.
@@ -141,6 +141,8 @@ pub struct VmSpec {
     pub disk_mib: u64,
     pub vmm: VmmKind,
     pub network: NetworkMode,
+    /// What it may reach: the entries of its egress policy.
+    pub egress: Vec<String>,
     pub init: InitChoice,
 }
 
@@ -195,6 +197,8 @@ pub struct CreateVm {
     pub memory_mib: Option<u64>,
     pub disk_mib: Option<u64>,
     pub network: Option<NetworkMode>,
+    /// What it may reach (docs/network.md): entries of an egress policy, several in one text between commas.
+    pub egress: Option<Vec<String>>,
     pub vmm: Option<VmmKind>,
     #[serde(default)]
     pub init: InitChoice,

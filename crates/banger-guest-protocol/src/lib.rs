@@ -18,6 +18,7 @@
 pub mod archive;
 mod bytestring;
 pub mod causes;
+pub mod flow;
 pub mod frame;
 pub mod import;
 pub mod messages;

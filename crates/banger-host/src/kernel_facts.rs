@@ -14,9 +14,9 @@ const DRIVER_OPTIONS: &[(&str, &str)] = &[
     ("virtio_mmio", "CONFIG_VIRTIO_MMIO"),
     ("virtio_console", "CONFIG_VIRTIO_CONSOLE"),
     ("virtio_blk", "CONFIG_VIRTIO_BLK"),
-    ("virtio_net", "CONFIG_VIRTIO_NET"),
     ("ext4", "CONFIG_EXT4_FS"),
     ("dm_snapshot", "CONFIG_DM_SNAPSHOT"),
+    ("tun", "CONFIG_TUN"),
     ("af_packet", "CONFIG_PACKET"),
     ("vmw_vsock_virtio_transport", "CONFIG_VIRTIO_VSOCKETS"),
 ];

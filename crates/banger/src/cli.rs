@@ -4,7 +4,9 @@ use std::ffi::{OsStr, OsString};
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::cmd::{Outcome, completion, config, daemon, doctor, image, kernel, lost_found, version, vm};
+use crate::cmd::{
+    Outcome, completion, config, daemon, doctor, egress, image, kernel, lost_found, version, vm,
+};
 use crate::error::SESSION_FAILED;
 use crate::ui;
 
@@ -53,6 +55,9 @@ pub(crate) enum Command {
     /// Kernels that VMs boot
     #[command(subcommand)]
     Kernel(kernel::KernelCommand),
+    /// What VMs may reach
+    #[command(subcommand)]
+    Egress(egress::EgressCommand),
     /// The daemon that owns the VMs; other commands start it when they need it
     #[command(subcommand)]
     Daemon(daemon::DaemonCommand),

@@ -18,6 +18,7 @@ pub mod kernel;
 pub mod latest;
 pub mod logging;
 pub mod lost_found;
+pub mod network;
 pub mod operation;
 pub mod paths;
 pub mod record;

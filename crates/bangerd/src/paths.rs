@@ -167,14 +167,23 @@ impl VmDir {
     pub const HANDLES: &str = "handles.json";
     pub const AGENT_SOCKET: &str = "agent.sock";
     pub const QMP_SOCKET: &str = "qmp.sock";
+    /// The port to the guest's network: its gateway connects to it.
+    pub const NETWORK_SOCKET: &str = "network.sock";
     /// Links to what the VM shares with others.
     pub const VMLINUX: &str = "vmlinux";
     pub const INITRAMFS: &str = "initramfs.cpio";
     pub const IMAGE: &str = "image.ext4";
     pub const MODULES: &str = "modules.ext4";
     /// What is there only while a VMM is, beside [`Self::HANDLES`].
-    pub const WHILE_RUNNING: [&str; 6] =
-        [Self::AGENT_SOCKET, Self::QMP_SOCKET, Self::VMLINUX, Self::INITRAMFS, Self::IMAGE, Self::MODULES];
+    pub const WHILE_RUNNING: [&str; 7] = [
+        Self::AGENT_SOCKET,
+        Self::NETWORK_SOCKET,
+        Self::QMP_SOCKET,
+        Self::VMLINUX,
+        Self::INITRAMFS,
+        Self::IMAGE,
+        Self::MODULES,
+    ];
 
     /// A directory that is to become a VM's.
     pub fn at(path: &Path) -> Self {

@@ -22,10 +22,10 @@ fn docker_runs_containers_inside_the_vm() {
         "x",
         "docker run --rm --memory 64m box /busybox sh -c '/busybox mount | /busybox grep -c \"^overlay on / \";\
          /busybox ip -4 addr show eth0 | /busybox grep -o \"172[0-9.]*/\";\
-         /busybox ping -c 1 10.0.2.2 | /busybox grep -o \"[0-9] packets received\";\
+         /busybox ping -c 1 198.18.0.1 | /busybox grep -o \"[0-9] packets received\";\
          /busybox grep nameserver /etc/resolv.conf'",
     );
-    assert_eq!(inside, "1\n172.17.0.2/\n1 packets received\nnameserver 10.0.2.3");
+    assert_eq!(inside, "1\n172.17.0.2/\n1 packets received\nnameserver 198.18.0.1");
 
     // One that is built here, and reached at a port.
     home.sh(

@@ -10,7 +10,7 @@ use e2e::{Home, LayerTar, StandIn, busybox, eventually};
 #[track_caller]
 fn is_at_home(home: &Home, vm: &str) {
     assert_eq!(home.sh(vm, "hostname; cat /etc/hostname"), format!("{vm}\n{vm}"));
-    assert_eq!(home.sh(vm, "cat /etc/resolv.conf"), "nameserver 10.0.2.3");
+    assert_eq!(home.sh(vm, "cat /etc/resolv.conf"), "nameserver 198.18.0.1");
     assert_eq!(
         home.sh(vm, "grep -c ' localhost' /etc/hosts; grep localhost$ /etc/hosts"),
         "2\n127.0.0.1 localhost"
@@ -20,7 +20,7 @@ fn is_at_home(home: &Home, vm: &str) {
     // The gateway answers, and the route to the world leads there.
     assert_eq!(
         home.sh(vm, "awk '$2 == \"00000000\" { print $1, $3; exit }' /proc/net/route"),
-        "eth0 0202000A"
+        "eth0 010012C6"
     );
     assert_eq!(
         home.sh(vm, "stat -c '%a %F' /tmp /dev/null /dev/pts/ptmx | cut -d' ' -f1,2 | tr '\\n' ' '").trim(),
@@ -63,7 +63,7 @@ fn busybox_alone_is_enough() {
     let shell = home.banger("exec bare").stdin("echo $0; busybox ls /; busybox cat /etc/resolv.conf").ok();
     assert_eq!(
         shell.text().split_whitespace().collect::<Vec<_>>().join(" "),
-        "-sh bin dev etc lib lost+found proc root run sys tmp nameserver 10.0.2.3"
+        "-sh bin dev etc lib lost+found proc root run sys tmp nameserver 198.18.0.1"
     );
     let run = home.banger("run --rm --image bare").stdin("busybox hostname; exit 4").fails_with(4);
     assert!(!run.text().is_empty(), "{run}");
@@ -84,7 +84,7 @@ fn one_program_is_enough_and_a_missing_shell_is_explained() {
     home.import_files("scratch", LayerTar::new().file("cat", 0o755, busybox()));
     assert_eq!(boot(&home, "scratch").as_deref(), Some("banger-agent"));
     let cat = |path: &str| home.banger("exec scratch -- /cat").args([path]).ok().text();
-    assert_eq!(cat("/etc/resolv.conf"), "nameserver 10.0.2.3");
+    assert_eq!(cat("/etc/resolv.conf"), "nameserver 198.18.0.1");
     assert_eq!(cat("/etc/hostname"), "scratch");
     let shell = home.banger("exec scratch").stdin("").fails_with(127);
     for words in ["could not run a shell in scratch", "the image has none", "name a program of the image's"] {
@@ -228,8 +228,8 @@ fn systemd_is_started_without_a_link_to_it_and_asks_nothing() {
     is_at_home(&home, "systemd");
     // networkd was told to ask by DHCP, and has found what it needs.
     let links = home.sh("systemd", "networkctl --no-legend list eth0; resolvectl dns eth0");
-    assert!(links.contains("configured") && links.contains("10.0.2.3"), "{links}");
-    assert_eq!(home.sh("systemd", "ip -4 -br address show eth0 | tr -s ' '"), "eth0 UP 10.0.2.15/24");
+    assert!(links.contains("configured") && links.contains("198.18.0.1"), "{links}");
+    assert_eq!(home.sh("systemd", "ip -4 -br address show eth0 | tr -s ' '"), "eth0 UP 198.18.0.2/15");
     assert_eq!(home.sh("systemd", "getent hosts systemd | grep -o '^[0-9.]*'"), "127.0.1.1");
     let id = home.sh("systemd", "cat /etc/machine-id");
     assert_eq!(id.len(), 32, "{id}");

@@ -24,10 +24,10 @@ fn identity(name: &str, last_octet: u8) -> Identity {
         clock_unix_ns: (now_s() + HOUR_S) * 1_000_000_000,
         entropy_seed: Blob(vec![7; 64]),
         network: Some(Network {
-            address: [10, 0, 2, last_octet].into(),
-            prefix_len: 24,
-            gateway: [10, 0, 2, 2].into(),
-            dns_servers: vec![[10, 0, 2, 3].into()],
+            address: [198, 18, 0, last_octet].into(),
+            prefix_len: 15,
+            gateway: [198, 18, 0, 1].into(),
+            dns_servers: vec![[198, 18, 0, 1].into()],
             dns_search: vec!["vm".into()],
         }),
         machine_id: "00000000000040008000000000000001".into(),
@@ -77,13 +77,13 @@ fn a_running_guest_takes_another_identity() {
          stat -c %a /etc/ssh/ssh_host_ed25519_key; cat /etc/resolv.conf; grep -c another /root/.ssh/authorized_keys",
     );
     let expected = "third\nthird\n00000000000040008000000000000001\n127.0.1.1 third\nprivate\n\
-                    ssh-ed25519 BBBB host\n2\n600\nsearch vm\nnameserver 10.0.2.3\n1";
+                    ssh-ed25519 BBBB host\n2\n600\nsearch vm\nnameserver 198.18.0.1\n1";
     assert_eq!(said, expected);
     let clock: u64 = home.sh("x", "date +%s").parse().unwrap();
     assert!(clock.abs_diff(now_s() + HOUR_S) < 120, "{clock}");
-    assert!(home.sh("x", "ip -4 -o address show eth0").contains("10.0.2.41/24"));
+    assert!(home.sh("x", "ip -4 -o address show eth0").contains("198.18.0.41/15"));
     assert_eq!(home.sh("x", "ip -4 -o address show eth0 | wc -l"), "1");
-    assert_eq!(home.sh("x", "ip route show default"), "default via 10.0.2.2 dev eth0");
+    assert_eq!(home.sh("x", "ip route show default"), "default via 198.18.0.1 dev eth0");
     assert!(
         home.sh("x", "cat /root/.ssh/authorized_keys").contains("AAAA41"),
         "the second one's key is gone"
@@ -110,7 +110,8 @@ fn reach_host(home: &Home) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let server = std::thread::spawn(move || listener.accept().unwrap().0.write_all(b"reached\n"));
-    let script = format!("timeout 20 bash -c 'exec 3<>/dev/tcp/10.0.2.2/{port}; head -1 <&3'");
+    home.banger(&format!("vm egress x --allow host:{port}")).ok();
+    let script = format!("timeout 20 bash -c 'exec 3<>/dev/tcp/host.vm/{port}; head -1 <&3'");
     let said = home.sh("x", &script);
     server.join().unwrap().unwrap();
     said

@@ -30,7 +30,7 @@ fn needs_a_reachable_mirror_the_guest_gets_out() {
 fn the_guest_knows_itself_and_its_name_server() {
     let home = Home::new();
     home.boot("x");
-    assert_eq!(home.vm("x").address.as_deref(), Some("10.0.2.15"));
+    assert_eq!(home.vm("x").address.as_deref(), Some("198.18.0.2"));
     let known = home.sh("x", "hostname; getent hosts x | grep -c x; grep -c nameserver /etc/resolv.conf");
     assert_eq!(known, "x\n1\n1");
 }

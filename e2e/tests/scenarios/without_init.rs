@@ -18,7 +18,7 @@ fn the_agent_is_init_where_the_image_has_none() {
         home.sh("x", "hostname; stat -f -c %T /run /dev/shm /sys/fs/cgroup"),
         "x\ntmpfs\ntmpfs\ncgroup2fs"
     );
-    assert_eq!(home.sh("x", "ip -br address show eth0 | grep -o 10.0.2.15"), "10.0.2.15");
+    assert_eq!(home.sh("x", "ip -br address show eth0 | grep -o 198.18.0.2"), "198.18.0.2");
 
     // An orphan that ends is reaped.
     home.sh("x", "setsid sleep 0.2 >/dev/null 2>&1 &");

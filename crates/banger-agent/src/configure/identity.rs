@@ -55,7 +55,8 @@ pub fn identify(identity: &Identity, former: &FormerIdentity) -> Result<Identifi
             root.write(Path::new(RESOLV_CONF), b"", READABLE).err().map(|error| console::one_line(&error)),
         );
     }
-    let interface = network::replace(identity.network.as_ref()).map_err(ConfigureError::Network)?;
+    let interface =
+        network::replace(identity.network.as_ref(), &mut warnings).map_err(ConfigureError::Network)?;
     let network = interface.as_deref().zip(identity.network.as_ref());
     warnings.extend(for_init::replace_network(network).iter().map(|error| console::one_line(error)));
     Ok(Identified { warnings })

@@ -29,6 +29,7 @@ mod work_disk;
 use guest_root::GuestRoot;
 pub use identity::{FormerIdentity, identify};
 pub use image_init::ImageInit;
+pub(crate) use network::interface_request;
 
 /// Where the root is assembled.
 const NEW_ROOT: &str = "/newroot";
@@ -96,7 +97,8 @@ pub fn configure(wanted: &Configure, supervisor: &Supervisor) -> Result<Configur
     files::write_all(&assembly.files, &root)?;
     stages.end("files");
 
-    let interface = network::bring_up(identity.network.as_ref()).map_err(ConfigureError::Network)?;
+    let interface = network::bring_up(identity.network.as_ref(), Path::new(NEW_ROOT), &mut warnings)
+        .map_err(ConfigureError::Network)?;
     stages.end("network");
 
     let init = match assembly.init {

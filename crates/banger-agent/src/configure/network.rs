@@ -1,43 +1,43 @@
-//! Loopback, and one Ethernet interface with a static address, by the classic interface ioctls.
+//! Loopback, and the interface to the gateway with a static address, by the classic interface ioctls.
 
 use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use banger_guest_protocol::messages::Network;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use crate::system_error::{Context, SystemError};
-
-const APPEARANCE_TIMEOUT: Duration = Duration::from_secs(5);
-const POLL_INTERVAL: Duration = Duration::from_millis(5);
+use crate::{console, flows};
 
 /// Far more addresses than an interface has.
 const ADDRESSES_MAX: usize = 1000;
 
-const INTERFACES: &str = "/sys/class/net";
+/// What programs expect a machine's network to be called.
+const INTERFACE: &str = "eth0";
 
-/// `ARPHRD_ETHER` of `/sys/class/net/*/type`.
-const ETHERNET: &str = "1";
-
-/// Brings up loopback, and the first Ethernet interface when there shall be a network; answers its name.
+/// Brings up loopback, and the interface to the gateway when there shall be a network; answers its name. A
+/// kernel that cannot have one is a warning: the VM is of use without.
 ///
 /// # Errors
 ///
 /// The step that failed, and on which interface.
-pub(super) fn bring_up(network: Option<&Network>) -> Result<Option<String>, SystemError> {
+pub(super) fn bring_up(
+    network: Option<&Network>,
+    root: &Path,
+    warnings: &mut Vec<String>,
+) -> Result<Option<&'static str>, SystemError> {
     let socket = interface_socket()?;
     // The kernel gives loopback its addresses by itself.
     set_flag_up(&socket, "lo", true).context("bring up the interface", "lo")?;
     // Lets every group use ping without a set-uid program.
     let _older_kernels_lack_it = fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647\n");
-    let Some(network) = network else { return Ok(None) };
-    let name = wait_for_ethernet()?;
-    set_network(&socket, &name, network)?;
-    Ok(Some(name))
+    match network {
+        Some(network) => connect(&socket, network, root, warnings),
+        None => Ok(None),
+    }
 }
 
 /// Gives the interface of a guest that runs another IPv4 address; without a network it loses the one it has,
@@ -46,20 +46,42 @@ pub(super) fn bring_up(network: Option<&Network>) -> Result<Option<String>, Syst
 /// # Errors
 ///
 /// The step that failed, and on which interface.
-pub(super) fn replace(network: Option<&Network>) -> Result<Option<String>, SystemError> {
+pub(super) fn replace(
+    network: Option<&Network>,
+    warnings: &mut Vec<String>,
+) -> Result<Option<&'static str>, SystemError> {
     let socket = interface_socket()?;
+    if exists() {
+        remove_addresses(&socket, INTERFACE).context("remove the address of", INTERFACE)?;
+    }
     let Some(network) = network else {
-        if let Some(name) = find_ethernet(Path::new(INTERFACES)) {
-            remove_addresses(&socket, &name).context("remove the address of", &name)?;
-            set_flag_up(&socket, &name, false).context("take down the interface", name)?;
+        if exists() {
+            set_flag_up(&socket, INTERFACE, false).context("take down the interface", INTERFACE)?;
         }
         return Ok(None);
     };
-    let name = wait_for_ethernet()?;
-    remove_addresses(&socket, &name).context("remove the address of", &name)?;
-    remove_default_routes(&socket).context("remove the default route of", &name)?;
-    set_network(&socket, &name, network)?;
-    Ok(Some(name))
+    remove_default_routes(&socket).context("remove the default route of", INTERFACE)?;
+    connect(&socket, network, Path::new("/"), warnings)
+}
+
+fn exists() -> bool {
+    Path::new("/sys/class/net").join(INTERFACE).exists()
+}
+
+fn connect(
+    socket: &OwnedFd,
+    network: &Network,
+    root: &Path,
+    warnings: &mut Vec<String>,
+) -> Result<Option<&'static str>, SystemError> {
+    if !exists()
+        && let Err(error) = flows::begin(root, INTERFACE)
+    {
+        warnings.push(format!("there is no network: {}", console::one_line(&error)));
+        return Ok(None);
+    }
+    set_network(socket, INTERFACE, network)?;
+    Ok(Some(INTERFACE))
 }
 
 fn set_network(socket: &OwnedFd, name: &str, network: &Network) -> Result<(), SystemError> {
@@ -67,6 +89,9 @@ fn set_network(socket: &OwnedFd, name: &str, network: &Network) -> Result<(), Sy
         .context("set the address", format_args!("{} on {name}", network.address))?;
     set_address(socket, name, libc::SIOCSIFNETMASK, netmask(network.prefix_len))
         .context("set the prefix length", format_args!("{} on {name}", network.prefix_len))?;
+    // There is no IPv6 here: without an address of its kind nobody tries it.
+    let _older_kernels_lack_it = fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1\n");
+    set_mtu(socket, name, flows::MTU).context("set the largest packet of", name)?;
     set_flag_up(socket, name, true).context("bring up the interface", name)?;
     add_default_route(socket, network.gateway)
         .context("add the default route via", format_args!("{} on {name}", network.gateway))
@@ -89,45 +114,13 @@ fn interface_socket() -> Result<OwnedFd, SystemError> {
         .context("open", "a socket for interface settings")
 }
 
-fn wait_for_ethernet() -> Result<String, SystemError> {
-    let end = Instant::now() + APPEARANCE_TIMEOUT;
-    loop {
-        if let Some(name) = find_ethernet(Path::new(INTERFACES)) {
-            return Ok(name);
-        }
-        if Instant::now() > end {
-            return Err(SystemError::new(
-                "find",
-                "an Ethernet interface",
-                io::Error::from(io::ErrorKind::NotFound),
-            ));
-        }
-        std::thread::sleep(POLL_INTERVAL);
-    }
-}
-
-/// The first Ethernet interface that belongs to a device, by name.
-fn find_ethernet(class: &Path) -> Option<String> {
-    let mut names: Vec<String> = fs::read_dir(class)
-        .ok()?
-        .flatten()
-        .filter(|entry| {
-            let kind = fs::read_to_string(entry.path().join("type"));
-            entry.path().join("device").exists() && kind.is_ok_and(|kind| kind.trim() == ETHERNET)
-        })
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect();
-    names.sort();
-    names.into_iter().next()
-}
-
 fn netmask(prefix_len: u8) -> Ipv4Addr {
     let host_bits = 32u32.saturating_sub(u32::from(prefix_len));
     Ipv4Addr::from_bits(u32::MAX.checked_shl(host_bits).unwrap_or(0))
 }
 
 #[allow(unsafe_code, reason = "zeroes are a valid ifreq: integers and a union of them")]
-fn interface_request(name: &str) -> io::Result<libc::ifreq> {
+pub(crate) fn interface_request(name: &str) -> io::Result<libc::ifreq> {
     // SAFETY: see the reason above.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     if name.len() >= request.ifr_name.len() {
@@ -152,6 +145,12 @@ fn set_address(socket: &OwnedFd, name: &str, code: libc::c_ulong, address: Ipv4A
     let mut request = interface_request(name)?;
     request.ifr_ifru.ifru_addr = socket_address(address);
     interface_ioctl(socket, code, &mut request)
+}
+
+fn set_mtu(socket: &OwnedFd, name: &str, mtu: usize) -> io::Result<()> {
+    let mut request = interface_request(name)?;
+    request.ifr_ifru.ifru_mtu = mtu as libc::c_int;
+    interface_ioctl(socket, libc::SIOCSIFMTU, &mut request)
 }
 
 fn set_flag_up(socket: &OwnedFd, name: &str, up: bool) -> io::Result<()> {
@@ -223,19 +222,6 @@ mod tests {
         for (len, mask) in expect {
             assert_eq!(netmask(len).to_string(), mask);
         }
-    }
-
-    #[test]
-    fn loopback_is_no_ethernet() {
-        let class = tempfile::tempdir().unwrap();
-        for (name, kind, device) in [("lo", "772", false), ("dummy0", "1", false), ("eth0", "1", true)] {
-            fs::create_dir(class.path().join(name)).unwrap();
-            fs::write(class.path().join(name).join("type"), format!("{kind}\n")).unwrap();
-            if device {
-                fs::create_dir(class.path().join(name).join("device")).unwrap();
-            }
-        }
-        assert_eq!(find_ethernet(class.path()).as_deref(), Some("eth0"));
     }
 
     #[test]

@@ -9,6 +9,9 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
+/// Of `linux/module.h`: the kernel unpacks it.
+const MODULE_INIT_COMPRESSED_FILE: i32 = 4;
+
 /// One line of a module list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModuleEntry {
@@ -80,8 +83,26 @@ pub fn load_list(dir: &Path, list: &str) -> Result<Vec<String>, ModuleError> {
 }
 
 fn load(path: &Path) -> io::Result<()> {
+    load_with(path, 0)
+}
+
+/// Loads a module out of the directory of the kernel's modules below `root`, compressed or not: `file` is its
+/// path there. For what an initramfs of an earlier banger lacks.
+///
+/// # Errors
+///
+/// When it is not there, or the kernel does not take it.
+pub(crate) fn load_from_tree(root: &Path, file: &str) -> io::Result<()> {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let path = |suffix: &str| root.join(format!("lib/modules/{release}/{file}{suffix}"));
+    let compressed = ["", ".xz", ".zst", ".gz"].into_iter().find(|suffix| path(suffix).exists());
+    let suffix = compressed.ok_or(io::ErrorKind::NotFound)?;
+    load_with(&path(suffix), if suffix.is_empty() { 0 } else { MODULE_INIT_COMPRESSED_FILE })
+}
+
+fn load_with(path: &Path, flags: i32) -> io::Result<()> {
     let file = std::fs::File::open(path)?;
-    match rustix::system::finit_module(&file, c"", 0) {
+    match rustix::system::finit_module(&file, c"", flags) {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
         Err(errno) => Err(errno.into()),
     }

@@ -81,11 +81,11 @@ pub(super) fn exec(program: &Path, args: &[OsString], key: &ExecKey) -> io::Erro
     io::Error::last_os_error()
 }
 
-type Rules = BTreeMap<i64, Vec<SeccompRule>>;
-type Condition = Result<SeccompCondition, BackendError>;
+pub(super) type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+pub(super) type Condition = Result<SeccompCondition, BackendError>;
 
 /// A call with one of these is denied; one with an empty list always.
-fn rules(sandbox: &VmmSandbox, key: &ExecKey, landlock_abi: u32) -> Result<Rules, BackendError> {
+pub(super) fn rules(sandbox: &VmmSandbox, key: &ExecKey, landlock_abi: u32) -> Result<Rules, BackendError> {
     let mut rules: Rules = denied::CALLS.iter().map(|call| (*call, Vec::new())).collect();
     if !sandbox.network {
         rules.insert(libc::SYS_connect, Vec::new());
@@ -113,7 +113,7 @@ fn sockets(sandbox: &VmmSandbox) -> Result<Vec<SeccompRule>, BackendError> {
 }
 
 /// The type shares its word with flags.
-fn socket_type(kind: libc::c_int) -> Condition {
+pub(super) fn socket_type(kind: libc::c_int) -> Condition {
     number(1, Op::MaskedEq(0xf), kind)
 }
 
@@ -178,17 +178,17 @@ fn files(rules: &mut Rules) -> Result<(), BackendError> {
 }
 
 /// All of these at once.
-fn rule(conditions: impl IntoIterator<Item = Condition>) -> Result<SeccompRule, BackendError> {
+pub(super) fn rule(conditions: impl IntoIterator<Item = Condition>) -> Result<SeccompRule, BackendError> {
     SeccompRule::new(conditions.into_iter().collect::<Result<_, _>>()?)
 }
 
 /// The kernel takes these arguments for 32 bits wide. Whoever compared all 64 could be lied to in the rest.
-fn number(argument: u8, operator: Op, value: i32) -> Condition {
+pub(super) fn number(argument: u8, operator: Op, value: i32) -> Condition {
     SeccompCondition::new(argument, Width::Dword, operator, u64::from(value as u32))
 }
 
 /// What seccompiler has no words for: ranges of calls, and another answer to some.
-fn unknown_calls() -> BpfProgram {
+pub(super) fn unknown_calls() -> BpfProgram {
     let statement = |code: u32, k: u32| sock_filter { code: code as u16, jt: 0, jf: 0, k };
     let jump = |code: u32, k: u32, jt: u8| sock_filter {
         code: (libc::BPF_JMP | code | libc::BPF_K) as u16,

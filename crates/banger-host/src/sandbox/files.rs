@@ -28,7 +28,7 @@ const DEVICES: &[&str] = &["/dev/null"];
 const KVM: &[&str] = &["/dev/kvm"];
 
 /// The newest rules this code knows; older kernels get what they know of them.
-const LANDLOCK_ABI: ABI = ABI::V9;
+pub(super) const LANDLOCK_ABI: ABI = ABI::V9;
 
 /// Confines this thread to its files, and what it executes as well, for good.
 pub(super) fn restrict_self(sandbox: &VmmSandbox, program: &Path) -> Result<SandboxStatus, SandboxError> {
@@ -74,7 +74,7 @@ fn ruleset(sandbox: &VmmSandbox) -> Result<RulesetCreated, RulesetError> {
         .create()
 }
 
-fn allow_named(
+pub(super) fn allow_named(
     rules: RulesetCreated,
     path: &Path,
     access: BitFlags<AccessFs>,

@@ -10,11 +10,13 @@
 //! | `files` | landlock: which files, and nothing outside to signal or to connect to, where the kernel knows of that |
 //! | `calls` | seccomp: no system call that acts on more than this process and its files (`denied` has the list) |
 //!
+//! [`gateway`] is the same for the process that speaks to the network for a VM.
 //! [`inspect`] finds out what of it holds on this host, [`peer`] tells whether a process is a VMM.
 
 mod calls;
 mod denied;
 mod files;
+pub mod gateway;
 pub mod inspect;
 pub mod peer;
 mod process;

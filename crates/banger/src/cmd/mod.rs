@@ -6,6 +6,7 @@ pub(crate) mod completion;
 pub(crate) mod config;
 pub(crate) mod daemon;
 pub(crate) mod doctor;
+pub(crate) mod egress;
 mod host_path;
 pub(crate) mod image;
 pub(crate) mod kernel;
@@ -37,6 +38,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Logs(args) => vm::logs::run(&args),
         Command::Image(command) => image::run(command),
         Command::Kernel(command) => kernel::run(command),
+        Command::Egress(command) => egress::run(&command),
         Command::LostFound(command) => lost_found::run(command),
         Command::Daemon(command) => daemon::run(command),
         Command::Doctor(args) => doctor::run(&args),

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use banger_api::config::Origin;
 use banger_api::vm::NetworkMode;
+use banger_gateway::policy::Policy;
 
 pub use error::{ConfigError, Mistake};
 pub use file_sync::FileSync;
@@ -122,6 +123,8 @@ pub struct Config {
     pub disk_mib: Option<u64>,
     /// `network.mode`.
     pub network: Setting<NetworkChoice>,
+    /// `network.egress`.
+    pub egress: Setting<Policy>,
     /// What each start copies into the guest, in this order. Nothing leaves the host unless it is named here.
     pub file_sync: Setting<Vec<FileSync>>,
     /// Where else images and kernels can be had by name.
@@ -179,6 +182,7 @@ impl Config {
             memory_mib: None,
             disk_mib: None,
             network: Setting::builtin(NetworkChoice::Auto),
+            egress: Setting::builtin(Policy::default()),
             file_sync: Setting::builtin(Vec::new()),
             catalogs: Setting::builtin(Vec::new()),
             log_level: Setting::builtin(LogLevel::Info),

@@ -2,6 +2,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use banger_api::size::{parse_mib, written};
+use banger_gateway::policy::Policy;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
@@ -26,7 +27,7 @@ const TOP_KEYS: &[&str] = &[
     "log_level",
 ];
 const VM_DEFAULTS_KEYS: &[&str] = &["vcpu", "memory_mib", "disk_size"];
-const NETWORK_KEYS: &[&str] = &["mode"];
+const NETWORK_KEYS: &[&str] = &["mode", "egress"];
 
 /// As many as the VMM takes that takes most; a VM's own is asked when it is made.
 const VCPU: RangeInclusive<u64> = 1..=32;
@@ -78,6 +79,7 @@ fn network(text: Text<'_>, table: &DeTable<'_>, config: &mut Config) -> Result<(
     for (key, value) in in_order(table) {
         match key.get_ref().as_ref() {
             "mode" => config.network = Setting::configured(text.choice(key, value, NetworkChoice::WORDS)?),
+            "egress" => config.egress = Setting::configured(text.egress(key, value)?),
             _ => return Err(text.unknown(key, " in [network]", NETWORK_KEYS)),
         }
     }
@@ -146,6 +148,19 @@ impl Text<'_> {
             let message = format!("`{}` must be {wanted}, found {word:?}", key.get_ref());
             self.mistake(value.span(), message, hint)
         })
+    }
+
+    /// One text, or a list of them.
+    fn egress(self, key: &Key<'_>, value: &Value<'_>) -> Result<Policy, ConfigError> {
+        let wanted = "a policy (\"internet\") or a list ([\"github.com\", \"*.debian.org\"])";
+        let texts = match value.get_ref() {
+            DeValue::Array(array) => array
+                .iter()
+                .map(|value| self.string(key, value, "a list of strings"))
+                .collect::<Result<_, _>>()?,
+            _ => vec![self.string(key, value, wanted)?],
+        };
+        Policy::from_texts(texts).map_err(|error| self.mistake(value.span(), error.to_string(), None))
     }
 
     fn program(self, key: &Key<'_>, value: &Value<'_>) -> Result<PathBuf, ConfigError> {

@@ -22,6 +22,7 @@ impl Config {
             row("vm_defaults.memory_mib", vm.memory_mib.value.to_string(), vm.memory_mib.origin),
             row("vm_defaults.disk_size", quoted(&written(vm.disk_mib.value)), vm.disk_mib.origin),
             choice("network.mode", self.network, NetworkChoice::WORDS),
+            row("network.egress", quoted(&self.egress.value.to_string()), self.egress.origin),
             row("file_sync", file_sync(&self.file_sync.value), self.file_sync.origin),
             row("catalog", catalogs(&self.catalogs.value), self.catalogs.origin),
             choice("log_level", self.log_level, LogLevel::WORDS),

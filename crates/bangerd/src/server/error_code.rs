@@ -100,6 +100,7 @@ fn bundle_code(error: &BundleError) -> ErrorCode {
 
 pub(super) fn vm_code(error: &VmError) -> ErrorCode {
     match error {
+        VmError::EgressWithoutNetwork { .. } | VmError::Egress(_) => ErrorCode::Usage,
         VmError::Name { .. } | VmError::Size { .. } | VmError::Ambiguous { .. } => ErrorCode::Usage,
         VmError::NotFound { .. } => ErrorCode::NotFound,
         VmError::NoWorkspace { .. }

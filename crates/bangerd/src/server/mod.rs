@@ -3,6 +3,7 @@
 mod access;
 mod catalog;
 mod daemon;
+mod egress;
 mod error;
 mod error_code;
 mod exec;
@@ -47,6 +48,8 @@ fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(vm::stop))
         .routes(routes!(vm::kill))
         .routes(routes!(vm::health))
+        .routes(routes!(egress::show, egress::change))
+        .routes(routes!(egress::list_sets))
         .routes(routes!(logs::logs))
         .routes(routes!(exec::exec))
         .routes(routes!(files::pack, files::unpack))

@@ -18,6 +18,7 @@ use crate::config::{Config, HostSize};
 use crate::download::{Downloads, Web};
 use crate::image::ImageService;
 use crate::kernel::{AgentError, KernelService, agent_path};
+use crate::network::Gateways;
 use crate::operation::{Operations, Reporter};
 use crate::paths::Paths;
 use crate::store::{Store, StoreError, back_up};
@@ -136,6 +137,7 @@ async fn assemble(
         host: HostSize::of_this_host(),
         images,
         kernels,
+        gateways: Gateways::beside(&program),
         accelerator: Accelerator::new(program),
         operations: Operations::default(),
         paths,

@@ -61,6 +61,9 @@ pub struct StoredSpec {
     /// The VMM's name. `vmm` knows which there are.
     pub vmm: String,
     pub network: Network,
+    /// The texts of its egress policy; none: what the configuration says when it starts.
+    #[serde(default)]
+    pub egress: Vec<String>,
     pub init: Init,
     pub lifetime: Lifetime,
 }
@@ -78,6 +81,7 @@ impl VmRow {
             disk_mib: 0,
             vmm: String::new(),
             network: Network::None,
+            egress: Vec::new(),
             init: Init::Auto,
             lifetime: Lifetime::Kept,
         };
@@ -232,6 +236,7 @@ impl VmRow {
                 disk_mib: 8192,
                 vmm: "qemu".into(),
                 network: Network::User,
+                egress: vec!["internet".into()],
                 init: Init::Auto,
                 lifetime: Lifetime::Kept,
             },

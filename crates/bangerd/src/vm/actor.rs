@@ -16,7 +16,8 @@ use banger_host::process::ProcessHandle;
 
 use super::create::{self, Create};
 use super::job::{ActiveJob, JobEnd, poll_job};
-use super::mailbox::{Answer, PendingRequest, VmHandle};
+use super::mailbox::{Answer, Mail, PendingRequest, VmHandle};
+use super::record::VmRecord;
 use super::registry::{Services, VmTable};
 use super::start::{self, Start, Started};
 use super::state::{Decision, Job, Request, State, decide};
@@ -27,8 +28,8 @@ use crate::clock::unix_ms;
 use crate::image::WantedImage;
 use crate::latest::Latest;
 use crate::operation::Reporter;
-use crate::store::VmRow;
 use crate::store::words::Lifetime;
+use crate::store::{StoredSpec, VmRow};
 
 /// How long a guest that was asked to shut down by an earlier daemon may still take.
 const STOP_AGAIN_MIN: Duration = Duration::from_secs(3);
@@ -126,7 +127,7 @@ impl Actor {
         handle
     }
 
-    async fn run(mut self, mut mailbox: mpsc::Receiver<PendingRequest>) {
+    async fn run(mut self, mut mailbox: mpsc::Receiver<Mail>) {
         loop {
             self.answer_waiters();
             self.publish();
@@ -137,8 +138,14 @@ impl Actor {
                 self.running.as_ref().filter(|_| self.job.is_none()).map(|running| running.process.clone());
             tokio::select! {
                 end = poll_job(&mut self.job), if self.job.is_some() => self.ended(end),
-                pending = mailbox.recv() => match pending {
-                    Some(pending) => self.waiters.push(Waiter { pending, reason: WaitReason::None }),
+                mail = mailbox.recv() => match mail {
+                    Some(Mail::Request(pending)) => {
+                        self.waiters.push(Waiter { pending, reason: WaitReason::None });
+                    }
+                    Some(Mail::SetEgress { texts, reply }) => {
+                        // Who has gone away meanwhile needs no answer.
+                        let _ = reply.send(self.set_egress(texts));
+                    }
                     // The daemon is going down.
                     None => break,
                 },
@@ -309,7 +316,7 @@ impl Actor {
     }
 
     fn came_up(&mut self, started: Started) {
-        let Started { process, guest, pause_watch, handles } = started;
+        let Started { process, guest, pause_watch, gateway, handles } = started;
         let shown = RunningView {
             process,
             acceleration: handles.acceleration.into(),
@@ -317,6 +324,7 @@ impl Actor {
             started_at_unix_ms: handles.started_at_unix_ms,
             guest,
             pause_watch,
+            gateway,
         };
         self.running = Some(shown);
         (self.state, self.last_error, self.broken) = (State::Running, None, None);
@@ -354,6 +362,15 @@ impl Actor {
         let (reply, _) = oneshot::channel();
         let pending = PendingRequest { request, grace, reporter: Reporter::unwatched(), reply };
         self.waiters.push(Waiter { pending, reason: WaitReason::None });
+    }
+
+    /// Keeps another egress policy, in the store and beside the disks.
+    fn set_egress(&mut self, texts: Vec<String>) -> Result<(), VmError> {
+        let row = VmRow { spec: StoredSpec { egress: texts, ..self.row.spec.clone() }, ..self.row.clone() };
+        self.services.store.rewrite_vm(&row)?;
+        VmRecord::of(&row, self.workspace.current()).write(&self.services.paths.vm(&row.id))?;
+        self.row = row;
+        Ok(())
     }
 
     fn current_view(&self) -> VmView {

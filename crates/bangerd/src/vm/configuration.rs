@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use banger_guest_protocol::flow::addresses;
 use banger_guest_protocol::messages::{
     Assembly, Blob, CommandDefaults, DiskSelector, Disks, Identity, InitChoice, Network,
 };
@@ -13,7 +14,7 @@ use crate::checksum::sha256;
 use crate::identity::{VmId, fill_random};
 use crate::store::VmRow;
 use crate::store::words::{self, Init};
-use crate::vmm::{DiskRole, user_network};
+use crate::vmm::DiskRole;
 
 const MACHINE_ID_LEN: usize = 32;
 
@@ -54,10 +55,10 @@ pub(super) fn identity(row: &VmRow) -> Identity {
         entropy_seed: Blob(seed.to_vec()),
         network: match row.spec.network {
             words::Network::User => Some(Network {
-                address: user_network::GUEST,
-                prefix_len: user_network::PREFIX_LEN,
-                gateway: user_network::GATEWAY,
-                dns_servers: vec![IpAddr::V4(user_network::DNS)],
+                address: addresses::GUEST,
+                prefix_len: addresses::PREFIX_LEN,
+                gateway: addresses::GATEWAY,
+                dns_servers: vec![IpAddr::V4(addresses::GATEWAY)],
                 dns_search: Vec::new(),
             }),
             words::Network::None => None,

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 
 use banger_api::vm::{Pause, VmState};
+use banger_gateway::policy::PolicyError;
 use banger_host::files::FileError;
 use banger_host::process::ProcessError;
 
@@ -13,6 +14,7 @@ use crate::guest::GuestError;
 use crate::identity::VmNameError;
 use crate::image::ImageError;
 use crate::kernel::KernelError;
+use crate::network::NetworkError;
 use crate::paths::PathsError;
 use crate::record::RecordError;
 use crate::store::StoreError;
@@ -59,6 +61,14 @@ pub enum VmError {
     UnknownSignal { name: String },
     #[error("a repository can only be copied into a VM that is started")]
     WorkspaceWithoutStart,
+    #[error("{egress:?} says what the VM may reach, and it is to have no network")]
+    EgressWithoutNetwork { egress: String },
+    #[error("VM {name:?} has no network")]
+    NoNetwork { name: String },
+    #[error(transparent)]
+    Egress(#[from] PolicyError),
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     #[error("a branch cannot be had with base_commit, check or apply")]
     BranchWithPatch,
     /// An earlier step should have made it.

@@ -15,6 +15,16 @@ use crate::identity::VmId;
 use crate::latest::Follower;
 use crate::operation::Reporter;
 
+/// What an actor is sent.
+pub(super) enum Mail {
+    Request(PendingRequest),
+    /// Keeps another egress policy.
+    SetEgress {
+        texts: Vec<String>,
+        reply: oneshot::Sender<Result<(), VmError>>,
+    },
+}
+
 /// What somebody wants of a VM, and where to tell them how it went.
 pub(super) struct PendingRequest {
     pub(super) request: Request,
@@ -34,7 +44,7 @@ pub(super) struct Answer {
 /// How to reach an actor.
 #[derive(Clone)]
 pub(super) struct VmHandle {
-    pub(super) requests: mpsc::Sender<PendingRequest>,
+    pub(super) requests: mpsc::Sender<Mail>,
     pub(super) view: Follower<VmView>,
     pub(super) workspace: Arc<WorkspaceSlot>,
 }

@@ -28,6 +28,7 @@ mod actor_tests;
 mod configuration;
 mod create;
 mod delete;
+mod egress;
 mod error;
 mod export;
 mod handles;

@@ -24,9 +24,10 @@ use super::{VmError, wholeness};
 use crate::clock::unix_ms;
 use crate::guest::Guest;
 use crate::identity::{VmId, VmName};
+use crate::network::Gateway;
 use crate::operation::Reporter;
 use crate::paths::VmDir;
-use crate::store::words::Lifetime;
+use crate::store::words::{Lifetime, Network};
 use crate::store::{UnreadableVm, VmPhase, VmRow};
 use crate::vmm::{MARKER_START, PauseWatch, Vmm, marker};
 
@@ -47,6 +48,7 @@ impl Vms {
     pub async fn recover(&self) -> Result<(), VmError> {
         self.sweep_stale().await;
         let mut processes = self.find_processes()?;
+        let mut gateways = self.find_gateways()?;
         let (mut rows, mut unreadable) = (Vec::new(), Vec::new());
         for row in self.services.store.vms()? {
             match row {
@@ -64,7 +66,9 @@ impl Vms {
         rows.extend(reclaimed);
         for row in rows {
             let found = processes.remove(&row.id).unwrap_or_default();
-            if let Err(error) = self.recover_one(row.clone(), found).await {
+            if let Err(error) =
+                self.recover_one(row.clone(), found, gateways.remove(&row.id).unwrap_or_default()).await
+            {
                 let why = crate::causes::on_one_line(&error);
                 tracing::error!(vm = %row.name, why, "could not be recovered");
                 self.bring_back(row, Initial::Broken(why));
@@ -77,7 +81,19 @@ impl Vms {
         for stuck in stuck {
             self.show_unreadable(&stuck, stuck.why.clone());
         }
-        self.end_orphans(processes).await
+        self.end_orphans(processes).await?;
+        for gateway in gateways.into_values().flatten() {
+            kill_and_wait(&gateway).await?;
+        }
+        Ok(())
+    }
+
+    fn find_gateways(&self) -> Result<HashMap<VmId, Vec<ProcessHandle>>, VmError> {
+        let mut gateways: HashMap<VmId, Vec<ProcessHandle>> = HashMap::new();
+        for (id, process) in self.services.gateways.find(&self.services.paths.vms())? {
+            gateways.entry(id).or_default().push(process);
+        }
+        Ok(gateways)
     }
 
     pub(super) fn strays(&self) -> Strays<'_> {
@@ -130,7 +146,12 @@ impl Vms {
         Ok(processes)
     }
 
-    async fn recover_one(&self, row: VmRow, mut found: Vec<ProcessHandle>) -> Result<(), VmError> {
+    async fn recover_one(
+        &self,
+        row: VmRow,
+        mut found: Vec<ProcessHandle>,
+        mut gateways: Vec<ProcessHandle>,
+    ) -> Result<(), VmError> {
         let row = self.strays().compare_with_record(row)?;
         let dir = self.services.paths.vm(&row.id);
         let handles = Handles::read(&dir);
@@ -160,6 +181,11 @@ impl Vms {
             return self.remove_rest(row).await;
         }
         let handles = handles.filter(|_| known.is_some());
+        // Of several, or without a VM, they are of attempts that were cut off.
+        let gateway = if chosen.is_some() { gateways.pop() } else { None };
+        for other in &gateways {
+            kill_and_wait(other).await?;
+        }
         let vmm = self.services.vmms.named(&row.spec.vmm);
         let initial = match (chosen, handles) {
             (None, _) => match wholeness::fault(&self.services.paths, &row) {
@@ -172,10 +198,12 @@ impl Vms {
             (Some(process), Some(handles)) if handles.came_up => {
                 let pid = process.identity().pid;
                 tracing::info!(vm = %row.name, pid, stopping = handles.stopping_until_unix_ms, "found running");
-                Initial::Running(Started::found(vmm?, process, dir, handles))
+                let gateway = adopt_gateway(&self.services, &row, &dir, &process, gateway);
+                Initial::Running(Started::found(vmm?, process, dir, gateway, handles))
             }
             (Some(process), noted) => {
-                Initial::Adopt(adopt(self.services.clone(), vmm?.clone(), process, dir, noted))
+                let gateway = adopt_gateway(&self.services, &row, &dir, &process, gateway);
+                Initial::Adopt(adopt(self.services.clone(), vmm?.clone(), process, dir, gateway, noted))
             }
         };
         self.bring_back(row, initial);
@@ -203,6 +231,26 @@ fn vm_of(found: &FoundProcess) -> Option<VmId> {
     found.argv.iter().any(|arg| arg.to_str() == Some(&marker)).then_some(id)
 }
 
+/// The gateway of a VM that runs, a new one where it has lost it. A VM that cannot have one is of use without.
+pub(super) fn adopt_gateway(
+    services: &Services,
+    row: &VmRow,
+    dir: &VmDir,
+    vmm: &ProcessHandle,
+    found: Option<ProcessHandle>,
+) -> Option<Gateway> {
+    if row.spec.network == Network::None {
+        return None;
+    }
+    match services.gateways.adopt(&row.id, dir, vmm, found) {
+        Ok(gateway) => Some(gateway),
+        Err(error) => {
+            tracing::error!(vm = %row.name, causes = ?crate::causes::chain(&error), "it has no network");
+            None
+        }
+    }
+}
+
 /// Completes the start of a guest that runs, but of which it is not known whether it ever came up. One that
 /// did not is killed.
 ///
@@ -212,13 +260,14 @@ fn adopt(
     vmm: Arc<dyn Vmm>,
     process: ProcessHandle,
     dir: VmDir,
+    gateway: Option<Gateway>,
     noted: Option<Handles>,
 ) -> ActiveJob {
     let cancel = CancellationToken::new();
     let token = cancel.clone();
     let future = Box::pin(async move {
         let adopted = tokio::select! {
-            adopted = complete(&services, &vmm, process.clone(), dir.clone(), noted) => adopted,
+            adopted = complete(&services, &vmm, process.clone(), dir.clone(), gateway, noted) => adopted,
             () = token.cancelled() => Err(VmError::Cancelled),
         };
         JobEnd::Started(match adopted {
@@ -238,6 +287,7 @@ async fn complete(
     vmm: &Arc<dyn Vmm>,
     process: ProcessHandle,
     dir: VmDir,
+    gateway: Option<Gateway>,
     noted: Option<Handles>,
 ) -> Result<Started, VmError> {
     let starting = noted.is_some();
@@ -266,7 +316,7 @@ async fn complete(
         }
         Ok(()) => {}
     }
-    Ok(Started { process, guest, pause_watch, handles })
+    Ok(Started { process, guest, pause_watch, gateway, handles })
 }
 
 /// What runs the guest, asked of the VMM; where it has no answer, what would run one now.

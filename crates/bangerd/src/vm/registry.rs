@@ -8,7 +8,7 @@ use banger_host::sandbox::peer::{Origin, origin};
 use tokio::sync::oneshot;
 
 use super::VmError;
-use super::mailbox::{Answer, PendingRequest, VmHandle};
+use super::mailbox::{Answer, Mail, PendingRequest, VmHandle};
 use super::patches::PendingPatches;
 use super::state::{Request, State};
 use super::unexported::tell_unasked;
@@ -18,6 +18,7 @@ use crate::config::{Config, HostSize};
 use crate::identity::VmId;
 use crate::image::ImageService;
 use crate::kernel::KernelService;
+use crate::network::Gateways;
 use crate::operation::{Operations, Reporter};
 use crate::paths::Paths;
 use crate::spelling::nearest;
@@ -38,6 +39,7 @@ pub struct Services {
     pub kernels: KernelService,
     pub accelerator: Accelerator,
     pub vmms: Vmms,
+    pub gateways: Gateways,
     pub operations: Operations,
 }
 
@@ -277,7 +279,7 @@ impl Vms {
         let handle = self.table.get(id).ok_or_else(|| not_found(id))?;
         let (reply, answer) = oneshot::channel();
         let pending = PendingRequest { request, grace, reporter: reporter.clone(), reply };
-        handle.requests.send(pending).await.map_err(|_| not_found(id))?;
+        handle.requests.send(Mail::Request(pending)).await.map_err(|_| not_found(id))?;
         answer.await.map_err(|_| not_found(id))?
     }
 }

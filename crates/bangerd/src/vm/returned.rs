@@ -6,6 +6,7 @@ use banger_host::process::{ProcessHandle, ProcessIdentity};
 
 use super::VmError;
 use super::handles::Handles;
+use super::recover::adopt_gateway;
 use super::registry::Services;
 use super::start::Started;
 use super::stop::kill_and_wait;
@@ -30,7 +31,10 @@ pub(super) fn running(services: &Services, row: &VmRow) -> Option<Started> {
     let vmm = services.vmms.named(&row.spec.vmm).ok()?;
     let (process, handles) = known(&dir).filter(|(_, handles)| handles.came_up)?;
     tracing::warn!(vm = %row.name, pid = process.identity().pid, "it was running all the while");
-    Some(Started::found(vmm, process, dir, handles))
+    let found = services.gateways.find(dir.path()).unwrap_or_default();
+    let found = found.into_iter().find(|(id, _)| *id == row.id).map(|(_, gateway)| gateway);
+    let gateway = adopt_gateway(services, row, &dir, &process, found);
+    Some(Started::found(vmm, process, dir, gateway, handles))
 }
 
 /// Ends a process whose start no daemon has ended: it has the disks that the next one needs.

@@ -1,12 +1,13 @@
 //! From what a client asks for to what the VM will be: flags, then configuration, then the host's size.
 
 use banger_api::vm::{Acceleration, CreateVm, VmSpec};
+use banger_gateway::policy::Policy;
 
 use super::VmError;
 use crate::config::{Config, HostSize, VmmChoice, vm_defaults};
 use crate::identity::VmName;
 use crate::image::WantedImage;
-use crate::store::StoredSpec;
+use crate::store::{StoredSpec, words};
 use crate::vmm::{Limits, VmmKind};
 
 /// Kernel, agent and a shell need about 100 MiB; below this nothing useful boots.
@@ -55,11 +56,24 @@ pub(super) fn resolve(
         disk_mib: request.disk_mib.unwrap_or(defaults.disk_mib.value),
         vmm: vmm(request, config).name().into(),
         network: request.network.unwrap_or_else(|| config.network.value.mode()).into(),
+        egress: Vec::new(),
         init: request.init.into(),
         lifetime: request.lifetime.into(),
     };
     check_size(&spec, host, limits)?;
-    Ok((name, spec))
+    let egress = egress(request, config, spec.network)?;
+    Ok((name, StoredSpec { egress: egress.texts(), ..spec }))
+}
+
+/// What the VM may reach.
+fn egress(request: &CreateVm, config: &Config, network: words::Network) -> Result<Policy, VmError> {
+    match &request.egress {
+        Some(texts) if network == words::Network::None => {
+            Err(VmError::EgressWithoutNetwork { egress: texts.join(",") })
+        }
+        Some(texts) => Ok(Policy::from_texts(texts)?),
+        None => Ok(config.egress.value.clone()),
+    }
 }
 
 fn check_size(spec: &StoredSpec, host: HostSize, limits: Limits) -> Result<(), VmError> {
@@ -103,6 +117,7 @@ pub(super) fn planned(name: &VmName, spec: &StoredSpec) -> VmSpec {
         disk_mib: spec.disk_mib,
         vmm: VmmKind::stored_to_api(&spec.vmm),
         network: spec.network.into(),
+        egress: spec.egress.clone(),
         init: spec.init.into(),
     }
 }

@@ -9,6 +9,7 @@ use banger_guest_protocol::messages::{CommandDefaults, Configure, Configured};
 use banger_host::process::ProcessHandle;
 
 use super::configuration::{assembly, identity, selectors};
+use super::egress::gateway_config;
 use super::handles::Handles;
 use super::logs;
 use super::registry::Services;
@@ -18,11 +19,12 @@ use super::user_files::UserFiles;
 use super::{VmError, wholeness};
 use crate::clock::unix_ms;
 use crate::guest::{Guest, GuestError};
+use crate::network::Gateway;
 use crate::operation::Reporter;
 use crate::paths::VmDir;
 use crate::store::VmRow;
 use crate::store::words::{self, RunConfig};
-use crate::vmm::{Launched, Machine, Nic, PauseWatch, Shared, Vmm, room_to_start};
+use crate::vmm::{Launched, Machine, PauseWatch, Shared, Vmm, room_to_start};
 
 /// How long a guest may take to say hello. Emulated on a busy host it takes up to 10 s; where it takes longer
 /// than this it has most likely hung, and is tried once more.
@@ -42,6 +44,7 @@ pub(super) struct Start {
     command_defaults: CommandDefaults,
     launched: Option<Launched>,
     pause_watch: Option<PauseWatch>,
+    gateway: Option<Gateway>,
     guest: Option<Guest>,
     configured: Option<Configured>,
     handles: Option<Handles>,
@@ -52,15 +55,22 @@ pub(super) struct Started {
     pub(super) process: ProcessHandle,
     pub(super) guest: Guest,
     pub(super) pause_watch: PauseWatch,
+    pub(super) gateway: Option<Gateway>,
     pub(super) handles: Handles,
 }
 
 impl Started {
     /// A VM that was up before this daemon was.
-    pub(super) fn found(vmm: &Arc<dyn Vmm>, process: ProcessHandle, dir: VmDir, handles: Handles) -> Self {
+    pub(super) fn found(
+        vmm: &Arc<dyn Vmm>,
+        process: ProcessHandle,
+        dir: VmDir,
+        gateway: Option<Gateway>,
+        handles: Handles,
+    ) -> Self {
         let pause_watch = PauseWatch::begin(vmm, &process, &dir);
         let guest = Guest::of(dir, vmm.channel(), pause_watch.stands_still());
-        Self { process, guest, pause_watch, handles }
+        Self { process, guest, pause_watch, gateway, handles }
     }
 }
 
@@ -79,6 +89,7 @@ impl Start {
             command_defaults: CommandDefaults::default(),
             launched: None,
             pause_watch: None,
+            gateway: None,
             guest: None,
             configured: None,
             handles: None,
@@ -95,6 +106,7 @@ impl Start {
             process: made(self.launched, "the VMM's process")?.process,
             guest: made(self.guest, "the session with the guest")?,
             pause_watch: made(self.pause_watch, "the watch over the VMM")?,
+            gateway: self.gateway,
             handles: made(self.handles, "the VM's handles")?,
         })
     }
@@ -108,6 +120,7 @@ pub(super) fn made<T>(part: Option<T>, what: &'static str) -> Result<T, VmError>
 pub(super) const STEPS: &[Step<Start>] = &[
     Step { name: "plan", run: plan, undo: nothing_to_undo },
     Step { name: "boot", run: boot, undo: power_off },
+    Step { name: "network", run: connect, undo: disconnect },
     Step { name: "configure", run: configure, undo: nothing_to_undo },
     Step { name: "hand over", run: hand_over, undo: nothing_to_undo },
     Step { name: "record", run: record, undo: forget },
@@ -142,10 +155,7 @@ fn plan(start: &mut Start) -> StepFuture<'_> {
             tsc_khz: services.accelerator.tsc_khz().await,
             kernel: Machine::KERNEL,
             disks: Machine::DISKS.into(),
-            nic: match spec.network {
-                words::Network::User => Some(Nic::User),
-                words::Network::None => None,
-            },
+            has_gateway: spec.network == words::Network::User,
         });
         start.shared = Some(Shared {
             vmlinux: services.kernels.vmlinux(&kernel),
@@ -252,6 +262,28 @@ async fn undo_boot(start: &mut Start) -> Result<(), VmError> {
     // Only now: what cannot be killed keeps its handles.
     start.launched = None;
     clean_up(&start.dir)
+}
+
+/// Gives the guest's network its end on the host, before the guest has one.
+fn connect(start: &mut Start) -> StepFuture<'_> {
+    Box::pin(async {
+        if start.row.spec.network == words::Network::None {
+            return Ok(());
+        }
+        let vmm = &made(start.launched.as_ref(), "the VMM's process")?.process;
+        let config = gateway_config(&start.row, &start.services, start.reporter.environment())?;
+        start.gateway = Some(start.services.gateways.start(&start.row.id, &start.dir, vmm, &config)?);
+        Ok(())
+    })
+}
+
+fn disconnect(start: &mut Start) -> StepFuture<'_> {
+    Box::pin(async {
+        match start.gateway.take() {
+            Some(gateway) => Ok(gateway.end().await?),
+            None => Ok(()),
+        }
+    })
 }
 
 /// Tells the guest who it is.

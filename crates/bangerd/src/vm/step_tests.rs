@@ -96,6 +96,7 @@ impl Bench {
             // Not a program that can probe for KVM: then it is emulation.
             accelerator: Accelerator::new("/bin/false".into()),
             vmms: Vmms::new(vec![Arc::new(Qemu::new(vmm, None)), fake.clone()]),
+            gateways: Gateways::beside(Path::new("/nowhere/bangerd")),
             operations: Operations::default(),
             store,
             paths,

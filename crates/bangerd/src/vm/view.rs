@@ -1,5 +1,6 @@
 use banger_api::vm::{Acceleration, Pause, Vm, VmState};
 use banger_api::workspace::Workspace;
+use banger_guest_protocol::flow::addresses;
 
 use banger_host::process::ProcessHandle;
 
@@ -8,9 +9,10 @@ use super::spec::planned;
 use super::state::State;
 use crate::clock::unix_ms;
 use crate::guest::Guest;
+use crate::network::Gateway;
 use crate::store::words::Network;
 use crate::store::{StoredWorkspace, VmRow};
-use crate::vmm::{PauseWatch, user_network};
+use crate::vmm::PauseWatch;
 
 /// A VM as anybody may look at it at any time, whatever its actor is busy with.
 #[derive(Clone)]
@@ -35,6 +37,8 @@ pub struct RunningView {
     pub started_at_unix_ms: u64,
     pub guest: Guest,
     pub pause_watch: PauseWatch,
+    /// There where it has a network.
+    pub gateway: Option<Gateway>,
 }
 
 impl VmView {
@@ -77,7 +81,7 @@ impl VmView {
         let paused_because = self.pause();
         let running = self.running.as_ref();
         let spec = &self.row.spec;
-        let address = (spec.network == Network::User).then(|| user_network::GUEST.to_string());
+        let address = (spec.network == Network::User).then(|| addresses::GUEST.to_string());
         Vm {
             id: self.row.id.to_string(),
             spec: planned(&self.row.name, spec),

@@ -1,4 +1,4 @@
-//! The API's words and the store's, which happen to be the same today.
+//! The API's words, and the store's, which happen to be the same today.
 
 use banger_api::{vm, workspace};
 

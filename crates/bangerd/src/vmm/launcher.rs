@@ -101,7 +101,7 @@ impl Launcher {
             vm_dir: dir.path().into(),
             read_only: machine.read_only_files().map(target).collect::<Result<_, _>>()?,
             read_write: machine.disks_with(Access::ReadWrite).map(|disk| dir.file(disk)).collect(),
-            network: machine.nic.is_some(),
+            network: false,
             kvm: machine.acceleration == Acceleration::Kvm,
         };
         let sandbox = serde_json::to_string(&sandbox).map_err(VmmError::Sandbox)?;

@@ -23,8 +23,8 @@ pub struct Machine {
     pub tsc_khz: Option<u64>,
     pub kernel: Kernel,
     pub disks: Vec<Disk>,
-    /// None: no network interface.
-    pub nic: Option<Nic>,
+    /// It has a port to a gateway, over which its network runs.
+    pub has_gateway: bool,
 }
 
 /// What is booted, by name in the VM's directory.
@@ -71,13 +71,6 @@ impl DiskRole {
 pub enum Access {
     ReadOnly,
     ReadWrite,
-}
-
-/// A network interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Nic {
-    /// Outbound through a user-mode stack of the VMM's.
-    User,
 }
 
 impl Machine {

@@ -25,7 +25,7 @@ pub use acceleration::Accelerator;
 pub use error::{MonitorError, VmmError};
 pub use host_disk::{NoRoom, START_FLOOR_BYTES, room_to_start};
 pub use kind::{VmmKind, Vmms};
-pub use machine::{Access, Disk, DiskRole, Kernel, Machine, Nic, Shared};
+pub use machine::{Access, Disk, DiskRole, Kernel, Machine, Shared};
 pub use pause_watch::{PauseWatch, pause_hint};
 pub use qemu::Qemu;
 
@@ -102,13 +102,3 @@ pub fn marker(id: &VmId) -> String {
 
 /// What every VMM's command line contains.
 pub const MARKER_START: &str = "banger-";
-
-/// The fixed addresses of the user-mode network.
-pub mod user_network {
-    use std::net::Ipv4Addr;
-
-    pub const GUEST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
-    pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
-    pub const DNS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
-    pub const PREFIX_LEN: u8 = 24;
-}

@@ -69,9 +69,9 @@ mod tests {
         let vm = |json: &str| serde_json::from_str::<Vm>(json).unwrap();
         let running = vm(
             r#"{"id":"0123456789ab","name":"brave-otter","image":"debian-trixie","kernel":"debian-6.12","vcpu":4,
-            "memory_mib":8192,"disk_mib":8192,"vmm":"qemu","network":"user","init":"auto","state":"running",
+            "memory_mib":8192,"disk_mib":8192,"vmm":"qemu","network":"user","egress":["internet"],"init":"auto","state":"running",
             "lifetime":"kept","created_at_unix_ms":0,"uptime_ms":192000,"vmm_pid":7,"acceleration":"tcg",
-            "address":"10.0.2.15","guest_init":"/sbin/init","disk_used_bytes":null,"last_error":null,
+            "address":"198.18.0.2","guest_init":"/sbin/init","disk_used_bytes":null,"last_error":null,
             "workspace":{"guest_path":"/root/repo","host_path":"/home/me/src/otter","inside":"","mode":"shallow","include_untracked":false,
             "commit":"0123456789abcdef0123456789abcdef01234567","branch":"main","prepared_at_unix_ms":0,
             "complete":true}}"#,
@@ -84,12 +84,12 @@ mod tests {
         (paused.state, paused.paused_because) =
             (banger_api::vm::VmState::Paused, Some(banger_api::vm::Pause::HostDiskFull));
         insta::assert_snapshot!(table(&[paused]).to_string(), @r"
-        NAME          STATE                    IMAGE           VCPU   MEM     DISK    IP          WORKSPACE       UPTIME
-        brave-otter   paused: host disk full   debian-trixie   4      8 GiB   8 GiB   10.0.2.15   otter@0123456   3m 12s
+        NAME          STATE                    IMAGE           VCPU   MEM     DISK    IP           WORKSPACE       UPTIME
+        brave-otter   paused: host disk full   debian-trixie   4      8 GiB   8 GiB   198.18.0.2   otter@0123456   3m 12s
         ");
         insta::assert_snapshot!(table(&[running, stopped]).to_string(), @r"
-        NAME          STATE     IMAGE           VCPU   MEM       DISK    IP          WORKSPACE       UPTIME
-        brave-otter   running   debian-trixie   4      8 GiB     8 GiB   10.0.2.15   otter@0123456   3m 12s
+        NAME          STATE     IMAGE           VCPU   MEM       DISK    IP           WORKSPACE       UPTIME
+        brave-otter   running   debian-trixie   4      8 GiB     8 GiB   198.18.0.2   otter@0123456   3m 12s
         x             stopped   debian-trixie   4      512 MiB   8 GiB   -           -               -
         ");
     }

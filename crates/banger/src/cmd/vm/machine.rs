@@ -25,9 +25,13 @@ pub(crate) struct MachineArgs {
     /// Size of the disk that holds /root
     #[arg(long, value_name = "SIZE", value_parser = ui::parse_mib, allow_hyphen_values = true)]
     disk_size: Option<u64>,
-    /// Network: outbound through a user-mode stack, or none [default: as configured, else user]
+    /// Network: through a gateway on this host, or none [default: as configured, else user]
     #[arg(long, value_enum)]
     network: Option<Network>,
+    /// What the VM may reach: internet, none, all, learn, or a list such as github.com,*.debian.org,host:11434,@npm
+    /// [default: as configured, else internet]
+    #[arg(long, value_name = "POLICY", value_delimiter = ',')]
+    egress: Option<Vec<String>>,
     /// Virtual machine monitor
     #[arg(long, value_enum, default_value_t)]
     vmm: Vmm,
@@ -69,6 +73,7 @@ impl MachineArgs {
                 Network::User => NetworkMode::User,
                 Network::None => NetworkMode::None,
             }),
+            egress: self.egress,
             vmm: match self.vmm {
                 Vmm::Auto => None,
                 Vmm::Qemu => Some(VmmKind::Qemu),

@@ -3,6 +3,7 @@
 pub(crate) mod cp;
 pub(crate) mod create;
 pub(crate) mod delete;
+mod egress;
 pub(crate) mod exec;
 mod guest;
 mod health;
@@ -51,6 +52,8 @@ pub(crate) enum VmCommand {
     Workspace(workspace::WorkspaceCommand),
     /// Show a VM's console
     Logs(logs::LogsArgs),
+    /// Show what a VM contacted and what it was refused, and change what it may reach
+    Egress(egress::EgressArgs),
     /// Ask a VM's agent how it is
     Health(health::HealthArgs),
 }
@@ -69,6 +72,7 @@ pub(crate) fn run(command: VmCommand) -> Outcome {
         VmCommand::Cp(args) => cp::run(&args),
         VmCommand::Workspace(command) => workspace::run(command),
         VmCommand::Logs(args) => logs::run(&args),
+        VmCommand::Egress(args) => egress::run(&args),
         VmCommand::Health(args) => health::run(&args),
     }
 }

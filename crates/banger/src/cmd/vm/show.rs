@@ -1,4 +1,4 @@
-use banger_api::vm::{Lifetime, Vm};
+use banger_api::vm::{Lifetime, NetworkMode, Vm};
 use banger_api::workspace::Workspace;
 use clap::Args;
 
@@ -63,6 +63,7 @@ fn fields(vm: &Vm) -> ui::Fields {
         .with("vmm", vm.acceleration.map_or(spec.vmm.to_string(), |how| format!("{} ({how})", spec.vmm)))
         .with_some("pid", vm.vmm_pid)
         .with("network", format!("{:?}", spec.network).to_lowercase())
+        .with_some("egress", (spec.network != NetworkMode::None).then(|| spec.egress.join(",")))
         .with_some("address", vm.address.as_ref())
         .with_some("init", vm.guest_init.as_ref())
         .with_some("workspace", workspace.map(|workspace| ui::file_name(workspace.host_path.as_os_str())))

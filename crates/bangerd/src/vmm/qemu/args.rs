@@ -2,15 +2,17 @@ use std::ffi::OsString;
 use std::os::fd::RawFd;
 
 use banger_api::vm::Acceleration;
-use banger_guest_protocol::PORT_NAME;
+use banger_guest_protocol::{PORT_NAME, flow};
 
-use crate::vmm::{Access, Disk, Machine, Nic, marker};
+use crate::vmm::{Access, Disk, Machine, marker};
 
 /// The numbers of the descriptors that QEMU is started with, beside the usual three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Listening {
     pub(super) agent: RawFd,
     pub(super) qmp: RawFd,
+    /// Where there is a network.
+    pub(super) network: Option<RawFd>,
 }
 
 /// QEMU's arguments for a VM. Pure: equal machines give equal command lines.
@@ -18,17 +20,13 @@ pub(super) fn arguments(machine: &Machine, listening: Listening) -> Vec<OsString
     let mut args = Arguments::default();
     args.machine(machine);
     args.console();
-    args.agent_channel(listening.agent);
+    args.pair("-device", "virtio-serial-device");
+    args.port("agent", PORT_NAME, listening.agent);
+    if let Some(network) = listening.network {
+        args.port("network", flow::PORT_NAME, network);
+    }
     args.monitor(listening.qmp);
     machine.disks.iter().for_each(|disk| args.disk(disk));
-    match machine.nic {
-        Some(Nic::User) => {
-            // IPv6 is off: the host may have none, and a guest that believes it has waits for time-outs.
-            args.pair("-netdev", "user,id=net0,ipv6=off");
-            args.pair("-device", "virtio-net-device,netdev=net0");
-        }
-        None => {}
-    }
     args.0
 }
 
@@ -82,10 +80,10 @@ impl Arguments {
         self.pair("-mon", "chardev=qmp,mode=control");
     }
 
-    fn agent_channel(&mut self, listening: RawFd) {
-        self.pair("-chardev", format!("socket,id=agent,fd={listening},server=on,wait=off"));
-        self.pair("-device", "virtio-serial-device");
-        self.pair("-device", format!("virtserialport,chardev=agent,name={PORT_NAME}"));
+    /// A port of the guest's whose other end is whoever connects to the socket that listens.
+    fn port(&mut self, id: &str, name: &str, listening: RawFd) {
+        self.pair("-chardev", format!("socket,id={id},fd={listening},server=on,wait=off"));
+        self.pair("-device", format!("virtserialport,chardev={id},name={name}"));
     }
 
     fn disk(&mut self, disk: &Disk) {
@@ -132,13 +130,15 @@ mod tests {
             tsc_khz: Some(2_450_000),
             kernel: Machine::KERNEL,
             disks: Machine::DISKS.into(),
-            nic: Some(Nic::User),
+            has_gateway: true,
         }
     }
 
     fn lines(machine: &Machine) -> String {
         let mut text = String::new();
-        for arg in arguments(machine, Listening { agent: 7, qmp: 8 }) {
+        for arg in
+            arguments(machine, Listening { agent: 7, qmp: 8, network: machine.has_gateway.then_some(9) })
+        {
             let arg = arg.into_string().unwrap();
             text.push(if arg.starts_with('-') { '\n' } else { ' ' });
             text.push_str(&arg);
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn accelerated_without_network() {
-        let machine = Machine { acceleration: Acceleration::Kvm, nic: None, ..machine() };
+        let machine = Machine { acceleration: Acceleration::Kvm, has_gateway: false, ..machine() };
         insta::assert_snapshot!(lines(&machine));
     }
 }

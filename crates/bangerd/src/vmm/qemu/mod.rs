@@ -38,9 +38,15 @@ impl Qemu {
     fn start(&self, machine: &Machine, dir: &VmDir) -> Result<Launched, VmmError> {
         let program = self.find()?;
         let (agent, qmp) = (listen(dir, VmDir::AGENT_SOCKET)?, listen(dir, VmDir::QMP_SOCKET)?);
-        let listening = Listening { agent: agent.as_raw_fd(), qmp: qmp.as_raw_fd() };
+        let network = machine.has_gateway.then(|| listen(dir, VmDir::NETWORK_SOCKET)).transpose()?;
+        let listening = Listening {
+            agent: agent.as_raw_fd(),
+            qmp: qmp.as_raw_fd(),
+            network: network.as_ref().map(|network| network.as_raw_fd()),
+        };
         let args = arguments(machine, listening);
-        let command = CommandLine { program, args, passed: vec![agent, qmp] };
+        let command =
+            CommandLine { program, args, passed: [agent, qmp].into_iter().chain(network).collect() };
         let (process, log_keeper) = self.launcher.launch(command, machine, dir)?;
         let selector = |role: super::DiskRole| (role, DiskSelector::Serial(role.name().into()));
         let disks = machine.disks.iter().map(|disk| selector(disk.role)).collect();
