@@ -44,7 +44,7 @@ pub use http::{HttpAnswer, http};
 pub use load::BusyCores;
 pub use mount_namespace::MountNamespace;
 pub use oci_layout::{LayerTar, OciLayer, OciLayout, Packing};
-pub use owned::{OwnedProcess, is_alive, owned_by};
+pub use owned::{OwnedProcess, is_alive, owned_by, send};
 pub use programs::Programs;
 pub use registry::{Access, Registry};
 pub use repo::Repo;

@@ -21,7 +21,7 @@ impl OwnedProcess {
 }
 
 /// Sends a signal to a process; one that has ended is fine.
-pub(crate) fn send(pid: u32, signal: Signal) {
+pub fn send(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         let _ = kill_process(pid, signal);
     }

@@ -49,6 +49,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("guest", &["channel", "clock", "identity", "paths"]),
     ("workspace", &["causes", "clock", "guest", "operation"]),
     ("file_sync", &["config", "operation"]),
+    ("ssh", &["identity", "paths", "record"]),
     (
         "image",
         &[
@@ -104,6 +105,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "paths",
             "record",
             "spelling",
+            "ssh",
             "store",
             "vmm",
             "workspace",
@@ -143,6 +145,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "kernel",
             "operation",
             "paths",
+            "ssh",
             "store",
             "vm",
             "vmm",

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 use std::sync::Arc;
 
+use banger_guest_protocol::frame::ExecSpec;
 use banger_guest_protocol::import::Begin;
 use banger_guest_protocol::messages::{
     Configure, FileAt, GuestError, GuestErrorKind, Identity, Pack, Phase, Shutdown, Unpack,
@@ -22,7 +23,7 @@ use serde::de::DeserializeOwned;
 use crate::agent::Agent;
 use crate::files::{self, FileError};
 use crate::workspace::{self, WorkspaceError};
-use crate::{configure, console, exec, shutdown};
+use crate::{configure, console, exec, shutdown, ssh};
 
 /// Largest JSON body, in bytes: files to write into the guest are part of it.
 const BODY_MAX_LEN: usize = 64 * 1024 * 1024;
@@ -36,12 +37,15 @@ pub async fn answer(request: Request<Incoming>, agent: &Arc<Agent>) -> Answer {
         (&Method::POST, "/v1/configure") => configure(request, agent).await,
         (&Method::POST, "/v1/identity") => identify(request, agent).await,
         (&Method::GET, "/v1/exec") => exec(request, agent),
+        (&Method::GET, "/v1/ssh") => ssh(request, agent).await,
         (&Method::POST, "/v1/shutdown") => shut_down(request, agent).await,
         (&Method::POST, "/v1/files/unpack") => unpack(request, agent).await,
         (&Method::GET, "/v1/files/pack") => pack(&request, agent).await,
         (&Method::GET, "/v1/files/stat") => stat(&request, agent).await,
         (&Method::POST, "/v1/files/sync") => sync(&request, agent).await,
-        (_, "/v1/health" | "/v1/exec" | "/v1/files/pack" | "/v1/files/stat") => method_not_allowed("GET"),
+        (_, "/v1/health" | "/v1/exec" | "/v1/ssh" | "/v1/files/pack" | "/v1/files/stat") => {
+            method_not_allowed("GET")
+        }
         (&Method::POST, "/v1/workspace/begin") => begin_workspace(request, agent).await,
         (&Method::POST, "/v1/workspace/finish") => finish_workspace(request, agent).await,
         (
@@ -103,19 +107,45 @@ async fn identify(request: Request<Incoming>, agent: &Arc<Agent>) -> Answer {
     fail(StatusCode::INTERNAL_SERVER_ERROR, &*failure)
 }
 
-fn exec(mut request: Request<Incoming>, agent: &Arc<Agent>) -> Answer {
-    let wants_upgrade = request.headers().get(UPGRADE).is_some_and(|token| token == UPGRADE_TOKEN);
-    if !wants_upgrade {
-        return refuse(StatusCode::UPGRADE_REQUIRED, &format!("exec needs `Upgrade: {UPGRADE_TOKEN}`"));
+fn exec(request: Request<Incoming>, agent: &Arc<Agent>) -> Answer {
+    match wants_stream(&request, agent) {
+        Ok(()) => run(request, agent, None),
+        Err(refusal) => *refusal,
     }
-    if let Err(refusal) = ready(agent) {
+}
+
+async fn ssh(request: Request<Incoming>, agent: &Arc<Agent>) -> Answer {
+    if let Err(refusal) = wants_stream(&request, agent) {
         return *refusal;
     }
+    let identity = agent.former_identity().ssh();
+    match tokio::task::spawn_blocking(move || ssh::prepare(&identity)).await {
+        Ok(Ok(server)) => run(request, agent, Some(server)),
+        Ok(Err(error)) => {
+            let (causes, kind) = (console::causes(&error), GuestErrorKind::Refused);
+            json(StatusCode::CONFLICT, &GuestError { message: error.to_string(), causes, kind })
+        }
+        Err(error) => fail(StatusCode::INTERNAL_SERVER_ERROR, &error),
+    }
+}
+
+fn wants_stream(request: &Request<Incoming>, agent: &Agent) -> Result<(), Box<Answer>> {
+    let wants_upgrade = request.headers().get(UPGRADE).is_some_and(|token| token == UPGRADE_TOKEN);
+    if !wants_upgrade {
+        let path = request.uri().path();
+        let message = format!("{path} needs `Upgrade: {UPGRADE_TOKEN}`");
+        return Err(Box::new(refuse(StatusCode::UPGRADE_REQUIRED, &message)));
+    }
+    ready(agent)
+}
+
+/// Upgrades the request to the stream of a command: `own`, or the one that its client names.
+fn run(mut request: Request<Incoming>, agent: &Arc<Agent>, own: Option<ExecSpec>) -> Answer {
     let agent = Arc::clone(agent);
     tokio::spawn(async move {
         // An upgrade fails when the host hung up in between; then there is nobody to run for.
         if let Ok(upgraded) = hyper::upgrade::on(&mut request).await {
-            exec::serve(TokioIo::new(upgraded), agent.execs()).await;
+            exec::serve(TokioIo::new(upgraded), agent.execs(), own).await;
         }
     });
     let mut answer = Answer::default();

@@ -7,7 +7,7 @@
 //! - **The agent** ([`server`]) finds the way to the host ([`host_channel`]: a virtio-serial port or vsock),
 //!   says hello ([`session`]) and serves the HTTP API ([`api`]): `configure` makes the generic kernel into
 //!   one VM ([`configure`]), `exec` runs commands ([`exec`]), `files` brings files in and out ([`files`]),
-//!   `shutdown` ends it all ([`shutdown`]).
+//!   `ssh` starts the image's SSH server for one connection ([`ssh`]), `shutdown` ends it all ([`shutdown`]).
 //!
 //! Nothing that needs a disk or a network is touched before `configure`: a memory snapshot taken after the
 //! hello must hold no image and no identity.
@@ -30,6 +30,7 @@ pub mod session;
 pub mod shutdown;
 mod signals;
 mod spawn;
+pub mod ssh;
 pub mod system_error;
 mod vsock;
 pub mod workspace;

@@ -22,7 +22,7 @@ async fn start(spec: ExecSpec) -> (Client, Arc<ExecSessions>) {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let sessions = Arc::new(ExecSessions::default());
     let counted = Arc::clone(&sessions);
-    tokio::spawn(async move { serve(theirs, &counted).await });
+    tokio::spawn(async move { serve(theirs, &counted, None).await });
     let mut client = Framed::new(ours, FrameCodec);
     client.send(Frame::Start(spec)).await.unwrap();
     (client, sessions)

@@ -134,8 +134,17 @@ impl Client {
 
     /// Opens a stream of [`crate::stream`] frames; the first one sent must be `Start`.
     pub async fn vm_exec(&self, vm: &str) -> Result<ExecStream, ClientError> {
-        let path = path(&["vms", vm, "exec"]);
-        let response = self.send(Method::GET, &path, &(), Some(UPGRADE_TOKEN)).await?;
+        self.stream(&path(&["vms", vm, "exec"])).await
+    }
+
+    /// Opens the stream of an SSH server: frames as of a command, whose stdin and stdout are the connection.
+    /// It starts at the first one, a `Start` without a command.
+    pub async fn vm_ssh(&self, vm: &str) -> Result<ExecStream, ClientError> {
+        self.stream(&path(&["vms", vm, "ssh"])).await
+    }
+
+    async fn stream(&self, path: &str) -> Result<ExecStream, ClientError> {
+        let response = self.send(Method::GET, path, &(), Some(UPGRADE_TOKEN)).await?;
         let upgraded = hyper::upgrade::on(response).await.map_err(ClientError::broken)?;
         Ok(ExecStream(TokioIo::new(upgraded)))
     }

@@ -26,6 +26,7 @@ pub mod operation;
 pub mod record;
 pub mod size;
 pub mod socket;
+pub mod ssh;
 pub mod vm;
 pub mod workspace;
 

@@ -5,7 +5,8 @@ use std::ffi::{OsStr, OsString};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::cmd::{
-    Outcome, completion, config, daemon, doctor, egress, image, kernel, lost_found, version, vm,
+    Outcome, completion, config, daemon, doctor, egress, image, kernel, lost_found, ssh_config, ssh_proxy,
+    version, vm,
 };
 use crate::error::SESSION_FAILED;
 use crate::ui;
@@ -32,6 +33,8 @@ pub(crate) enum Command {
     Ps(vm::list::ListArgs),
     /// Run a command in a running VM (short for `vm exec`)
     Exec(vm::exec::ExecArgs),
+    /// Log in to a running VM with ssh (short for `vm ssh`)
+    Ssh(vm::ssh::SshArgs),
     /// Copy files into a running VM, or out of it (short for `vm cp`)
     Cp(vm::cp::CpArgs),
     /// Create a VM (short for `vm create`)
@@ -64,6 +67,12 @@ pub(crate) enum Command {
     /// What lay among banger's files and nothing explains
     #[command(subcommand)]
     LostFound(lost_found::LostFoundCommand),
+    /// Let ssh, scp, git and editors reach VMs as root@NAME.vm
+    #[command(subcommand)]
+    SshConfig(ssh_config::SshConfigCommand),
+    /// Carry ssh's connection to a VM, on stdin and stdout
+    #[command(hide = true)]
+    SshProxy(ssh_proxy::SshProxyArgs),
     /// Check whether this host has what VMs need
     Doctor(doctor::DoctorArgs),
     /// Configuration
@@ -92,8 +101,12 @@ impl Scope {
     pub(crate) fn of(args: &[OsString]) -> Self {
         let mut words = args.iter().skip(1).take_while(|word| *word != "--").filter(|word| !is_flag(word));
         match words.next().and_then(|word| word.to_str()) {
-            Some("run" | "exec") => Self::Guest,
-            Some("vm") if words.next().is_some_and(|verb| verb == "run" || verb == "exec") => Self::Guest,
+            Some("run" | "exec" | "ssh") => Self::Guest,
+            Some("vm")
+                if words.next().is_some_and(|verb| verb == "run" || verb == "exec" || verb == "ssh") =>
+            {
+                Self::Guest
+            }
             _ => Self::Banger,
         }
     }
@@ -179,7 +192,9 @@ mod tests {
 
     #[test]
     fn scopes_are_told_from_words() {
-        for guest in ["banger run", "banger vm run --bad", "banger exec x -- ls", "banger vm exec"] {
+        for guest in
+            ["banger run", "banger vm run --bad", "banger exec x -- ls", "banger vm exec", "banger ssh x"]
+        {
             assert_eq!(Scope::of(&line(guest)), Scope::Guest, "{guest}");
         }
         for own in [
@@ -201,8 +216,8 @@ mod tests {
         let mut tree = Cli::command();
         tree.build();
         let vm = tree.find_subcommand("vm").unwrap();
-        let same =
-            ["run", "exec", "cp", "create", "start", "stop", "kill", "show", "logs"].map(|verb| (verb, verb));
+        let same = ["run", "exec", "ssh", "cp", "create", "start", "stop", "kill", "show", "logs"]
+            .map(|verb| (verb, verb));
         for (alias, verb) in same.into_iter().chain([("ps", "list"), ("rm", "delete"), ("delete", "delete")])
         {
             let ids = |command: &clap::Command| -> Vec<String> {

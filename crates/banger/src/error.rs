@@ -34,6 +34,14 @@ impl CommandError {
     }
 
     #[must_use]
+    pub(crate) fn with_cause(self, cause: impl Into<String>) -> Self {
+        match self {
+            Self::Shown(error) => Self::Shown(error.because(cause)),
+            quiet @ Self::Quiet { .. } => quiet,
+        }
+    }
+
+    #[must_use]
     pub(crate) fn with_hint(self, hint: impl Into<String>) -> Self {
         match self {
             Self::Shown(error) => Self::Shown(error.with_hint(hint)),

@@ -2,7 +2,7 @@ use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 /// The daemon of banger: owns the user's VMs. `banger` starts it when it is needed.
 #[derive(Debug, Parser)]
@@ -31,6 +31,8 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// What the user's SSH client is told of VMs; needs no running daemon
+    SshConfig { action: SshConfigAction },
     /// Print the description of the daemon's HTTP interface (OpenAPI, JSON)
     Openapi,
     /// Print version and commit
@@ -61,6 +63,13 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SshConfigAction {
+    Show,
+    Install,
+    Uninstall,
 }
 
 fn log(word: &str) -> Result<(RawFd, String), String> {

@@ -25,6 +25,7 @@ pub mod record;
 pub mod repair;
 pub mod server;
 pub mod spelling;
+pub mod ssh;
 pub mod store;
 pub mod vm;
 pub mod vmm;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use banger_api::config::{ConfigView, Origin};
 use banger_api::doctor::{Report, Verdict};
 use banger_api::environment::is_kept_by_daemon;
+use banger_api::ssh::SshConfigView;
 use banger_api::vm::Acceleration;
 use banger_api::{ApiError, Build, ErrorCode};
 use banger_host::clean_start::start_clean;
@@ -21,13 +22,15 @@ use bangerd::config::{Config, ConfigError, HostSize, vm_defaults};
 use bangerd::paths::Paths;
 use bangerd::repair::RepairError;
 use bangerd::server::PresenceError;
+use bangerd::ssh::user_config::UserConfig;
+use bangerd::ssh::{Ssh, SshError};
 use bangerd::store::StoreError;
-use bangerd::{doctor, logging, server};
+use bangerd::{doctor, logging, server, ssh};
 use clap::Parser as _;
 use serde::Serialize;
 use tokio::runtime::{Builder, Runtime};
 
-use cli::{Cli, Command};
+use cli::{Cli, Command, SshConfigAction};
 
 /// Requests are short, and blocking work has threads of its own.
 const WORKER_THREADS: usize = 2;
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Command::Doctor { repair: true, .. } => repair(),
         Command::Doctor { json, .. } => diagnose(json),
         Command::Config { json } => show_config(json),
+        Command::SshConfig { action } => ssh_config(action),
         Command::Openapi => print_json(&server::openapi()),
         Command::Version => print(&format!("bangerd {}\n", Build::current())),
         Command::ProbeKvm => print_json(&kvm::run_probe_here()),
@@ -126,6 +130,32 @@ fn show_config(json: bool) -> Result<(), ApiError> {
     let host = HostSize::of_this_host();
     let view = config.view(&paths, host, acceleration(&config, host)?);
     if json { print_json(&view) } else { print(&view_lines(&view)) }
+}
+
+fn ssh_config(action: SshConfigAction) -> Result<(), ApiError> {
+    let paths = paths()?;
+    let unready = |error: &dyn std::error::Error| ApiError::from_error(ErrorCode::HostNotReady, error);
+    let refused =
+        |error: SshError| ApiError { hint: error.hint(), ..ApiError::from_error(ErrorCode::Failed, &error) };
+    paths.create().map_err(|error| unready(&error))?;
+    let program = std::env::current_exe().map_err(|error| unready(&error))?;
+    let home = bangerd::paths::home().map_err(|error| unready(&error))?;
+    let ssh = Ssh::new(&paths);
+    let text = ssh.prepare(&ssh::banger_beside(&program), &ssh::environment()).map_err(refused)?;
+    let user_config = UserConfig::new(&home, &ssh.config_file()).map_err(refused)?;
+    let changed = match action {
+        SshConfigAction::Show => Ok(false),
+        SshConfigAction::Install => user_config.install(),
+        SshConfigAction::Uninstall => user_config.uninstall(),
+    };
+    print_json(&SshConfigView {
+        changed: changed.map_err(refused)?,
+        installed: user_config.is_installed().map_err(refused)?,
+        user_file: user_config.path().display().to_string(),
+        line: user_config.line(),
+        file: ssh.config_file().display().to_string(),
+        text: String::from_utf8_lossy(&text).into_owned(),
+    })
 }
 
 /// What VMs run on; found out only where a value in force depends on it.

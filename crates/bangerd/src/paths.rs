@@ -25,7 +25,9 @@ pub fn home() -> Result<PathBuf, PathsError> {
 ///     images/<id>/                  rootfs.ext4  image.json
 ///     kernels/<id>/                 vmlinux  modules.cpio  modules.ext4  kernel.json
 ///     lost+found/<name>/            what nothing explains
+///     ssh/                          keys and what ssh is told of them: see `ssh/`
 ///     vms/<id>/                     vm.json  cow.img  work.ext4  console.log[.1]  vmm.log[.1]
+///                                   ssh_host_ed25519_key (from its first start)
 ///                                   handles.json  *.sock, links to image and kernel (while it runs)
 /// $XDG_CACHE_HOME/banger/           initramfs/<key>.cpio  catalogs/  downloads/
 /// $XDG_RUNTIME_DIR/banger/          bangerd.sock (where it can be had: docs/decisions/0017)
@@ -115,6 +117,11 @@ impl Paths {
         self.state.join("images")
     }
 
+    /// Banger's own key, the pinned host keys, and what SSH clients are told.
+    pub fn ssh(&self) -> PathBuf {
+        self.state.join("ssh")
+    }
+
     pub fn kernels(&self) -> PathBuf {
         self.state.join("kernels")
     }
@@ -164,6 +171,8 @@ impl VmDir {
     pub const VMM_LOG: &str = "vmm.log";
     /// What the VM is.
     pub const RECORD: &str = "vm.json";
+    /// Made by the host, so that it is known before the guest is.
+    pub const SSH_HOST_KEY: &str = "ssh_host_ed25519_key";
     pub const HANDLES: &str = "handles.json";
     pub const AGENT_SOCKET: &str = "agent.sock";
     pub const QMP_SOCKET: &str = "qmp.sock";

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use banger_api::vm::VmState;
-use e2e::{Home, LayerTar, StandIn, busybox, eventually};
+use e2e::{Home, LayerTar, StandIn, busybox, eventually, tool};
 
 /// What every VM has to have, asked with what busybox and the distributions have in common.
 #[track_caller]
@@ -68,6 +68,9 @@ fn busybox_alone_is_enough() {
     let run = home.banger("run --rm --image bare").stdin("busybox hostname; exit 4").fails_with(4);
     assert!(!run.text().is_empty(), "{run}");
 
+    if tool(&["ssh", "-V"]).is_some() {
+        home.banger("ssh bare -- true").fails_with(125).says("no SSH server").says("no /etc/os-release");
+    }
     home.banger("exec bare -- busybox --install -s /bin").ok();
     is_at_home(&home, "bare");
     assert_eq!(home.sh("bare", "ping -c 1 bare | grep -o '1 packets received'"), "1 packets received");

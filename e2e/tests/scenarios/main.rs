@@ -28,6 +28,7 @@ mod ordinary_user;
 mod recovery;
 mod registry;
 mod seeds;
+mod ssh;
 mod state_loss;
 mod streams;
 mod streams_at_the_edge;

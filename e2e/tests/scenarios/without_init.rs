@@ -1,4 +1,4 @@
-use e2e::Home;
+use e2e::{Home, tool};
 
 /// An image for containers brings no init: the agent is PID 1 and stays it.
 #[test]
@@ -13,6 +13,11 @@ fn the_agent_is_init_where_the_image_has_none() {
     assert_eq!(home.vm("x").guest_init.as_deref(), Some("banger-agent"));
     assert_eq!(home.sh("x", "cat /proc/1/comm"), "init");
     assert_eq!(home.sh("x", "cat /etc/file /root/file"), "kept\nkept");
+    // It has no SSH server either, and ssh says where to get one.
+    if tool(&["ssh", "-V"]).is_some() {
+        let none = home.banger("ssh x -- true").fails_with(125);
+        none.says("the image has no SSH server").says("openssh-server").says("banger exec x");
+    }
     // What systemd would have prepared.
     assert_eq!(
         home.sh("x", "hostname; stat -f -c %T /run /dev/shm /sys/fs/cgroup"),

@@ -1,7 +1,7 @@
 //! Which VM the guest is: what the kernel knows of it, and the files that say it.
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use banger_guest_protocol::messages::{Identified, Identity, SshHostKey, SshKeyKind};
 use rustix::fs::{Mode, OFlags};
@@ -9,6 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use super::guest_root::GuestRoot;
 use super::{ConfigureError, clock, for_init, hosts, network};
 use crate::console;
+use crate::ssh::{SshIdentity, server_config};
 use crate::system_error::{Context as _, SystemError};
 
 const READABLE: Mode = Mode::from_raw_mode(0o644);
@@ -22,20 +23,36 @@ const MACHINE_ID: &str = "/etc/machine-id";
 /// Where systemd is, whichever way it is started.
 const SYSTEMD: [&str; 2] = ["/usr/lib/systemd/systemd", "/lib/systemd/systemd"];
 
+/// Where a server's configuration is: the second one counts where the first is missing.
+const SSHD_CONFIGS: [&str; 2] = ["/etc/ssh/sshd_config", "/usr/etc/ssh/sshd_config"];
+
 const SSH_KEY_KINDS: [SshKeyKind; 3] = [SshKeyKind::Ed25519, SshKeyKind::Ecdsa, SshKeyKind::Rsa];
 
-/// What is to go when the next identity comes.
+/// What is to go when the next identity comes, and is of use until then.
 #[derive(Debug, Default)]
 pub struct FormerIdentity {
-    authorized_key: Mutex<Option<String>>,
+    ssh: Mutex<SshIdentity>,
 }
 
 impl FormerIdentity {
     /// What `identity` has let in.
     pub fn remember(&self, identity: &Identity) {
-        let mut key = self.authorized_key.lock().unwrap_or_else(PoisonError::into_inner);
-        key.clone_from(&identity.authorized_key);
+        *self.lock() = ssh_identity(identity);
     }
+
+    /// The keys by which the guest is known, and lets in, until there is another identity.
+    pub fn ssh(&self) -> SshIdentity {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SshIdentity> {
+        self.ssh.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn ssh_identity(identity: &Identity) -> SshIdentity {
+    let ed25519 = identity.ssh_host_keys.iter().find(|key| key.kind == SshKeyKind::Ed25519);
+    SshIdentity { host_key: ed25519.cloned(), authorized_key: identity.authorized_key.clone() }
 }
 
 /// Makes a guest that runs another VM. Blocks; a second one waits for the first.
@@ -45,11 +62,11 @@ impl FormerIdentity {
 /// The first thing that failed and without which it would be taken for the VM that it was. What was done by
 /// then stays; the same call may be made again.
 pub fn identify(identity: &Identity, former: &FormerIdentity) -> Result<Identified, ConfigureError> {
-    let mut key = former.authorized_key.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut ssh = former.lock();
     tell_kernel(identity)?;
     let root = GuestRoot::open(Path::new("/"))?;
-    let mut warnings = write_files(identity, key.as_deref(), &root)?;
-    key.clone_from(&identity.authorized_key);
+    let mut warnings = write_files(identity, ssh.authorized_key.as_deref(), &root)?;
+    *ssh = ssh_identity(identity);
     if identity.network.is_none() {
         warnings.extend(
             root.write(Path::new(RESOLV_CONF), b"", READABLE).err().map(|error| console::one_line(&error)),
@@ -91,7 +108,21 @@ pub(super) fn write_files(
         written.into_iter().filter_map(|result| result.err().map(|error| console::one_line(&error)));
     authorize(former_key, identity.authorized_key.as_deref(), root)?;
     write_ssh_host_keys(&identity.ssh_host_keys, root)?;
+    harden_ssh_server(root)?;
     Ok(warnings.collect())
+}
+
+/// A server that the image's init starts lets nobody in by password. One whose configuration has no place for
+/// banger's part is left as it is.
+fn harden_ssh_server(root: &GuestRoot) -> Result<(), SystemError> {
+    for path in SSHD_CONFIGS {
+        let Some(config) = root.read(Path::new(path))? else { continue };
+        if server_config::reads_drop_in(&config) {
+            root.write(Path::new(server_config::DROP_IN), server_config::drop_in().as_bytes(), READABLE)?;
+        }
+        break;
+    }
+    Ok(())
 }
 
 fn write_hosts(hostname: &str, root: &GuestRoot) -> Result<(), SystemError> {

@@ -86,8 +86,9 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// Runs one command for the client on `stream`, from its `Start` frame to the `Exit` frame.
-pub async fn serve<S>(stream: S, sessions: &ExecSessions)
+/// Runs one command for the client on `stream`, from its `Start` frame to the `Exit` frame: the one in that
+/// frame, or `own` if there is one.
+pub async fn serve<S>(stream: S, sessions: &ExecSessions, own: Option<ExecSpec>)
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
@@ -95,6 +96,7 @@ where
     let mut frames = FramedRead::with_capacity(reader, FrameCodec, 2 * PAYLOAD_MAX_LEN);
     // Whoever does not begin with Start has nothing to be told.
     let Some(Ok(Frame::Start(spec))) = frames.next().await else { return };
+    let spec = own.unwrap_or(spec);
     let _counted = Counted::new(sessions);
     let (outbox, frames_out) = mpsc::channel(OUTBOX_FRAMES);
     let writing = tokio::spawn(pump::send_frames(writer, frames_out));

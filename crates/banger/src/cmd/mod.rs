@@ -13,6 +13,8 @@ pub(crate) mod kernel;
 pub(crate) mod lost_found;
 mod many;
 mod operation;
+pub(crate) mod ssh_config;
+pub(crate) mod ssh_proxy;
 pub(crate) mod version;
 pub(crate) mod vm;
 
@@ -28,6 +30,9 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Run(args) => vm::run::run(*args),
         Command::Ps(args) => vm::list::run(&args),
         Command::Exec(args) => vm::exec::run(args),
+        Command::Ssh(args) => vm::ssh::run(args),
+        Command::SshConfig(command) => ssh_config::run(&command),
+        Command::SshProxy(args) => ssh_proxy::run(args),
         Command::Cp(args) => vm::cp::run(&args),
         Command::Create(args) => vm::create::run(args),
         Command::Start(args) => vm::start::run(args),

@@ -55,13 +55,14 @@ impl Output {
     /// # Errors
     ///
     /// When a thread cannot be had.
-    pub(super) fn open(failures: &Failures) -> std::io::Result<Self> {
-        let (stdout, stdout_written) = writer("stdout", std::io::stdout(), failures)?;
+    pub(super) fn open(failures: &Failures, plain_stderr: bool) -> std::io::Result<Self> {
+        let (stdout, stdout_written) = writer("stdout", std::io::stdout(), failures, |piece| piece)?;
         // Into one terminal or one file (`2>&1`) only one thread keeps the order.
-        if is_one_file() {
+        if is_one_file() && !plain_stderr {
             return Ok(Self { stderr: stdout.clone(), stdout, written: vec![stdout_written] });
         }
-        let (stderr, stderr_written) = writer("stderr", std::io::stderr(), failures)?;
+        let filter = if plain_stderr { plain } else { |piece| piece };
+        let (stderr, stderr_written) = writer("stderr", std::io::stderr(), failures, filter)?;
         Ok(Self { stdout, stderr, written: vec![stdout_written, stderr_written] })
     }
 
@@ -94,6 +95,7 @@ fn writer(
     stream: &'static str,
     target: impl AsFd + IsTerminal + Send + 'static,
     failures: &Failures,
+    filter: fn(Bytes) -> Bytes,
 ) -> std::io::Result<Writer> {
     let (sender, mut pieces) = mpsc::channel::<Bytes>(QUEUE_LEN);
     let (done, written) = oneshot::channel();
@@ -102,7 +104,7 @@ fn writer(
     let terminal = target.is_terminal();
     std::thread::Builder::new().name(stream.into()).spawn(move || {
         while let Some(piece) = pieces.blocking_recv() {
-            let outcome = if missing { Err(Errno::BADF) } else { write_all(&target, &piece) };
+            let outcome = if missing { Err(Errno::BADF) } else { write_all(&target, &filter(piece)) };
             let Err(errno) = outcome else { continue };
             // A terminal that was closed is a reader that went away, too.
             if !(matches!(errno, Errno::PIPE | Errno::CONNRESET) || (terminal && errno == Errno::IO)) {
@@ -118,6 +120,12 @@ fn writer(
         let _unheard = done.send(());
     })?;
     Ok((sender, written))
+}
+
+/// Text without anything that a terminal obeys, byte by byte: a piece may end anywhere.
+fn plain(piece: Bytes) -> Bytes {
+    let shown = |byte: &u8| if matches!(byte, b' '..=b'~' | b'\n' | b'\t') { *byte } else { b'?' };
+    piece.iter().filter(|byte| **byte != b'\r').map(shown).collect()
 }
 
 fn write_all(target: &impl AsFd, mut bytes: &[u8]) -> Result<(), Errno> {
@@ -158,7 +166,7 @@ mod tests {
         let (mut reader, target) = std::io::pipe().unwrap();
         rustix::io::ioctl_fionbio(&target, true).unwrap();
         let target = File::from(OwnedFd::from(target));
-        let (sender, written) = writer("test", target, &Failures::new(None)).unwrap();
+        let (sender, written) = writer("test", target, &Failures::new(None), |piece| piece).unwrap();
         let reading = std::thread::spawn(move || {
             let mut all = Vec::new();
             reader.read_to_end(&mut all).unwrap();
@@ -182,7 +190,7 @@ mod tests {
         drop(reader);
         let failures = Failures::new(None);
         let target = File::from(OwnedFd::from(target));
-        let (sender, written) = writer("test", target, &failures).unwrap();
+        let (sender, written) = writer("test", target, &failures, |piece| piece).unwrap();
         runtime().block_on(async {
             sender.send(Bytes::from_static(b"x")).await.unwrap();
             written.await.unwrap();
@@ -197,12 +205,18 @@ mod tests {
     fn a_full_device_is_a_failure() {
         let failures = Failures::new(None);
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let (sender, written) = writer("test", full, &failures).unwrap();
+        let (sender, written) = writer("test", full, &failures, |piece| piece).unwrap();
         let found = runtime().block_on(async {
             sender.send(Bytes::from_static(b"x")).await.unwrap();
             written.await.unwrap();
             failure(&failures).await
         });
         assert_eq!(found, Failure::Write { stream: "test", errno: Errno::NOSPC });
+    }
+
+    #[test]
+    fn a_terminal_obeys_nothing_in_plain_text() {
+        let said = Bytes::from_static(b"error: \x1b]0;x\x07 \xc2\x9b2J\r\n\ttab");
+        assert_eq!(plain(said), &b"error: ?]0;x? ??2J\n\ttab"[..]);
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct Session {
     pub(crate) spec: ExecSpec,
     /// Pass stdin on; the command sees its end at once otherwise.
     pub(crate) stdin: bool,
+    /// What comes on stderr is for people, and from somebody who is not trusted with their terminal.
+    pub(crate) plain_stderr: bool,
 }
 
 /// How a session ended.
@@ -61,7 +63,7 @@ impl Session {
         signals: &mut Signals,
     ) -> Result<Outcome, SessionError> {
         let failures = Failures::new(None);
-        let output = Output::open(&failures).map_err(SessionError::Local)?;
+        let output = Output::open(&failures, self.plain_stderr).map_err(SessionError::Local)?;
         let with_tty = self.spec.tty.is_some();
         self.spec.merge_output = output.is_one() && !with_tty;
         let raw = (with_tty && self.stdin && stdin_is_terminal()).then(RawMode::enter);

@@ -60,6 +60,11 @@ impl Signals {
         Ok(Self(caught))
     }
 
+    /// Takes none over: they do what they do to any program.
+    pub(crate) fn left_alone() -> Self {
+        Self([None, None, None, None])
+    }
+
     /// The next one. Safe to drop half-way.
     pub(crate) async fn next(&mut self) -> Caught {
         let [hup, int, quit, term] = &mut self.0;

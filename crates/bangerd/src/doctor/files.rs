@@ -14,7 +14,13 @@ const NAME: &str = "directories";
 pub(super) fn check(host: &Host) -> Check {
     let paths = &host.paths;
     let made = [paths.images(), paths.kernels(), paths.vms(), paths.initramfs(), paths.catalogs()];
-    let kept = [paths.backups(), paths.patches(), paths.lost_found().path().to_owned(), paths.downloads()];
+    let kept = [
+        paths.backups(),
+        paths.ssh(),
+        paths.patches(),
+        paths.lost_found().path().to_owned(),
+        paths.downloads(),
+    ];
     let dirs = [paths.state.clone(), paths.cache.clone()].into_iter().chain(made).chain(kept);
     let files = [paths.lock(), paths.log()];
     let trouble =

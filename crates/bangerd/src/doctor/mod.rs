@@ -13,6 +13,7 @@ mod kvm;
 mod leftovers;
 mod qemu;
 mod sandbox;
+mod ssh;
 mod state_store;
 #[cfg(test)]
 mod tests;
@@ -95,6 +96,7 @@ pub async fn run(paths: &Paths) -> Report {
         qemu,
         sandbox,
         e2fsprogs::check(),
+        ssh::check(),
         image_build::check(&host.catalog, complete).await,
         disk_space::check(&host.paths.state),
         files::check(&host),

@@ -86,8 +86,16 @@ impl Guest {
 
     /// Opens the stream of a command.
     pub async fn exec(&self) -> Result<ExecUpgrade, GuestError> {
-        let request = "exec";
-        let response = self.send(Method::GET, request, "/v1/exec", &(), Some(UPGRADE_TOKEN));
+        self.stream("exec", "/v1/exec").await
+    }
+
+    /// Opens the stream of an SSH server, which starts at the first frame.
+    pub async fn ssh(&self) -> Result<ExecUpgrade, GuestError> {
+        self.stream("ssh", "/v1/ssh").await
+    }
+
+    async fn stream(&self, request: &'static str, path: &str) -> Result<ExecUpgrade, GuestError> {
+        let response = self.send(Method::GET, request, path, &(), Some(UPGRADE_TOKEN));
         let response = with_limit(request, ANSWER_LIMIT, response).await?;
         let upgraded =
             hyper::upgrade::on(response).await.map_err(|source| GuestError::Http { request, source })?;

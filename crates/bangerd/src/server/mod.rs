@@ -52,6 +52,7 @@ fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(egress::list_sets))
         .routes(routes!(logs::logs))
         .routes(routes!(exec::exec))
+        .routes(routes!(exec::ssh))
         .routes(routes!(files::pack, files::unpack))
         .routes(routes!(files::stat))
         .routes(routes!(workspace::contents))

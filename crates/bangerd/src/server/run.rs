@@ -21,6 +21,7 @@ use crate::kernel::{AgentError, KernelService, agent_path};
 use crate::network::Gateways;
 use crate::operation::{Operations, Reporter};
 use crate::paths::Paths;
+use crate::ssh::{self, Ssh};
 use crate::store::{Store, StoreError, back_up};
 use crate::vm::{Services, VmError, Vms};
 use crate::vmm::{Accelerator, Vmms};
@@ -130,6 +131,8 @@ async fn assemble(
     let branches = workspace::recover_branches(&paths.applying()).await;
     untidy("branches that were being made", branches.err());
     let program = std::env::current_exe().map_err(ServeError::Program)?;
+    let ssh = Ssh::new(&paths);
+    untidy("what ssh is told of VMs", ssh.prepare(&ssh::banger_beside(&program), &ssh::environment()).err());
     let services = Arc::new(Services {
         store,
         vmms: Vmms::of_this_host(&config.qemu_bin.value, &program),
@@ -140,6 +143,7 @@ async fn assemble(
         gateways: Gateways::beside(&program),
         accelerator: Accelerator::new(program),
         operations: Operations::default(),
+        ssh,
         paths,
     });
     let vms = Vms::new(services.clone());

@@ -5,13 +5,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use banger_guest_protocol::flow::addresses;
 use banger_guest_protocol::messages::{
-    Assembly, Blob, CommandDefaults, DiskSelector, Disks, Identity, InitChoice, Network,
+    Assembly, Blob, CommandDefaults, DiskSelector, Disks, Identity, InitChoice, Network, SshHostKey,
+    SshKeyKind,
 };
 
 use super::VmError;
 use super::start::made;
 use crate::checksum::sha256;
-use crate::identity::{VmId, fill_random};
+use crate::identity::{VmId, VmName, fill_random};
+use crate::ssh::{GuestKeys, KeyPair};
 use crate::store::VmRow;
 use crate::store::words::{self, Init};
 use crate::vmm::DiskRole;
@@ -46,7 +48,7 @@ pub(super) fn assembly(row: &VmRow, disks: Disks, command_defaults: CommandDefau
 }
 
 /// Which VM it is, as of now.
-pub(super) fn identity(row: &VmRow) -> Identity {
+pub(super) fn identity(row: &VmRow, keys: Option<&GuestKeys>) -> Identity {
     let mut seed = [0; 64];
     fill_random(&mut seed);
     Identity {
@@ -64,9 +66,16 @@ pub(super) fn identity(row: &VmRow) -> Identity {
             words::Network::None => None,
         },
         machine_id: machine_id(&row.id),
-        // Until `vm ssh` there is nobody to log in.
-        authorized_key: None,
-        ssh_host_keys: Vec::new(),
+        authorized_key: keys.map(|keys| keys.authorized.clone()),
+        ssh_host_keys: keys.map(|keys| host_key(&keys.host, &row.name)).into_iter().collect(),
+    }
+}
+
+fn host_key(pair: &KeyPair, name: &VmName) -> SshHostKey {
+    SshHostKey {
+        kind: SshKeyKind::Ed25519,
+        private_key: Blob(pair.private_file(name.as_str()).into_bytes()),
+        public_key: pair.public_line(name.as_str()),
     }
 }
 

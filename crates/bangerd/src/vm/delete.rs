@@ -31,7 +31,15 @@ pub(super) async fn delete(
     }
     returned::end(&services.paths.vm(&row.id)).await?;
     discard(services.paths.vm(&row.id).path()).await?;
+    forget_host_key(services, row);
     remove_row(services, row).await
+}
+
+/// A line too many hurts nobody: the next start of a daemon finds it, and so does another VM of that name.
+fn forget_host_key(services: &Services, row: &VmRow) {
+    if let Err(error) = services.ssh.forget(&row.id) {
+        tracing::warn!(vm = %row.name, causes = ?crate::causes::chain(&error), "its host key stays known");
+    }
 }
 
 /// The room that the disks took is not there at once: the kernel frees large files by and by.

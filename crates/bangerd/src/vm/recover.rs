@@ -81,6 +81,7 @@ impl Vms {
         for stuck in stuck {
             self.show_unreadable(&stuck, stuck.why.clone());
         }
+        self.retain_host_keys();
         self.end_orphans(processes).await?;
         for gateway in gateways.into_values().flatten() {
             kill_and_wait(&gateway).await?;
@@ -94,6 +95,18 @@ impl Vms {
             gateways.entry(id).or_default().push(process);
         }
         Ok(gateways)
+    }
+
+    /// The host keys that are pinned are those of the VMs there are.
+    fn retain_host_keys(&self) {
+        let views = self.views();
+        let vms = views.iter().map(|view| {
+            let dir = self.services.paths.vm(&view.row.id);
+            (view.row.id.clone(), view.row.name.clone(), dir)
+        });
+        if let Err(error) = self.services.ssh.retain(&vms.collect::<Vec<_>>()) {
+            tracing::error!(causes = ?crate::causes::chain(&error), "host keys were not put in order");
+        }
     }
 
     pub(super) fn strays(&self) -> Strays<'_> {

@@ -22,6 +22,7 @@ use crate::network::Gateways;
 use crate::operation::{Operations, Reporter};
 use crate::paths::Paths;
 use crate::spelling::nearest;
+use crate::ssh::Ssh;
 use crate::store::Store;
 use crate::store::words::Lifetime;
 use crate::vmm::{Accelerator, Vmms};
@@ -41,6 +42,7 @@ pub struct Services {
     pub vmms: Vmms,
     pub gateways: Gateways,
     pub operations: Operations,
+    pub ssh: Ssh,
 }
 
 /// The actors, by id.

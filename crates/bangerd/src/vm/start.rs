@@ -22,6 +22,7 @@ use crate::guest::{Guest, GuestError};
 use crate::network::Gateway;
 use crate::operation::Reporter;
 use crate::paths::VmDir;
+use crate::ssh::GuestKeys;
 use crate::store::VmRow;
 use crate::store::words::{self, RunConfig};
 use crate::vmm::{Launched, Machine, PauseWatch, Shared, Vmm, room_to_start};
@@ -41,6 +42,7 @@ pub(super) struct Start {
     machine: Option<Machine>,
     shared: Option<Shared>,
     user_files: Option<UserFiles>,
+    guest_keys: Option<GuestKeys>,
     command_defaults: CommandDefaults,
     launched: Option<Launched>,
     pause_watch: Option<PauseWatch>,
@@ -86,6 +88,7 @@ impl Start {
             machine: None,
             shared: None,
             user_files: None,
+            guest_keys: None,
             command_defaults: CommandDefaults::default(),
             launched: None,
             pause_watch: None,
@@ -169,8 +172,19 @@ fn plan(start: &mut Start) -> StepFuture<'_> {
             working_dir: working_dir.map(ByteString::from),
         };
         start.user_files = Some(UserFiles::gather(&services.config).await?);
+        start.guest_keys = guest_keys(start);
         Ok(())
     })
+}
+
+/// Without them the VM is of use all the same.
+fn guest_keys(start: &Start) -> Option<GuestKeys> {
+    let keys = start.services.ssh.guest_keys(&start.row.id, &start.row.name, &start.dir);
+    keys.inspect_err(|error| {
+        let why = crate::causes::on_one_line(error);
+        start.reporter.notice(format!("`vm ssh` will not work until the next start: {why}"));
+    })
+    .ok()
 }
 
 /// Starts the VMM and waits for the agent's hello; a boot that hangs is tried once more.
@@ -293,7 +307,7 @@ fn configure(start: &mut Start) -> StepFuture<'_> {
         let guest = made(start.guest.as_ref(), "the session with the guest")?;
         let disks = selectors(&made(start.launched.as_ref(), "the VMM's process")?.disks)?;
         let assembly = assembly(&start.row, disks, start.command_defaults.clone());
-        let request = Configure { assembly, identity: identity(&start.row) };
+        let request = Configure { assembly, identity: identity(&start.row, start.guest_keys.as_ref()) };
         let configured = tokio::select! {
             configured = guest.configure(&request) => configured.map_err(VmError::Configure)?,
             error = cut_off(start) => return Err(error),

@@ -27,6 +27,7 @@ use crate::image::{ImageService, WantedImage};
 use crate::kernel::KernelService;
 use crate::operation::{Operations, Reporter};
 use crate::paths::{Paths, VmDir};
+use crate::ssh::Ssh;
 use crate::store::words::{Init, Lifetime, Network};
 use crate::store::{ImageDetails, ImageRow, KernelRow, Store, StoredSpec, VmPhase, VmRow};
 use crate::vmm::fake::{Fake, PlayedAgent};
@@ -98,6 +99,7 @@ impl Bench {
             vmms: Vmms::new(vec![Arc::new(Qemu::new(vmm, None)), fake.clone()]),
             gateways: Gateways::beside(Path::new("/nowhere/bangerd")),
             operations: Operations::default(),
+            ssh: Ssh::new(&paths),
             store,
             paths,
         };

@@ -65,7 +65,7 @@ impl SessionArgs {
             merge_output: false,
         };
         let wanted = tty || shell || self.interactive || !terminal;
-        Ok(Session { spec, stdin: wanted && !self.no_stdin })
+        Ok(Session { spec, stdin: wanted && !self.no_stdin, plain_stderr: false })
     }
 }
 

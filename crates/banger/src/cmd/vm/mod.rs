@@ -14,6 +14,7 @@ pub(crate) mod machine;
 mod refs;
 pub(crate) mod run;
 pub(crate) mod show;
+pub(crate) mod ssh;
 pub(crate) mod start;
 pub(crate) mod stop;
 pub(crate) mod workspace;
@@ -45,6 +46,8 @@ pub(crate) enum VmCommand {
     List(list::ListArgs),
     /// Run a command in a running VM
     Exec(exec::ExecArgs),
+    /// Log in to a running VM with ssh
+    Ssh(ssh::SshArgs),
     /// Copy files and directories into a running VM, or out of it
     Cp(cp::CpArgs),
     /// A VM's copy of a git repository
@@ -69,6 +72,7 @@ pub(crate) fn run(command: VmCommand) -> Outcome {
         VmCommand::Show(args) => show::run(args),
         VmCommand::List(args) => list::run(&args),
         VmCommand::Exec(args) => exec::run(args),
+        VmCommand::Ssh(args) => ssh::run(args),
         VmCommand::Cp(args) => cp::run(&args),
         VmCommand::Workspace(command) => workspace::run(command),
         VmCommand::Logs(args) => logs::run(&args),
