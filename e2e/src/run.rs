@@ -217,6 +217,11 @@ impl Running {
         }
     }
 
+    /// What it has printed on stdout so far.
+    pub fn out_text(&self) -> String {
+        String::from_utf8_lossy(&self.out.so_far()).into_owned()
+    }
+
     /// How many bytes it has printed on stdout.
     pub fn out_len(&self) -> usize {
         self.out.bytes.lock().expect("readers do not panic").len()

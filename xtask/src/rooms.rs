@@ -45,6 +45,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     // Services.
     ("disk", &[]),
+    ("dns", &["latest"]),
     ("vmm", &["causes", "channel", "identity", "paths"]),
     ("guest", &["channel", "clock", "identity", "paths"]),
     ("workspace", &["causes", "clock", "guest", "operation"]),
@@ -119,6 +120,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "catalog",
             "causes",
             "config",
+            "dns",
             "download",
             "identity",
             "image",
@@ -138,6 +140,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "catalog",
             "causes",
             "config",
+            "dns",
             "download",
             "guest",
             "identity",

@@ -9,6 +9,7 @@ use banger_guest_protocol::import::Begin;
 use banger_guest_protocol::messages::{
     Configure, FileAt, GuestError, GuestErrorKind, Identity, Pack, Phase, Shutdown, Unpack,
 };
+use banger_guest_protocol::ports::PortsQuery;
 use banger_guest_protocol::{QueryError, UPGRADE_TOKEN};
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
@@ -19,11 +20,12 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
 
 use crate::agent::Agent;
 use crate::files::{self, FileError};
 use crate::workspace::{self, WorkspaceError};
-use crate::{configure, console, exec, shutdown, ssh};
+use crate::{configure, console, exec, forward, ports, shutdown, ssh};
 
 /// Largest JSON body, in bytes: files to write into the guest are part of it.
 const BODY_MAX_LEN: usize = 64 * 1024 * 1024;
@@ -38,14 +40,19 @@ pub async fn answer(request: Request<Incoming>, agent: &Arc<Agent>) -> Answer {
         (&Method::POST, "/v1/identity") => identify(request, agent).await,
         (&Method::GET, "/v1/exec") => exec(request, agent),
         (&Method::GET, "/v1/ssh") => ssh(request, agent).await,
+        (&Method::GET, "/v1/ports") => list_ports(&request, agent).await,
+        (&Method::GET, "/v1/ports/watch") => watch_ports(agent),
+        (&Method::GET, "/v1/forward") => forward(request, agent).await,
         (&Method::POST, "/v1/shutdown") => shut_down(request, agent).await,
         (&Method::POST, "/v1/files/unpack") => unpack(request, agent).await,
         (&Method::GET, "/v1/files/pack") => pack(&request, agent).await,
         (&Method::GET, "/v1/files/stat") => stat(&request, agent).await,
         (&Method::POST, "/v1/files/sync") => sync(&request, agent).await,
-        (_, "/v1/health" | "/v1/exec" | "/v1/ssh" | "/v1/files/pack" | "/v1/files/stat") => {
-            method_not_allowed("GET")
-        }
+        (
+            _,
+            "/v1/health" | "/v1/exec" | "/v1/ssh" | "/v1/files/pack" | "/v1/files/stat" | "/v1/ports"
+            | "/v1/ports/watch" | "/v1/forward",
+        ) => method_not_allowed("GET"),
         (&Method::POST, "/v1/workspace/begin") => begin_workspace(request, agent).await,
         (&Method::POST, "/v1/workspace/finish") => finish_workspace(request, agent).await,
         (
@@ -130,13 +137,7 @@ async fn ssh(request: Request<Incoming>, agent: &Arc<Agent>) -> Answer {
 }
 
 fn wants_stream(request: &Request<Incoming>, agent: &Agent) -> Result<(), Box<Answer>> {
-    let wants_upgrade = request.headers().get(UPGRADE).is_some_and(|token| token == UPGRADE_TOKEN);
-    if !wants_upgrade {
-        let path = request.uri().path();
-        let message = format!("{path} needs `Upgrade: {UPGRADE_TOKEN}`");
-        return Err(Box::new(refuse(StatusCode::UPGRADE_REQUIRED, &message)));
-    }
-    ready(agent)
+    wants_upgrade(request).and_then(|()| ready(agent))
 }
 
 /// Upgrades the request to the stream of a command: `own`, or the one that its client names.
@@ -148,11 +149,66 @@ fn run(mut request: Request<Incoming>, agent: &Arc<Agent>, own: Option<ExecSpec>
             exec::serve(TokioIo::new(upgraded), agent.execs(), own).await;
         }
     });
+    switching()
+}
+
+async fn forward(mut request: Request<Incoming>, agent: &Agent) -> Answer {
+    if let Err(refusal) = wants_stream(&request, agent) {
+        return *refusal;
+    }
+    let query = request.uri().query().unwrap_or_default();
+    let Some(port) = query.strip_prefix("port=").and_then(|port| port.parse().ok()) else {
+        return refuse(StatusCode::BAD_REQUEST, "forward needs the query `port=N`");
+    };
+    match forward::connect(port).await {
+        Ok(connection) => {
+            tokio::spawn(async move {
+                // When the host hung up in between, the connection goes.
+                if let Ok(upgraded) = hyper::upgrade::on(&mut request).await {
+                    forward::serve(connection, TokioIo::new(upgraded)).await;
+                }
+            });
+            switching()
+        }
+        Err(error) => {
+            let (kind, causes) = (GuestErrorKind::Refused, console::causes(&error));
+            json(StatusCode::CONFLICT, &GuestError { message: error.to_string(), causes, kind })
+        }
+    }
+}
+
+fn wants_upgrade(request: &Request<Incoming>) -> Result<(), Box<Answer>> {
+    if request.headers().get(UPGRADE).is_some_and(|token| token == UPGRADE_TOKEN) {
+        return Ok(());
+    }
+    let message = format!("{} needs `Upgrade: {UPGRADE_TOKEN}`", request.uri().path());
+    Err(Box::new(refuse(StatusCode::UPGRADE_REQUIRED, &message)))
+}
+
+fn switching() -> Answer {
     let mut answer = Answer::default();
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
     answer.headers_mut().insert(UPGRADE, HeaderValue::from_static(UPGRADE_TOKEN));
     answer
+}
+
+async fn list_ports(request: &Request<Incoming>, agent: &Agent) -> Answer {
+    let how = match query_of(request, agent, PortsQuery::from_query) {
+        Ok(how) => how,
+        Err(refusal) => return *refusal,
+    };
+    match ports::look(how).await {
+        Ok(ports) => json(StatusCode::OK, &ports),
+        Err(error) => fail(StatusCode::INTERNAL_SERVER_ERROR, &error),
+    }
+}
+
+fn watch_ports(agent: &Agent) -> Answer {
+    match ready(agent) {
+        Ok(()) => json_lines(ports::watch()),
+        Err(refusal) => *refusal,
+    }
 }
 
 /// Refuses what needs the guest's root while there is none.
@@ -166,7 +222,7 @@ fn ready(agent: &Agent) -> Result<(), Box<Answer>> {
 }
 
 async fn unpack(request: Request<Incoming>, agent: &Agent) -> Answer {
-    match file_request(&request, agent, Unpack::from_query) {
+    match query_of(&request, agent, Unpack::from_query) {
         Ok(what) => {
             file_answer(files::unpack(what, request.into_body()).await, |done| json(StatusCode::OK, &done))
         }
@@ -175,7 +231,7 @@ async fn unpack(request: Request<Incoming>, agent: &Agent) -> Answer {
 }
 
 async fn pack(request: &Request<Incoming>, agent: &Agent) -> Answer {
-    match file_request(request, agent, Pack::from_query) {
+    match query_of(request, agent, Pack::from_query) {
         Ok(what) => file_answer(files::pack(what).await, |body| {
             let mut answer = Response::new(body);
             answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-tar"));
@@ -186,20 +242,21 @@ async fn pack(request: &Request<Incoming>, agent: &Agent) -> Answer {
 }
 
 async fn stat(request: &Request<Incoming>, agent: &Agent) -> Answer {
-    match file_request(request, agent, FileAt::from_query) {
+    match query_of(request, agent, FileAt::from_query) {
         Ok(what) => file_answer(files::stat(what).await, |found| json(StatusCode::OK, &found)),
         Err(refusal) => *refusal,
     }
 }
 
 async fn sync(request: &Request<Incoming>, agent: &Agent) -> Answer {
-    match file_request(request, agent, FileAt::from_query) {
+    match query_of(request, agent, FileAt::from_query) {
         Ok(what) => file_answer(files::sync(what).await, |()| json(StatusCode::OK, &())),
         Err(refusal) => *refusal,
     }
 }
 
-fn file_request<T>(
+/// The request's query, when the guest can answer it.
+fn query_of<T>(
     request: &Request<Incoming>,
     agent: &Agent,
     parse: impl Fn(&str) -> Result<T, QueryError>,
@@ -242,7 +299,11 @@ async fn finish_workspace(request: Request<Incoming>, agent: &Agent) -> Answer {
     if let Err(refusal) = ready(agent) {
         return *refusal;
     }
-    let mut events = workspace::finish(request.into_body());
+    json_lines(workspace::finish(request.into_body()))
+}
+
+/// Answers with a line for each event, as they come.
+fn json_lines<T: Serialize + Send + 'static>(mut events: mpsc::Receiver<T>) -> Answer {
     let line = |event| {
         let mut line = serde_json::to_vec(&event).map_err(io::Error::other)?;
         line.push(b'\n');

@@ -7,7 +7,8 @@
 //! - **The agent** ([`server`]) finds the way to the host ([`host_channel`]: a virtio-serial port or vsock),
 //!   says hello ([`session`]) and serves the HTTP API ([`api`]): `configure` makes the generic kernel into
 //!   one VM ([`configure`]), `exec` runs commands ([`exec`]), `files` brings files in and out ([`files`]),
-//!   `ssh` starts the image's SSH server for one connection ([`ssh`]), `shutdown` ends it all ([`shutdown`]).
+//!   `ssh` starts the image's SSH server for one connection ([`ssh`]), `ports` says what listens ([`ports`]),
+//!   `forward` connects to it ([`forward`]), `shutdown` ends it all ([`shutdown`]).
 //!
 //! Nothing that needs a disk or a network is touched before `configure`: a memory snapshot taken after the
 //! hello must hold no image and no identity.
@@ -20,11 +21,13 @@ pub mod console;
 pub mod exec;
 pub mod files;
 mod flows;
+pub mod forward;
 pub mod host_channel;
 pub mod host_port;
 pub mod init;
 pub mod passwd;
 pub mod port;
+pub mod ports;
 pub mod server;
 pub mod session;
 pub mod shutdown;

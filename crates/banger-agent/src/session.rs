@@ -30,7 +30,7 @@ const _: () = assert!(WRITE_MAX_LEN - YAMUX_HEADER_LEN < preamble::FLUSH_LEN);
 /// A page is what the kernel's port driver gives at most for one read.
 const READ_BUFFER_LEN: usize = 4096;
 const YAMUX_HEADER_LEN: usize = 12;
-const STREAMS_MAX: usize = 256;
+const STREAMS_MAX: usize = 512;
 const RECEIVE_WINDOW_MAX: usize = 128 * 1024 * 1024;
 
 /// Answering a host that does not read would otherwise block for ever.

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use http::{HeaderMap, Method, Request, Response, header};
 use http_body_util::{Full, StreamBody};
@@ -28,10 +28,11 @@ mod exchange;
 mod images;
 mod kernels;
 mod lost_found;
+mod ports;
 mod streams;
 
 pub use error::ClientError;
-pub use streams::{ByteStream, EventStream, ExecStream};
+pub use streams::{ByteStream, EventStream, ExecStream, Lines};
 
 /// Talks to the daemon of a state directory. Calls one after the other share a connection; what is streamed,
 /// and what is asked meanwhile, has its own.
@@ -256,10 +257,18 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> Result<EventStream, ClientError> {
+        Ok(EventStream(self.lines(method, path, body).await?))
+    }
+
+    async fn lines<T>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<Lines<T>, ClientError> {
         let request = format!("{method} {path}");
         let response = self.send(method, path, body, None).await?;
-        let (client, buffer) = (self.clone(), BytesMut::new());
-        Ok(EventStream { client, request, body: response.into_body(), buffer })
+        Ok(Lines::new(self.clone(), request, response.into_body()))
     }
 
     async fn send(

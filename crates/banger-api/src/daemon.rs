@@ -1,5 +1,7 @@
 //! The daemon itself.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -31,6 +33,18 @@ pub struct DaemonStatus {
     /// Limits of whoever started it that could not be raised.
     #[serde(default)]
     pub limits: Vec<String>,
+    /// The name server for `.vm`; none where it is off.
+    #[serde(default)]
+    pub dns: Option<DnsListener>,
+}
+
+/// Where the name server for `.vm` answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DnsListener {
+    #[schema(value_type = String)]
+    pub address: SocketAddr,
+    /// Why it does not now. It is tried again.
+    pub unavailable: Option<String>,
 }
 
 /// How to stop the daemon. VMs keep running without it.

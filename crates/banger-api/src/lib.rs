@@ -23,6 +23,7 @@ pub mod image;
 pub mod kernel;
 pub mod lost_found;
 pub mod operation;
+pub mod ports;
 pub mod record;
 pub mod size;
 pub mod socket;
@@ -35,6 +36,6 @@ pub use banger_guest_protocol::frame as stream;
 pub use banger_guest_protocol::{ByteString, QueryError, UPGRADE_TOKEN};
 
 pub use build::{BUILD_HEADER, Build};
-pub use client::{ByteStream, Client, ClientError, EventStream, ExecStream};
+pub use client::{ByteStream, Client, ClientError, EventStream, ExecStream, Lines};
 pub use error::{ApiError, ErrorCode};
 pub use operation::Event;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::ports::PortForward;
 use crate::workspace::{PrepareWorkspace, Workspace};
 
 /// Where a VM is in its life. `bangerd`'s `vm` module has the diagram.
@@ -144,6 +145,12 @@ pub struct VmSpec {
     /// What it may reach: the entries of its egress policy.
     pub egress: Vec<String>,
     pub init: InitChoice,
+    /// Ports of the host that lead to ports of the guest while it runs.
+    #[serde(default)]
+    pub publish: Vec<PortForward>,
+    /// Every TCP port that the guest listens on can be reached at the VM's own loopback address.
+    #[serde(default)]
+    pub auto_forward: bool,
 }
 
 /// One VM as `show` and `list` have it.
@@ -204,6 +211,12 @@ pub struct CreateVm {
     pub init: InitChoice,
     #[serde(default)]
     pub lifetime: Lifetime,
+    /// Ports of the host that lead to ports of the guest, whenever it runs.
+    #[serde(default)]
+    pub publish: Vec<PortForward>,
+    /// Forward every TCP port that the guest listens on, whenever it runs.
+    #[serde(default)]
+    pub auto_forward: bool,
     /// Start it as well; the operation then ends when commands can run in it.
     #[serde(default)]
     pub start: bool,

@@ -6,8 +6,8 @@
 //!    common start, and the guest says hello: its protocol version and its build. Over vsock each stream is a
 //!    connection of its own and needs none of this; the answer to `GET /v1/health` is the hello.
 //! 2. HTTP/1.1 requests, one per stream; bodies are the JSON types of [`messages`].
-//! 3. After an HTTP Upgrade of `/v1/exec`, the [`frame`]s of a running command; files travel as an
-//!    [`archive`] in a body.
+//! 3. After an HTTP Upgrade of `/v1/exec`, the [`frame`]s of a running command; of `/v1/forward`, the pieces
+//!    of a TCP connection ([`forward`]). Files travel as an [`archive`] in a body.
 //!
 //! # Version policy
 //!
@@ -19,9 +19,11 @@ pub mod archive;
 mod bytestring;
 pub mod causes;
 pub mod flow;
+pub mod forward;
 pub mod frame;
 pub mod import;
 pub mod messages;
+pub mod ports;
 pub mod preamble;
 mod query;
 
@@ -42,5 +44,5 @@ pub const VSOCK_PORT: u32 = 1024;
 /// it how large that disk can become.
 pub const COW_CHUNK_BYTES: u64 = 32 * 1024;
 
-/// The HTTP `Upgrade` token of streams that carry [`frame`]s.
+/// The HTTP `Upgrade` token of streams that carry [`frame`]s or the pieces of a [`forward`].
 pub const UPGRADE_TOKEN: &str = "banger-stream";

@@ -7,6 +7,9 @@
 //! | `POST /v1/identity` | [`Identity`] | [`Identified`] |
 //! | `GET /v1/exec` with `Upgrade: banger-stream` | | 101, then [`crate::frame`]s |
 //! | `GET /v1/ssh` with `Upgrade: banger-stream` | | 101, then [`crate::frame`]s of an SSH server whose stdin and stdout are its connection; what its `Start` names does not count |
+//! | `GET /v1/ports?` [`PortsQuery`](crate::ports::PortsQuery) | | [`Ports`](crate::ports::Ports) |
+//! | `GET /v1/ports/watch` | | lines of [`TcpPorts`](crate::ports::TcpPorts) |
+//! | `GET /v1/forward?port=N` with `Upgrade: banger-stream` | | 101, then [pieces](crate::forward) |
 //! | `POST /v1/shutdown` | [`Shutdown`] | 202 |
 //! | `POST /v1/files/unpack?` [`Unpack`] | a tar stream ([`crate::archive`]) | [`Unpacked`] |
 //! | `GET /v1/files/pack?` [`FileAt`] | | a tar stream |

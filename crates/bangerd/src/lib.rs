@@ -8,6 +8,7 @@ mod checksum;
 pub mod clock;
 pub mod config;
 pub mod disk;
+pub mod dns;
 pub mod doctor;
 pub mod download;
 pub mod file_sync;

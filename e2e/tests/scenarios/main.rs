@@ -25,6 +25,7 @@ mod logs;
 mod network;
 mod odd_copies;
 mod ordinary_user;
+mod ports;
 mod recovery;
 mod registry;
 mod seeds;

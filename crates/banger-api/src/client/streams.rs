@@ -1,3 +1,4 @@
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -11,21 +12,22 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::{Client, ClientError};
 use crate::Event;
 
-/// The events of an operation, as they come.
-pub struct EventStream {
-    pub(super) client: Client,
-    pub(super) request: String,
-    pub(super) body: Incoming,
-    pub(super) buffer: BytesMut,
+/// An answer of JSON objects, one a line, as they come.
+pub struct Lines<T> {
+    client: Client,
+    request: String,
+    body: Incoming,
+    buffer: BytesMut,
+    what: PhantomData<fn() -> T>,
 }
 
-impl EventStream {
-    /// The next event; none when the daemon closed the stream.
+impl<T: DeserializeOwned> Lines<T> {
+    /// The next one; none when the daemon closed the stream.
     ///
     /// # Errors
     ///
-    /// When the connection breaks or a line is no event.
-    pub async fn next(&mut self) -> Result<Option<Event>, ClientError> {
+    /// When the connection breaks or a line cannot be understood.
+    pub async fn next(&mut self) -> Result<Option<T>, ClientError> {
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
                 let line = self.buffer.split_to(end + 1);
@@ -44,6 +46,26 @@ impl EventStream {
             }
         }
     }
+}
+
+impl<T> Lines<T> {
+    pub(super) fn new(client: Client, request: String, body: Incoming) -> Self {
+        Self { client, request, body, buffer: BytesMut::new(), what: PhantomData }
+    }
+}
+
+/// The events of an operation, as they come.
+pub struct EventStream(pub(super) Lines<Event>);
+
+impl EventStream {
+    /// The next event; none when the daemon closed the stream.
+    ///
+    /// # Errors
+    ///
+    /// When the connection breaks or a line is no event.
+    pub async fn next(&mut self) -> Result<Option<Event>, ClientError> {
+        self.0.next().await
+    }
 
     /// Follows the operation to its end, showing every event on the way to `observe`.
     ///
@@ -58,7 +80,7 @@ impl EventStream {
             observe(&event);
             match event {
                 Event::Succeeded { result } => {
-                    let request = self.request.clone();
+                    let request = self.0.request.clone();
                     return serde_json::from_value(result)
                         .map_err(|source| ClientError::Answer { request, source });
                 }
@@ -66,7 +88,7 @@ impl EventStream {
                 _ => {}
             }
         }
-        Err(ClientError::Truncated { request: self.request.clone() })
+        Err(ClientError::Truncated { request: self.0.request.clone() })
     }
 }
 

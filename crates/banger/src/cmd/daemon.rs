@@ -1,7 +1,7 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::time::Duration;
 
-use banger_api::daemon::{DaemonStatus, StopDaemon};
+use banger_api::daemon::{DaemonStatus, DnsListener, StopDaemon};
 use banger_api::{Client, ClientError, ErrorCode};
 use clap::Subcommand;
 use serde_json::Value;
@@ -122,11 +122,20 @@ fn fields(status: &DaemonStatus) -> ui::Fields {
         .with("log", ui::clean(&status.log_path))
         .with("state", ui::clean(&status.state_dir))
         .with("cache", ui::clean(&status.cache_dir))
+        .with("dns", status.dns.as_ref().map_or("off".into(), dns))
         .with("vms", format_args!("{} running, {} in all", status.vms_running, status.vms_total))
         .with("sessions", status.sessions)
         .with_some("operations", operations)
         .with_some("limits", (!status.limits.is_empty()).then(|| status.limits.join(", ")))
         .with("environment", status.environment.join(" "))
+}
+
+fn dns(listener: &DnsListener) -> String {
+    let address = listener.address;
+    match &listener.unavailable {
+        None => address.to_string(),
+        Some(why) => ui::clean(&format!("warning: does not answer on {address}: {why} (set [dns] listen)")),
+    }
 }
 
 async fn logs(follow: bool, json: bool) -> Outcome {

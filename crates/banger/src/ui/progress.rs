@@ -257,6 +257,8 @@ mod tests {
             vmm: VmmKind::Qemu,
             network: NetworkMode::User,
             init: InitChoice::Auto,
+            publish: Vec::new(),
+            auto_forward: false,
         };
         vec![
             Event::Accepted { operation: "1".into() },

@@ -18,12 +18,17 @@ pub(crate) fn clean(text: &str) -> String {
     anstream::adapter::strip_str(&text).to_string().chars().filter(|c| !c.is_control()).collect()
 }
 
+/// Does it make a terminal show what follows in another order, or not at all?
+fn turns_text(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
 /// A file's name on one line, whatever its bytes: control characters are escaped, for they may be meant for
 /// the terminal.
 pub(crate) fn file_name(name: impl AsRef<std::ffi::OsStr>) -> String {
     let mut shown = String::new();
     for c in name.as_ref().to_string_lossy().chars() {
-        if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
+        if c.is_control() || turns_text(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
     }
     shown
 }

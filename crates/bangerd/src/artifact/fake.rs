@@ -164,6 +164,8 @@ pub(crate) fn vm(id: &str, name: &str, image_id: Option<&str>, kernel_id: Option
             network: Network::User,
             init: Init::Auto,
             lifetime: Lifetime::Kept,
+            publish: Vec::new(),
+            auto_forward: false,
         },
     }
 }

@@ -16,6 +16,7 @@ mod vm_defaults;
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use banger_api::config::Origin;
@@ -33,6 +34,10 @@ const MAX_KIB: u64 = 1024;
 
 /// QEMU's program when none is configured.
 const QEMU: &str = "qemu-system-x86_64";
+
+/// Where the name server for `.vm` answers when nothing else is configured: only this host can ask it, and it
+/// needs no privilege.
+const DNS_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 42069);
 
 /// A value, and who says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +130,8 @@ pub struct Config {
     pub network: Setting<NetworkChoice>,
     /// `network.egress`.
     pub egress: Setting<Policy>,
+    /// `dns.listen`: where the name server for `.vm` answers; none where it is off.
+    pub dns_listen: Setting<Option<SocketAddr>>,
     /// What each start copies into the guest, in this order. Nothing leaves the host unless it is named here.
     pub file_sync: Setting<Vec<FileSync>>,
     /// Where else images and kernels can be had by name.
@@ -183,6 +190,7 @@ impl Config {
             disk_mib: None,
             network: Setting::builtin(NetworkChoice::Auto),
             egress: Setting::builtin(Policy::default()),
+            dns_listen: Setting::builtin(Some(DNS_LISTEN)),
             file_sync: Setting::builtin(Vec::new()),
             catalogs: Setting::builtin(Vec::new()),
             log_level: Setting::builtin(LogLevel::Info),

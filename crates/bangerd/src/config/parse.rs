@@ -1,3 +1,4 @@
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -22,12 +23,14 @@ const TOP_KEYS: &[&str] = &[
     "qemu_bin",
     "vm_defaults",
     "network",
+    "dns",
     "file_sync",
     "catalog",
     "log_level",
 ];
 const VM_DEFAULTS_KEYS: &[&str] = &["vcpu", "memory_mib", "disk_size"];
 const NETWORK_KEYS: &[&str] = &["mode", "egress"];
+const DNS_KEYS: &[&str] = &["listen"];
 
 /// As many as the VMM takes that takes most; a VM's own is asked when it is made.
 const VCPU: RangeInclusive<u64> = 1..=32;
@@ -51,6 +54,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
             "qemu_bin" => config.qemu_bin = Setting::configured(text.program(key, value)?),
             "vm_defaults" => vm_defaults(text, text.table(key, value)?, &mut config)?,
             "network" => network(text, text.table(key, value)?, &mut config)?,
+            "dns" => dns(text, text.table(key, value)?, &mut config)?,
             "file_sync" => config.file_sync = Setting::configured(file_sync(text, key, value)?),
             "catalog" => config.catalogs = Setting::configured(catalogs(text, key, value)?),
             "log_level" => {
@@ -81,6 +85,16 @@ fn network(text: Text<'_>, table: &DeTable<'_>, config: &mut Config) -> Result<(
             "mode" => config.network = Setting::configured(text.choice(key, value, NetworkChoice::WORDS)?),
             "egress" => config.egress = Setting::configured(text.egress(key, value)?),
             _ => return Err(text.unknown(key, " in [network]", NETWORK_KEYS)),
+        }
+    }
+    Ok(())
+}
+
+fn dns(text: Text<'_>, table: &DeTable<'_>, config: &mut Config) -> Result<(), ConfigError> {
+    for (key, value) in in_order(table) {
+        match key.get_ref().as_ref() {
+            "listen" => config.dns_listen = Setting::configured(text.listen(key, value)?),
+            _ => return Err(text.unknown(key, " in [dns]", DNS_KEYS)),
         }
     }
     Ok(())
@@ -200,6 +214,20 @@ impl Text<'_> {
         };
         let mib = parse_mib(size).map_err(|_| mistake(wanted.into()))?;
         if DISK_MIB.contains(&mib) { Ok(mib) } else { Err(mistake(format!("from {min} to {max}"))) }
+    }
+
+    /// An address and a port, or none.
+    fn listen(self, key: &Key<'_>, value: &Value<'_>) -> Result<Option<SocketAddr>, ConfigError> {
+        let wanted = "an address and a port like \"127.0.0.1:42069\", or \"off\"";
+        let word = self.string(key, value, wanted)?;
+        match (word, word.parse::<SocketAddr>()) {
+            ("off", _) => Ok(None),
+            (_, Ok(address)) if address.port() != 0 => Ok(Some(address)),
+            _ => {
+                let message = format!("`{}` must be {wanted}, found {word:?}", key.get_ref());
+                Err(self.mistake(value.span(), message, None))
+            }
+        }
     }
 
     fn table<'v, 'i>(self, key: &Key<'_>, value: &'v Value<'i>) -> Result<&'v DeTable<'i>, ConfigError> {

@@ -31,6 +31,9 @@ disk_size = "20GiB"
 [network]
 mode = "none"
 
+[dns]
+listen = "127.0.0.2:5300"
+
 [[file_sync]]
 host = "~/.ssh/id_ed25519"
 guest = "~/.ssh/id_ed25519"
@@ -56,6 +59,8 @@ fn every_key_has_its_effect() {
     assert_eq!(config.qemu_bin, Setting::configured("/opt/qemu/bin/qemu-system-x86_64".into()));
     assert_eq!((config.vcpu, config.memory_mib, config.disk_mib), (Some(3), Some(1024), Some(20 << 10)));
     assert_eq!(config.network.value.mode(), NetworkMode::None);
+    assert_eq!(config.dns_listen, Setting::configured("127.0.0.2:5300".parse().ok()));
+    assert_eq!(parse("dns.listen = \"off\"").unwrap().dns_listen.value, None);
     assert_eq!(config.log_level, Setting::configured(LogLevel::Debug));
     assert!(config.exists);
     let key = ".ssh/id_ed25519".to_owned();
@@ -130,6 +135,21 @@ fn complaints_name_the_place_and_the_way_out() {
             "config.toml:1:12: `qemu_bin` must be an absolute path, or the name of a program on PATH",
             None,
         ),
+        (
+            "[dns]\nlisten = \"127.0.0.1\"",
+            "config.toml:2:10: `listen` must be an address and a port like \"127.0.0.1:42069\", or \"off\", found \"127.0.0.1\"",
+            None,
+        ),
+        (
+            "[dns]\nlisten = 42069",
+            "config.toml:2:10: `listen` must be an address and a port like \"127.0.0.1:42069\", or \"off\", found an integer",
+            None,
+        ),
+        (
+            "[dns]\nport = 1",
+            "config.toml:2:1: unknown key `port` in [dns]",
+            Some("these are known in [dns]: listen"),
+        ),
         ("network = \"user\"", "config.toml:1:11: `network` must be a table, found a string", None),
         (
             "# ü\nvmm = \"qemu\" # é\nü = 1",
@@ -140,7 +160,7 @@ fn complaints_name_the_place_and_the_way_out() {
             "\"é\" = 1",
             "config.toml:1:1: unknown key `é`",
             Some(
-                "these are known: default_image, default_kernel, vmm, qemu_bin, vm_defaults, network, file_sync, catalog, log_level",
+                "these are known: default_image, default_kernel, vmm, qemu_bin, vm_defaults, network, dns, file_sync, catalog, log_level",
             ),
         ),
         ("z = 1\na = 1", "config.toml:1:1: unknown key `z`", None),

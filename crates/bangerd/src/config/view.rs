@@ -1,3 +1,4 @@
+use std::net::SocketAddr;
 use std::path::Path;
 
 use banger_api::config::{ConfigValue, ConfigView, Origin};
@@ -23,6 +24,7 @@ impl Config {
             row("vm_defaults.disk_size", quoted(&written(vm.disk_mib.value)), vm.disk_mib.origin),
             choice("network.mode", self.network, NetworkChoice::WORDS),
             row("network.egress", quoted(&self.egress.value.to_string()), self.egress.origin),
+            row("dns.listen", quoted(&listen(self.dns_listen.value)), self.dns_listen.origin),
             row("file_sync", file_sync(&self.file_sync.value), self.file_sync.origin),
             row("catalog", catalogs(&self.catalogs.value), self.catalogs.origin),
             choice("log_level", self.log_level, LogLevel::WORDS),
@@ -46,6 +48,10 @@ fn choice<T: Copy + PartialEq>(key: &str, setting: Setting<T>, words: &[(&str, T
 
 fn quoted(text: &str) -> String {
     toml::Value::String(text.into()).to_string()
+}
+
+fn listen(address: Option<SocketAddr>) -> String {
+    address.map_or_else(|| "off".into(), |address| address.to_string())
 }
 
 fn path(path: &Path) -> String {

@@ -6,6 +6,7 @@ mod catalogs;
 mod config_file;
 mod defaults;
 mod disk_space;
+mod dns;
 mod e2fsprogs;
 mod files;
 mod image_build;
@@ -107,6 +108,7 @@ pub async fn run(paths: &Paths) -> Report {
         agent::check(&host.agent()),
         vm_defaults::check(&host, &probe),
         leftovers::check(&host),
+        dns::check(host.config.dns_listen.value).await,
     ];
     checks.extend(vms::checks(&host).await);
     Report { checks }

@@ -11,9 +11,10 @@ use hyper::body::{Body, Incoming};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use super::GuestError;
+use super::serial::STREAMS_MAX;
 use super::session::{Pipe, Session};
 use crate::channel::AgentChannel;
 use crate::paths::VmDir;
@@ -25,8 +26,15 @@ pub(super) const CONFIGURE_LIMIT: Duration = Duration::from_secs(90);
 /// Largest JSON answer that is believed, in bytes.
 const ANSWER_MAX_LEN: usize = 1024 * 1024;
 
+/// Connections to the guest's ports at once. A session has room for so many streams, and the rest is for
+/// everything else: one stream too many would end the whole session.
+const CONNECTIONS_MAX: usize = STREAMS_MAX - 112;
+
 /// A raw stream of a command's frames, both ways.
 pub type ExecUpgrade = TokioIo<hyper::upgrade::Upgraded>;
+
+/// A raw stream of a connection's pieces, both ways.
+pub type ForwardUpgrade = TokioIo<hyper::upgrade::Upgraded>;
 
 /// A running VM's agent. Clones share one session.
 #[derive(Clone)]
@@ -36,12 +44,13 @@ pub struct Guest {
     /// Set while its machine is paused.
     stands_still: Arc<AtomicBool>,
     session: Arc<Mutex<Option<Arc<Session>>>>,
+    connections: Arc<Semaphore>,
 }
 
 impl Guest {
     /// The agent of a VM that is known to have booted.
     pub fn of(dir: VmDir, channel: AgentChannel, stands_still: Arc<AtomicBool>) -> Self {
-        Self { dir, channel, stands_still, session: Arc::default() }
+        Self::with_session(dir, channel, stands_still, None)
     }
 
     /// Waits for the hello of a VM that was just started.
@@ -55,7 +64,17 @@ impl Guest {
         let (session, hello) =
             tokio::time::timeout(limit, connect).await.map_err(|_| GuestError::NoHello { limit })??;
         tracing::info!(dir = %dir.path().display(), ?hello, "agent said hello");
-        Ok(Self { dir, channel, stands_still, session: Arc::new(Mutex::new(Some(Arc::new(session)))) })
+        Ok(Self::with_session(dir, channel, stands_still, Some(Arc::new(session))))
+    }
+
+    fn with_session(
+        dir: VmDir,
+        channel: AgentChannel,
+        stands_still: Arc<AtomicBool>,
+        session: Option<Arc<Session>>,
+    ) -> Self {
+        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        Self { dir, channel, stands_still, session: Arc::new(Mutex::new(session)), connections }
     }
 
     /// How the agent is, and how long it took to say so.
@@ -86,15 +105,31 @@ impl Guest {
 
     /// Opens the stream of a command.
     pub async fn exec(&self) -> Result<ExecUpgrade, GuestError> {
-        self.stream("exec", "/v1/exec").await
+        self.upgrade("exec", "/v1/exec").await
     }
 
     /// Opens the stream of an SSH server, which starts at the first frame.
     pub async fn ssh(&self) -> Result<ExecUpgrade, GuestError> {
-        self.stream("ssh", "/v1/ssh").await
+        self.upgrade("ssh", "/v1/ssh").await
     }
 
-    async fn stream(&self, request: &'static str, path: &str) -> Result<ExecUpgrade, GuestError> {
+    /// Waits until there is room for one more connection to the guest's ports.
+    pub async fn connection_permit(&self) -> Option<OwnedSemaphorePermit> {
+        // None only where it is closed, which it never is.
+        self.connections.clone().acquire_owned().await.ok()
+    }
+
+    /// Opens the stream of a connection to a TCP port of the guest's: see
+    /// [`banger_guest_protocol::forward`].
+    pub async fn forward(&self, port: u16) -> Result<ForwardUpgrade, GuestError> {
+        self.upgrade("forward", &format!("/v1/forward?port={port}")).await
+    }
+
+    async fn upgrade(
+        &self,
+        request: &'static str,
+        path: &str,
+    ) -> Result<TokioIo<hyper::upgrade::Upgraded>, GuestError> {
         let response = self.send(Method::GET, request, path, &(), Some(UPGRADE_TOKEN));
         let response = with_limit(request, ANSWER_LIMIT, response).await?;
         let upgraded =

@@ -60,7 +60,9 @@ impl Guest {
 }
 
 /// The lines of an answer, none of them longer than [`LINE_MAX_LEN`].
-fn lines(response: Response<Incoming>) -> impl Stream<Item = Result<String, LinesCodecError>> + Unpin {
+pub(super) fn lines(
+    response: Response<Incoming>,
+) -> impl Stream<Item = Result<String, LinesCodecError>> + Unpin {
     let pieces = response.into_body().into_data_stream().map_err(io::Error::other);
     FramedRead::new(StreamReader::new(pieces), LinesCodec::new_with_max_length(LINE_MAX_LEN))
 }

@@ -9,11 +9,12 @@ mod error;
 mod files;
 mod import;
 mod outgoing;
+mod ports;
 mod serial;
 mod session;
 mod vsock;
 
-pub use client::{ExecUpgrade, Guest};
+pub use client::{ExecUpgrade, ForwardUpgrade, Guest};
 pub use command::{GuestCommand, GuestOutput};
 pub use error::GuestError;
 pub use files::SmallFile;

@@ -22,11 +22,11 @@ use super::session::Pipe;
 /// How often the greeting is repeated until it is answered.
 const GREETING_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Enough for two windows that make 128 MiB/s out of a round trip of a few milliseconds.
-const RECEIVE_WINDOW_BYTES: usize = 64 * 1024 * 1024;
+/// The least that the multiplexer takes: it grows what one stream gets as the round trip asks for.
+const RECEIVE_WINDOW_BYTES: usize = STREAMS_MAX * 256 * 1024;
 
 /// As many as the agent takes. yamux wants a window of 256 KiB for each.
-const STREAMS_MAX: usize = 256;
+pub(super) const STREAMS_MAX: usize = 512;
 
 /// Largest frame body that is sent: less than [`FLUSH_LEN`], and what the guest's port takes in one go.
 const SEND_BYTES: usize = 31 * 1024;

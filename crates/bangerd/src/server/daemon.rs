@@ -1,11 +1,12 @@
 use axum::Json;
 use axum::extract::State;
-use banger_api::daemon::{DaemonStatus, StopDaemon};
+use banger_api::daemon::{DaemonStatus, DnsListener, StopDaemon};
 use banger_api::{ApiError, Build, ErrorCode};
 
 use super::access::Params;
 use super::error::Answer;
 use super::state::AppState;
+use crate::dns::DnsStatus;
 
 /// How the daemon is doing.
 #[utoipa::path(get, path = "/v1/daemon", responses((status = 200, body = DaemonStatus)))]
@@ -26,6 +27,11 @@ pub(super) async fn status(State(app): State<AppState>) -> Json<DaemonStatus> {
         leased_vms: vms.leased,
         environment: kept_variables(),
         limits: app.taken_over.limits.clone(),
+        dns: match app.dns.status() {
+            DnsStatus::Off => None,
+            DnsStatus::Listening(address) => Some(DnsListener { address, unavailable: None }),
+            DnsStatus::Unavailable { address, why } => Some(DnsListener { address, unavailable: Some(why) }),
+        },
     })
 }
 

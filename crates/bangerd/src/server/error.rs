@@ -181,6 +181,7 @@ fn vm_hint(error: &VmError) -> Option<String> {
         VmError::Ambiguous { .. } => "use more of the id, or the name".into(),
         VmError::UnknownSignal { .. } => "one of KILL, TERM, INT, QUIT, HUP, STOP, CONT".into(),
         VmError::BranchWithPatch => "ask for one of them".into(),
+        VmError::Forward { guest, source } => source.hint(*guest),
         VmError::NotLost { .. } => "`banger lost-found list` shows what is there".into(),
         VmError::NeedsImage { .. } => {
             "name the image that it was made of: `banger lost-found restore NAME --image IMAGE`".into()

@@ -110,6 +110,7 @@ pub(super) fn vm_code(error: &VmError) -> ErrorCode {
         | VmError::NameTaken { .. }
         | VmError::Denied { .. }
         | VmError::Paused { .. }
+        | VmError::Forward { .. }
         | VmError::NotRunning { .. } => ErrorCode::Refused,
         VmError::UnknownSignal { .. } | VmError::WorkspaceWithoutStart | VmError::BranchWithPatch => {
             ErrorCode::Usage

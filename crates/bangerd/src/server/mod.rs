@@ -13,6 +13,7 @@ mod kernel;
 mod logs;
 mod lost_found;
 mod operation;
+mod ports;
 mod presence;
 mod run;
 mod state;
@@ -50,6 +51,8 @@ fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(vm::health))
         .routes(routes!(egress::show, egress::change))
         .routes(routes!(egress::list_sets))
+        .routes(routes!(ports::ports))
+        .routes(routes!(ports::forward))
         .routes(routes!(logs::logs))
         .routes(routes!(exec::exec))
         .routes(routes!(exec::ssh))

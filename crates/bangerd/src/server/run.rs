@@ -23,9 +23,9 @@ use crate::operation::{Operations, Reporter};
 use crate::paths::Paths;
 use crate::ssh::{self, Ssh};
 use crate::store::{Store, StoreError, back_up};
-use crate::vm::{Services, VmError, Vms};
+use crate::vm::{HostPorts, Services, VmError, Vms};
 use crate::vmm::{Accelerator, Vmms};
-use crate::{watchdog, workspace};
+use crate::{dns, watchdog, workspace};
 
 /// How long connections may take to end once the daemon is to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(3);
@@ -144,17 +144,21 @@ async fn assemble(
         accelerator: Accelerator::new(program),
         operations: Operations::default(),
         ssh,
+        host_ports: HostPorts::default(),
         paths,
     });
     let vms = Vms::new(services.clone());
     untidy("patches", vms.remove_left_patches().err());
     vms.recover().await?;
+    let named = vms.clone();
+    let dns = dns::serve(services.config.dns_listen.value, move |name| named.address_of(name));
     Ok(AppState {
         presence,
         taken_over: Arc::new(taken_over),
         services,
         catalog,
         vms,
+        dns,
         sessions: Sessions::default(),
         started: Instant::now(),
         stopping: CancellationToken::new(),

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::presence::Presence;
 use crate::catalog::Catalog;
+use crate::dns::DnsServer;
 use crate::operation::Operations;
 use crate::vm::{Services, Vms};
 
@@ -21,6 +22,7 @@ pub(super) struct AppState {
     pub(super) services: Arc<Services>,
     pub(super) catalog: Catalog,
     pub(super) vms: Vms,
+    pub(super) dns: DnsServer,
     pub(super) sessions: Sessions,
     pub(super) started: Instant,
     /// Triggered when the daemon is to end.

@@ -22,7 +22,7 @@ pub use backup::{back_up, copies};
 pub use error::StoreError;
 pub use images::{ImageDetails, ImageRow, InPlace};
 pub use kernels::KernelRow;
-pub use vms::{StoredSpec, UnreadableVm, VmPhase, VmRow};
+pub use vms::{StoredForward, StoredSpec, UnreadableVm, VmPhase, VmRow};
 pub use workspaces::StoredWorkspace;
 
 /// The state store. Clones share one connection; every call is a few pages of I/O at most, so none needs a

@@ -1,3 +1,5 @@
+use std::net::IpAddr;
+
 use rusqlite::{Row, params};
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +68,19 @@ pub struct StoredSpec {
     pub egress: Vec<String>,
     pub init: Init,
     pub lifetime: Lifetime,
+    #[serde(default)]
+    pub publish: Vec<StoredForward>,
+    #[serde(default)]
+    pub auto_forward: bool,
+}
+
+/// A port of the host that leads to one of the guest's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredForward {
+    pub address: IpAddr,
+    /// 0: another one each time.
+    pub local: u16,
+    pub guest: u16,
 }
 
 pub(super) const COLUMNS: &str = "id, name, phase, image_id, kernel_id, created_at_unix_ms, spec";
@@ -84,6 +99,8 @@ impl VmRow {
             egress: Vec::new(),
             init: Init::Auto,
             lifetime: Lifetime::Kept,
+            publish: Vec::new(),
+            auto_forward: false,
         };
         Self {
             id,
@@ -239,6 +256,8 @@ impl VmRow {
                 egress: vec!["internet".into()],
                 init: Init::Auto,
                 lifetime: Lifetime::Kept,
+                publish: Vec::new(),
+                auto_forward: false,
             },
         }
     }

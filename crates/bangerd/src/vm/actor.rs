@@ -12,24 +12,22 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use banger_host::process::ProcessHandle;
-
 use super::create::{self, Create};
-use super::job::{ActiveJob, JobEnd, poll_job};
+use super::forward::Forwards;
+use super::job::{ActiveJob, JobEnd, poll_job, wait_exit};
 use super::mailbox::{Answer, Mail, PendingRequest, VmHandle};
-use super::record::VmRecord;
 use super::registry::{Services, VmTable};
 use super::start::{self, Start, Started};
 use super::state::{Decision, Job, Request, State, decide};
 use super::view::{RunningView, VmView};
 use super::workspace::WorkspaceSlot;
-use super::{VmError, delete, returned, steps, stop};
+use super::{VmError, delete, egress, returned, steps, stop};
 use crate::clock::unix_ms;
 use crate::image::WantedImage;
 use crate::latest::Latest;
 use crate::operation::Reporter;
+use crate::store::VmRow;
 use crate::store::words::Lifetime;
-use crate::store::{StoredSpec, VmRow};
 
 /// How long a guest that was asked to shut down by an earlier daemon may still take.
 const STOP_AGAIN_MIN: Duration = Duration::from_secs(3);
@@ -144,7 +142,8 @@ impl Actor {
                     }
                     Some(Mail::SetEgress { texts, reply }) => {
                         // Who has gone away meanwhile needs no answer.
-                        let _ = reply.send(self.set_egress(texts));
+                        let kept = egress::keep(&self.services, &self.row, self.workspace.current(), texts);
+                        let _ = reply.send(kept.map(|row| self.row = row));
                     }
                     // The daemon is going down.
                     None => break,
@@ -281,7 +280,8 @@ impl Actor {
             }
             JobEnd::Started(Err(error)) => (State::Stopped, Some(error)),
             JobEnd::Stopped(Ok(killed)) => {
-                (self.running, self.killed) = (None, killed);
+                self.killed = killed;
+                self.running.take().into_iter().for_each(RunningView::end);
                 (State::Stopped, None)
             }
             JobEnd::Stopped(Err(error)) => (State::Running, Some(error)),
@@ -316,7 +316,9 @@ impl Actor {
     }
 
     fn came_up(&mut self, started: Started) {
-        let Started { process, guest, pause_watch, gateway, handles } = started;
+        let Started { process, guest, pause_watch, gateway, handles, bound } = started;
+        let ports = self.services.host_ports.clone();
+        let forwards = Forwards::begin(&self.row, guest.clone(), ports, bound);
         let shown = RunningView {
             process,
             acceleration: handles.acceleration.into(),
@@ -325,6 +327,7 @@ impl Actor {
             guest,
             pause_watch,
             gateway,
+            forwards,
         };
         self.running = Some(shown);
         (self.state, self.last_error, self.broken) = (State::Running, None, None);
@@ -338,7 +341,8 @@ impl Actor {
     /// The guest powered off by itself, or its VMM died.
     fn vmm_exited(&mut self, status: Option<std::process::ExitStatus>) {
         tracing::info!(vm = %self.row.name, ?status, "the VM's process ended by itself");
-        (self.running, self.state) = (None, State::Stopped);
+        self.running.take().into_iter().for_each(RunningView::end);
+        self.state = State::Stopped;
         self.last_error = match status {
             Some(status) if !status.success() => Some(format!("the VM's process ended with {status}")),
             _ => None,
@@ -364,15 +368,6 @@ impl Actor {
         self.waiters.push(Waiter { pending, reason: WaitReason::None });
     }
 
-    /// Keeps another egress policy, in the store and beside the disks.
-    fn set_egress(&mut self, texts: Vec<String>) -> Result<(), VmError> {
-        let row = VmRow { spec: StoredSpec { egress: texts, ..self.row.spec.clone() }, ..self.row.clone() };
-        self.services.store.rewrite_vm(&row)?;
-        VmRecord::of(&row, self.workspace.current()).write(&self.services.paths.vm(&row.id))?;
-        self.row = row;
-        Ok(())
-    }
-
     fn current_view(&self) -> VmView {
         let running = self.running.clone();
         VmView {
@@ -394,13 +389,5 @@ impl Actor {
 
     fn publish(&self) {
         self.view.set(self.current_view());
-    }
-}
-
-async fn wait_exit(process: Option<&ProcessHandle>) -> Option<std::process::ExitStatus> {
-    match process {
-        // A process that cannot be waited for any more is gone.
-        Some(process) => process.wait_exit().await.unwrap_or_default(),
-        None => std::future::pending().await,
     }
 }

@@ -8,12 +8,13 @@ use tokio::sync::oneshot;
 
 use super::VmError;
 use super::mailbox::Mail;
+use super::record::VmRecord;
 use super::registry::{Services, Vms};
 use super::view::VmView;
 use crate::download::Environment;
 use crate::network::{Contacts, Traffic};
-use crate::store::VmRow;
 use crate::store::words::Network;
+use crate::store::{StoredSpec, StoredWorkspace, VmRow};
 
 /// The variables that name a proxy for connections, in the order in which they count.
 const HTTPS_PROXY: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
@@ -40,6 +41,19 @@ pub(super) fn gateway_config(
         egress: policy(row, services)?,
         proxy: ProxyVariables { https_proxy: first(&HTTPS_PROXY), no_proxy: first(&NO_PROXY) },
     })
+}
+
+/// Keeps another policy, in the store and beside the disks.
+pub(super) fn keep(
+    services: &Services,
+    row: &VmRow,
+    workspace: Option<StoredWorkspace>,
+    texts: Vec<String>,
+) -> Result<VmRow, VmError> {
+    let row = VmRow { spec: StoredSpec { egress: texts, ..row.spec.clone() }, ..row.clone() };
+    services.store.rewrite_vm(&row)?;
+    VmRecord::of(&row, workspace).write(&services.paths.vm(&row.id))?;
+    Ok(row)
 }
 
 impl Vms {

@@ -6,6 +6,7 @@ use banger_gateway::policy::PolicyError;
 use banger_host::files::FileError;
 use banger_host::process::ProcessError;
 
+use super::forward::ForwardError;
 use super::state::State;
 use crate::causes::on_one_line;
 use crate::disk::DiskError;
@@ -120,11 +121,18 @@ pub enum VmError {
     FilesRefused { what: String, source: GuestError },
     #[error("the guest's agent could not do what it was asked to do")]
     Guest(#[from] GuestError),
+    /// `guest` is the port that was to be reached.
+    #[error("port {guest} of the VM cannot be forwarded")]
+    Forward { guest: u16, source: ForwardError },
     #[error("the VM's process did not go away when it was killed")]
     Unkillable,
 }
 
 impl VmError {
+    pub(crate) fn forward((source, guest): (ForwardError, u16)) -> Self {
+        Self::Forward { guest, source }
+    }
+
     /// The connection to the guest's agent went away.
     pub(super) fn is_lost_connection(&self) -> bool {
         match self {

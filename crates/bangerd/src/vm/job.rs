@@ -2,7 +2,9 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::process::ExitStatus;
 
+use banger_host::process::ProcessHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::VmError;
@@ -27,6 +29,15 @@ pub(super) enum JobEnd {
 pub(super) async fn poll_job(job: &mut Option<ActiveJob>) -> JobEnd {
     match job {
         Some(job) => job.future.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The end of a VMM; none comes where there is none.
+pub(super) async fn wait_exit(process: Option<&ProcessHandle>) -> Option<ExitStatus> {
+    match process {
+        // A process that cannot be waited for any more is gone.
+        Some(process) => process.wait_exit().await.unwrap_or_default(),
         None => std::future::pending().await,
     }
 }

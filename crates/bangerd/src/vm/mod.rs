@@ -31,6 +31,7 @@ mod delete;
 mod egress;
 mod error;
 mod export;
+mod forward;
 mod handles;
 mod job;
 mod logs;
@@ -65,6 +66,7 @@ mod workspace_tests;
 
 pub use error::VmError;
 pub use export::{Exported, check_export};
+pub use forward::{ForwardError, Forwards, HostPorts, Session as ForwardSession, report as ports_report};
 pub use logs::LogReader;
 pub use lost::LostEntry;
 pub use plan::Plan;

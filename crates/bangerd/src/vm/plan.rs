@@ -58,6 +58,10 @@ impl Vms {
         }
         // Whoever mistypes the kernel's name should not learn of it after the image was built.
         services.kernels.show(&spec.kernel).await?;
+        // Nor that a port is taken. Nobody has it until the VM starts.
+        if request.start {
+            services.host_ports.bind_all(name.as_str(), &spec.publish).map_err(VmError::forward)?;
+        }
         let workspace = match &request.workspace {
             Some(_) if !request.start => return Err(VmError::WorkspaceWithoutStart),
             Some(wanted) => Some(Inspected::look(wanted).await?),

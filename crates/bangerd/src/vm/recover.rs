@@ -329,7 +329,7 @@ async fn complete(
         }
         Ok(()) => {}
     }
-    Ok(Started { process, guest, pause_watch, gateway, handles })
+    Ok(Started { process, guest, pause_watch, gateway, handles, bound: Vec::new() })
 }
 
 /// What runs the guest, asked of the VMM; where it has no answer, what would run one now.

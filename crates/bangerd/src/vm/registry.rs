@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use banger_host::sandbox::peer::{Origin, origin};
 use tokio::sync::oneshot;
 
 use super::VmError;
+use super::forward::HostPorts;
 use super::mailbox::{Answer, Mail, PendingRequest, VmHandle};
 use super::patches::PendingPatches;
 use super::state::{Request, State};
@@ -15,7 +17,7 @@ use super::unexported::tell_unasked;
 use super::view::VmView;
 use super::wholeness::{self, VmsDir};
 use crate::config::{Config, HostSize};
-use crate::identity::VmId;
+use crate::identity::{VmId, loopback_address};
 use crate::image::ImageService;
 use crate::kernel::KernelService;
 use crate::network::Gateways;
@@ -43,6 +45,7 @@ pub struct Services {
     pub gateways: Gateways,
     pub operations: Operations,
     pub ssh: Ssh,
+    pub host_ports: HostPorts,
 }
 
 /// The actors, by id.
@@ -185,6 +188,15 @@ impl Vms {
                 Err(VmError::Ambiguous { reference: reference.into(), candidates })
             }
         }
+    }
+
+    /// The address by which the VM of that name is reached from this host while it runs. Waits for nobody.
+    pub fn address_of(&self, name: &str) -> Option<Ipv4Addr> {
+        let its_own = |view: &VmView| {
+            let runs = view.state == State::Running && view.row.name.as_str() == name;
+            runs.then(|| loopback_address(&view.row.id))
+        };
+        self.table.lock().values().find_map(|handle| handle.view.part(its_own))
     }
 
     /// Starts a VM, or waits until it has.

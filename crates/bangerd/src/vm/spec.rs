@@ -59,6 +59,8 @@ pub(super) fn resolve(
         egress: Vec::new(),
         init: request.init.into(),
         lifetime: request.lifetime.into(),
+        publish: request.publish.iter().copied().map(Into::into).collect(),
+        auto_forward: request.auto_forward,
     };
     check_size(&spec, host, limits)?;
     let egress = egress(request, config, spec.network)?;
@@ -119,6 +121,8 @@ pub(super) fn planned(name: &VmName, spec: &StoredSpec) -> VmSpec {
         network: spec.network.into(),
         egress: spec.egress.clone(),
         init: spec.init.into(),
+        publish: spec.publish.iter().copied().map(Into::into).collect(),
+        auto_forward: spec.auto_forward,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Starting a VM: from its disks to a guest that can run commands.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use banger_api::operation::Stage;
 use banger_guest_protocol::ByteString;
@@ -10,6 +10,7 @@ use banger_host::process::ProcessHandle;
 
 use super::configuration::{assembly, identity, selectors};
 use super::egress::gateway_config;
+use super::forward::Bound;
 use super::handles::Handles;
 use super::logs;
 use super::registry::Services;
@@ -32,6 +33,9 @@ use crate::vmm::{Launched, Machine, PauseWatch, Shared, Vmm, room_to_start};
 const HELLO_LIMIT: Duration = Duration::from_secs(30);
 const SECOND_HELLO_LIMIT: Duration = Duration::from_secs(60);
 
+/// How long the listeners of a run that has ended may take to go.
+const FREED_LIMIT: Duration = Duration::from_secs(1);
+
 /// What the steps work on.
 pub(super) struct Start {
     pub(super) services: Arc<Services>,
@@ -50,6 +54,7 @@ pub(super) struct Start {
     guest: Option<Guest>,
     configured: Option<Configured>,
     handles: Option<Handles>,
+    bound: Vec<Bound>,
 }
 
 /// A VM that has come up.
@@ -59,6 +64,8 @@ pub(super) struct Started {
     pub(super) pause_watch: PauseWatch,
     pub(super) gateway: Option<Gateway>,
     pub(super) handles: Handles,
+    /// Its published ports; none of one that was up already.
+    pub(super) bound: Vec<Bound>,
 }
 
 impl Started {
@@ -72,7 +79,7 @@ impl Started {
     ) -> Self {
         let pause_watch = PauseWatch::begin(vmm, &process, &dir);
         let guest = Guest::of(dir, vmm.channel(), pause_watch.stands_still());
-        Self { process, guest, pause_watch, gateway, handles }
+        Self { process, guest, pause_watch, gateway, handles, bound: Vec::new() }
     }
 }
 
@@ -96,6 +103,7 @@ impl Start {
             guest: None,
             configured: None,
             handles: None,
+            bound: Vec::new(),
         }
     }
 
@@ -111,6 +119,7 @@ impl Start {
             pause_watch: made(self.pause_watch, "the watch over the VMM")?,
             gateway: self.gateway,
             handles: made(self.handles, "the VM's handles")?,
+            bound: self.bound,
         })
     }
 }
@@ -122,6 +131,7 @@ pub(super) fn made<T>(part: Option<T>, what: &'static str) -> Result<T, VmError>
 
 pub(super) const STEPS: &[Step<Start>] = &[
     Step { name: "plan", run: plan, undo: nothing_to_undo },
+    Step { name: "publish", run: publish, undo: free_ports },
     Step { name: "boot", run: boot, undo: power_off },
     Step { name: "network", run: connect, undo: disconnect },
     Step { name: "configure", run: configure, undo: nothing_to_undo },
@@ -185,6 +195,34 @@ fn guest_keys(start: &Start) -> Option<GuestKeys> {
         start.reporter.notice(format!("`vm ssh` will not work until the next start: {why}"));
     })
     .ok()
+}
+
+/// Listens on the ports that shall lead to the guest: whoever has one of them is in the way before it boots,
+/// and whoever connects meanwhile waits for it.
+fn publish(start: &mut Start) -> StepFuture<'_> {
+    Box::pin(async {
+        let (name, ports) = (start.row.name.as_str(), &start.services.host_ports);
+        let deadline = Instant::now() + FREED_LIMIT;
+        loop {
+            match ports.bind_all(name, &start.row.spec.publish) {
+                Ok(bound) => start.bound = bound,
+                // Its own, of the run that has just ended.
+                Err((error, _)) if error.is_held_by(name) && Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    continue;
+                }
+                Err(error) => return Err(VmError::forward(error)),
+            }
+            return Ok(());
+        }
+    })
+}
+
+fn free_ports(start: &mut Start) -> StepFuture<'_> {
+    Box::pin(async {
+        start.bound = Vec::new();
+        Ok(())
+    })
 }
 
 /// Starts the VMM and waits for the agent's hello; a boot that hangs is tried once more.

@@ -19,7 +19,7 @@ use super::create::{self, Create};
 use super::registry::Services;
 use super::start::{self, Start};
 use super::steps::{self, Step, StepFuture, nothing_to_undo};
-use super::{VmError, stop};
+use super::{HostPorts, VmError, stop};
 use crate::catalog::Catalog;
 use crate::config::{Config, FileSync, HostSize, Setting};
 use crate::identity::{ImageRef, VmId, VmName};
@@ -100,6 +100,7 @@ impl Bench {
             gateways: Gateways::beside(Path::new("/nowhere/bangerd")),
             operations: Operations::default(),
             ssh: Ssh::new(&paths),
+            host_ports: HostPorts::default(),
             store,
             paths,
         };
@@ -124,6 +125,8 @@ impl Bench {
                 network: Network::None,
                 init: Init::Auto,
                 lifetime: Lifetime::Kept,
+                publish: Vec::new(),
+                auto_forward: false,
             },
         }
     }

@@ -5,6 +5,7 @@ use banger_guest_protocol::flow::addresses;
 use banger_host::process::ProcessHandle;
 
 use super::VmError;
+use super::forward::Forwards;
 use super::spec::planned;
 use super::state::State;
 use crate::clock::unix_ms;
@@ -39,6 +40,14 @@ pub struct RunningView {
     pub pause_watch: PauseWatch,
     /// There where it has a network.
     pub gateway: Option<Gateway>,
+    pub forwards: Forwards,
+}
+
+impl RunningView {
+    /// Ends what goes with the guest, whoever else still looks at it.
+    pub(super) fn end(self) {
+        self.forwards.end();
+    }
 }
 
 impl VmView {
@@ -74,6 +83,18 @@ impl VmView {
             Some(pause) => Err(VmError::Paused { name: name(), pause }),
             None => Ok(running.guest.clone()),
         }
+    }
+
+    /// The way from the host to the guest's ports.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::guest`].
+    pub fn forwards(&self) -> Result<Forwards, VmError> {
+        self.guest()?;
+        let running = self.running.as_ref().map(|running| running.forwards.clone());
+        running
+            .ok_or_else(|| VmError::NotRunning { name: self.row.name.to_string(), state: self.api_state() })
     }
 
     /// The VM in the API's words.

@@ -1,4 +1,5 @@
 use banger_api::config::ConfigView;
+use banger_api::ports::PortForward;
 use banger_api::vm::{CreateVm, InitChoice, Lifetime, NetworkMode, VmmKind};
 use clap::{Args, ValueEnum};
 
@@ -32,6 +33,12 @@ pub(crate) struct MachineArgs {
     /// [default: as configured, else internet]
     #[arg(long, value_name = "POLICY", value_delimiter = ',')]
     egress: Option<Vec<String>>,
+    /// Reach a port of the VM at a port of this host, whenever the VM runs; 0 for LOCAL is any that is free
+    #[arg(long, short, value_name = "[ADDR:]LOCAL:GUEST")]
+    publish: Vec<PortForward>,
+    /// Reach every TCP port that something listens on in the VM at the VM's own loopback address
+    #[arg(long)]
+    auto: bool,
     /// Virtual machine monitor
     #[arg(long, value_enum, default_value_t)]
     vmm: Vmm,
@@ -83,6 +90,8 @@ impl MachineArgs {
                 Init::Agent => InitChoice::Agent,
             },
             lifetime,
+            publish: self.publish,
+            auto_forward: self.auto,
             start,
             workspace: None,
         }

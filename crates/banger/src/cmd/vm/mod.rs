@@ -5,12 +5,14 @@ pub(crate) mod create;
 pub(crate) mod delete;
 mod egress;
 pub(crate) mod exec;
+mod forward;
 mod guest;
 mod health;
 pub(crate) mod kill;
 pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod machine;
+mod ports;
 mod refs;
 pub(crate) mod run;
 pub(crate) mod show;
@@ -57,6 +59,10 @@ pub(crate) enum VmCommand {
     Logs(logs::LogsArgs),
     /// Show what a VM contacted and what it was refused, and change what it may reach
     Egress(egress::EgressArgs),
+    /// Show what listens in a VM
+    Ports(ports::PortsArgs),
+    /// Reach ports of a VM from this host, until Ctrl-C
+    Forward(forward::ForwardArgs),
     /// Ask a VM's agent how it is
     Health(health::HealthArgs),
 }
@@ -77,6 +83,8 @@ pub(crate) fn run(command: VmCommand) -> Outcome {
         VmCommand::Workspace(command) => workspace::run(command),
         VmCommand::Logs(args) => logs::run(&args),
         VmCommand::Egress(args) => egress::run(&args),
+        VmCommand::Ports(args) => ports::run(&args),
+        VmCommand::Forward(args) => forward::run(args),
         VmCommand::Health(args) => health::run(&args),
     }
 }

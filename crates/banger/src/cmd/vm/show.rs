@@ -1,4 +1,7 @@
-use banger_api::vm::{Lifetime, NetworkMode, Vm};
+use std::net::SocketAddr;
+
+use banger_api::ports::PortForward;
+use banger_api::vm::{Lifetime, NetworkMode, Vm, VmSpec};
 use banger_api::workspace::Workspace;
 use clap::Args;
 
@@ -65,6 +68,8 @@ fn fields(vm: &Vm) -> ui::Fields {
         .with("network", format!("{:?}", spec.network).to_lowercase())
         .with_some("egress", (spec.network != NetworkMode::None).then(|| spec.egress.join(",")))
         .with_some("address", vm.address.as_ref())
+        .with_some("publish", (!spec.publish.is_empty()).then(|| published(spec)))
+        .with_some("auto", spec.auto_forward.then_some("every TCP port that it listens on is forwarded"))
         .with_some("init", vm.guest_init.as_ref())
         .with_some("workspace", workspace.map(|workspace| ui::file_name(workspace.host_path.as_os_str())))
         .with_some("  in the VM", workspace.map(|workspace| ui::file_name(workspace.guest_path.as_os_str())))
@@ -76,6 +81,13 @@ fn fields(vm: &Vm) -> ui::Fields {
         .with_some("  prepared", workspace.map(prepared))
         .with_some("lifetime", lifetime)
         .with("created", ui::ago(vm.created_at_unix_ms))
+}
+
+fn published(spec: &VmSpec) -> String {
+    let one = |forward: &PortForward| {
+        format!("{} -> {}", SocketAddr::new(forward.address, forward.local), forward.guest)
+    };
+    spec.publish.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 fn prepared(workspace: &Workspace) -> String {

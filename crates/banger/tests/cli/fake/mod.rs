@@ -181,6 +181,7 @@ async fn status(State(app): State<App>) -> Response {
         leased_vms: vec![],
         environment: vec!["HOME".into()],
         limits: vec![],
+        dns: None,
     })
     .into_response()
 }
