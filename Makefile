@@ -11,7 +11,7 @@ DESTDIR ?=
 .DEFAULT_GOAL := build
 .PHONY: build quickstart check test lint bench install clean
 
-build: ## banger, bangerd and banger-agent side by side in target/dist
+build: ## banger, bangerd, banger-gateway and banger-agent side by side in target/dist
 	$(CARGO) xtask dist
 
 quickstart: ## from a fresh checkout to a guest's uname
@@ -41,9 +41,9 @@ bench: ## boot and exec times against bare QEMU
 	$(CARGO) xtask dist
 	$(CARGO) run --release --package bench
 
-install: build ## PREFIX=/usr/local; the three stay beside each other, bin/ gets links
+install: build ## PREFIX=/usr/local; the four stay beside each other, bin/ gets links
 	install -d "$(DESTDIR)$(PREFIX)/lib/banger" "$(DESTDIR)$(PREFIX)/bin"
-	install -m 0755 target/dist/banger target/dist/bangerd target/dist/banger-agent "$(DESTDIR)$(PREFIX)/lib/banger/"
+	install -m 0755 target/dist/banger target/dist/bangerd target/dist/banger-gateway target/dist/banger-agent "$(DESTDIR)$(PREFIX)/lib/banger/"
 	ln -sf ../lib/banger/banger ../lib/banger/bangerd "$(DESTDIR)$(PREFIX)/bin/"
 
 clean:

@@ -11,6 +11,8 @@
 //!
 //! A [`Repo`] is a git repository on the host, a [`RoundTrip`] its way into a VM and back.
 //!
+//! A [`World`] is a network of one's own around banger, with servers at addresses of every kind.
+//!
 //! [`Run`] runs `banger` there, [`Terminal`] does so on a pseudo-terminal. What fails, fails loudly: with the
 //! command line and everything it printed.
 //!
@@ -33,11 +35,14 @@ mod residue;
 mod round_trip;
 mod run;
 pub mod seed;
+mod servers;
 mod spawn;
 mod stand_in;
 mod terminal;
 mod tree;
 mod wait;
+mod wire;
+mod world;
 
 pub use home::Home;
 pub use http::{HttpAnswer, http};
@@ -51,11 +56,13 @@ pub use repo::Repo;
 pub use round_trip::RoundTrip;
 pub use run::{Finished, Run, Running};
 pub use seed::Seed;
+pub use servers::{LOOPBACK_PORT, Servers};
 pub use spawn::tool;
 pub use stand_in::{StandIn, busybox};
 pub use terminal::Terminal;
 pub use tree::Tree;
 pub use wait::{eventually, until};
+pub use world::World;
 
 /// Says why a scenario was not run. Its name begins with `needs_`, so that nextest shows this.
 pub fn skipped(why: &str) {

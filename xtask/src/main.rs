@@ -29,8 +29,8 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask dist [--debug]
 
-  dist     build banger, bangerd and the static banger-agent, and put them beside each other into target/dist
-  --debug  build banger and bangerd without optimisation";
+  dist     build banger, bangerd, banger-gateway and the static banger-agent, and put them beside each other into target/dist
+  --debug  build the host's programs without optimisation";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -1,5 +1,5 @@
-//! What the daemon asks of a gateway that runs: a line of JSON, answered by one, over a socket in the directory
-//! of the VM's network.
+//! What the daemon asks of a gateway that runs: a line of JSON, answered by one, over a socket in the
+//! directory of the VM's network.
 
 use std::io;
 

@@ -177,6 +177,9 @@ async fn open(gateway: &Gateway, to: SocketAddrV4, attempt: &mut Attempt) -> Res
         if address.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
     let socket = UdpSocket::bind(any).await.map_err(DialError::Connect)?;
     socket.connect((address, port)).await.map_err(DialError::Connect)?;
+    // Until the runtime has looked at a socket once, nothing can be sent without waiting: the first datagram,
+    // often the only one, would be lost.
+    socket.writable().await.map_err(DialError::Connect)?;
     Ok(socket)
 }
 

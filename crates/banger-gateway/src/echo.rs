@@ -25,7 +25,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 const HEADER_LEN: usize = 8;
 const ECHO_REQUEST: u8 = 8;
 
-/// Takes an echo request of the guest's; one for the gateway is answered here. One too many is lost, as packets are.
+/// Takes an echo request of the guest's; one for the gateway is answered here. One too many is lost, as
+/// packets are.
 pub(crate) fn take(gateway: &Rc<Gateway>, echo: Echo<'_>) {
     let Ok(permit) = gateway.echoes.clone().try_acquire_owned() else { return };
     if echo.peer == addresses::GATEWAY {

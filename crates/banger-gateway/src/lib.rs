@@ -4,10 +4,10 @@
 //! address and port". Each VM has a process of its own for it, `banger-gateway`, beside its VMM, which lives
 //! without the daemon and can do nothing but this ([`banger_host::sandbox::gateway`]).
 //!
-//! On the way of a connection: `gateway` hands out the frames, `flow` answers for one connection, `dial` finds
-//! out who is meant ([`policy`] may be against it) and connects, `relay` moves the bytes and has [`check`] read
-//! along. `dns` gives each name an address that stands for it (`names`), `datagrams` is UDP, `echo` is `ping`.
-//! `log` and `control` are what the daemon sees of it; [`config`] is what it says.
+//! On the way of a connection: `gateway` hands out the frames, `flow` answers for one connection, `dial`
+//! finds out who is meant ([`policy`] may be against it) and connects, `relay` moves the bytes and has
+//! [`check`] read along. `dns` gives each name an address that stands for it (`names`), `datagrams` is UDP,
+//! `echo` is `ping`. `log` and `control` are what the daemon sees of it; [`config`] is what it says.
 //!
 //! Memory is bounded whatever a guest does: connections by their number and by `credit`, everything else by
 //! numbers of its own.

@@ -1,4 +1,5 @@
-//! What the VM contacted and what it was refused: a line of JSON for each attempt, in a file that stays small.
+//! What the VM contacted and what it was refused: a line of JSON for each attempt, in a file that stays
+//! small.
 
 use std::collections::HashMap;
 use std::fs::File;

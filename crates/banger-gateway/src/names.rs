@@ -12,8 +12,8 @@ use banger_guest_protocol::flow::addresses::{FIRST_NAME, LAST_NAME};
 
 use crate::policy::Name;
 
-/// How many names are known at once. An address is given to another name only after all others were: more than
-/// an hour later, as fast as a guest may look up names.
+/// How many names are known at once. An address is given to another name only after all others were: more
+/// than an hour later, as fast as a guest may look up names.
 const NAMES_MAX: usize = 8192;
 
 /// How large the file may become before it is written anew, in bytes.

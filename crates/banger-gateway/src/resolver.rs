@@ -89,7 +89,8 @@ fn look_up(name: &str) -> Resolved {
     }
 }
 
-/// Is it an address of this host? The kernel says so by the address that it would speak from; nothing is sent.
+/// Is it an address of this host? The kernel says so by the address that it would speak from; nothing is
+/// sent.
 ///
 /// # Errors
 ///

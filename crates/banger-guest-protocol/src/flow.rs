@@ -13,9 +13,9 @@
 //!
 //! The guest numbers its TCP connections and opens them with [`Kind::Open`]. The gateway answers with
 //! [`Kind::Opened`] once the server has accepted, or with [`Kind::Refused`]. From then on both send
-//! [`Kind::Data`], as many bytes as the other has granted ([`Kind::Credit`]): one flow whose reader stalls holds up
-//! no other, and both sides know how much memory a flow can take. [`Kind::End`] says that no data follows
-//! from its sender; the flow is over when both have said so, or when one says [`Kind::Reset`].
+//! [`Kind::Data`], as many bytes as the other has granted ([`Kind::Credit`]): one flow whose reader stalls
+//! holds up no other, and both sides know how much memory a flow can take. [`Kind::End`] says that no data
+//! follows from its sender; the flow is over when both have said so, or when one says [`Kind::Reset`].
 //!
 //! Datagrams and echo requests belong to no flow and may be lost, as everywhere.
 //!
@@ -27,8 +27,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 /// The name of the virtio-serial port.
 pub const PORT_NAME: &str = "dev.banger.network";
 
-/// The addresses of the network, of which the guest has one. The rest of 198.18.0.0/15, which nobody has on the
-/// internet (RFC 2544), stands for names: the gateway gives each that is looked up one of its own.
+/// The addresses of the network, of which the guest has one. The rest of 198.18.0.0/15, which nobody has on
+/// the internet (RFC 2544), stands for names: the gateway gives each that is looked up one of its own.
 pub mod addresses {
     use std::net::Ipv4Addr;
 
@@ -64,7 +64,8 @@ pub const ADDRESSES_LEN: usize = 12;
 pub enum Kind {
     /// From the guest: an [`Open`].
     Open = 1,
-    /// From the gateway: the server has accepted. Body: the credit that the guest has, as in [`Kind::Credit`].
+    /// From the gateway: the server has accepted. Body: the credit that the guest has, as in
+    /// [`Kind::Credit`].
     Opened = 2,
     /// From the gateway: there will be no such flow. Body: a [`Refusal`].
     Refused = 3,

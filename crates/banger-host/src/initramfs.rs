@@ -62,8 +62,8 @@ fn vsock_modules() -> Vec<WantedModule<'static>> {
 /// What it needs to assemble the root and the network.
 fn late_modules() -> Vec<WantedModule<'static>> {
     let required = ["virtio_blk", "ext4", "dm_snapshot"].map(WantedModule::required);
-    // A kernel without `tun` is of use without a network. Packet sockets are wanted by tcpdump. Nothing else is here for convenience: loading
-    // modules is the longest stage of configuring an emulated guest.
+    // A kernel without `tun` is of use without a network. Packet sockets are wanted by tcpdump. Nothing else
+    // is here for convenience: loading modules is the longest stage of configuring an emulated guest.
     let optional = ["tun", "af_packet"].map(WantedModule::optional);
     required.into_iter().chain(optional).collect()
 }

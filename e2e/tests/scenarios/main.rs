@@ -10,6 +10,7 @@ mod copies;
 mod daemon_identity;
 mod disks;
 mod docker;
+mod egress;
 mod file_sync;
 mod foreign_images;
 mod host_disk;

@@ -31,6 +31,10 @@ pub(super) struct Connection {
     interface: Interface,
     sockets: SocketSet<'static>,
     handle: SocketHandle,
+    /// What the server said before the guest's kernel knew that it is connected: smoltcp takes nothing then.
+    early: Vec<u8>,
+    /// And it said that this was all.
+    early_end: bool,
 }
 
 impl Connection {
@@ -46,7 +50,7 @@ impl Connection {
         socket.set_ack_delay(None);
         let mut sockets = SocketSet::new(Vec::with_capacity(1));
         let handle = sockets.add(socket);
-        Self { interface, sockets, handle }
+        Self { interface, sockets, handle, early: Vec::new(), early_end: false }
     }
 
     /// Accepts the connection that the guest's kernel has asked for with the packet `syn`. False when that is
@@ -64,6 +68,7 @@ impl Connection {
             // The whole world is on the other side of the TUN. There is room for one.
             let _fits = addresses.push(IpCidr::new(address, 0));
         });
+        (self.early, self.early_end) = (Vec::new(), false);
         let socket = self.socket();
         socket.abort();
         // An aborted socket may listen.
@@ -78,6 +83,23 @@ impl Connection {
     pub(super) fn packet(&mut self, packet: &[u8], clock: smoltcp::time::Instant, sink: &mut dyn PacketSink) {
         let mut link = Link { packet: Some(packet), sink };
         self.interface.poll_ingress_single(clock, &mut link, &mut self.sockets);
+        if !self.is_half_open() {
+            self.push_early();
+        }
+    }
+
+    /// Our half of the handshake may be on its way; the kernel's has not come.
+    fn is_half_open(&mut self) -> bool {
+        self.socket().state() == tcp::State::SynReceived
+    }
+
+    fn push_early(&mut self) {
+        let early = std::mem::take(&mut self.early);
+        // All of it fits: no more was granted. Where the kernel has reset the connection it is of no use.
+        let _all_or_reset = self.socket().send_slice(&early);
+        if std::mem::take(&mut self.early_end) {
+            self.socket().close();
+        }
     }
 
     /// Sends what is to be sent now, and says when to call again.
@@ -107,14 +129,19 @@ impl Connection {
 
     /// Queues what the server has sent; says how much of it there was room for.
     pub(super) fn push(&mut self, bytes: &[u8]) -> usize {
+        if self.is_half_open() {
+            self.early.extend_from_slice(bytes);
+            return bytes.len();
+        }
         // A program that takes no more has reset the connection: the flow ends.
         self.socket().send_slice(bytes).unwrap_or_default()
     }
 
     /// How many bytes [`Self::push`] has room for.
     pub(super) fn room(&mut self) -> usize {
+        let early = self.early.len();
         let socket = self.socket();
-        socket.send_capacity() - socket.send_queue()
+        socket.send_capacity() - socket.send_queue() - early
     }
 
     /// The guest's program has said that it sends nothing more, and all it sent was taken.
@@ -126,6 +153,10 @@ impl Connection {
 
     /// The server sends nothing more.
     pub(super) fn end(&mut self) {
+        if self.is_half_open() {
+            self.early_end = true;
+            return;
+        }
         self.socket().close();
     }
 

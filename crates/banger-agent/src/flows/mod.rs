@@ -2,8 +2,8 @@
 //! ([`banger_guest_protocol::flow`]).
 //!
 //! `eth0` is a TUN. Its packets come to this thread, which is every TCP server in the world to the guest's
-//! kernel: a connection is accepted when the gateway on the host has reached the real one, and refused when it
-//! has not. No packet leaves the guest.
+//! kernel: a connection is accepted when the gateway on the host has reached the real one, and refused when
+//! it has not. No packet leaves the guest.
 //!
 //! One thread, one loop, no timers but TCP's own: emulated, each wake-up counts.
 
@@ -129,8 +129,8 @@ fn serve(mut tun: Tun, mut port: GatewayPort) -> io::Result<std::convert::Infall
     }
 }
 
-/// The rest of a large frame is on its way, page by page: without a pause the loop would run for each of them,
-/// which emulated takes longer than the page.
+/// The rest of a large frame is on its way, page by page: without a pause the loop would run for each of
+/// them, which emulated takes longer than the page.
 fn wait_for_rest(missing: usize) {
     let pages = missing / PAGE_LEN;
     if pages > 1 {

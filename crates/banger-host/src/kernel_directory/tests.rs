@@ -241,7 +241,7 @@ fn without_modules_the_configuration_must_tell() {
         let built_in = packed(dir.path()).unwrap();
         modules_archive(&built_in.tree, Signatures::Kept).unwrap().missing
     };
-    assert_eq!(missing(), ["vmw_vsock_virtio_transport", "af_packet"]);
+    assert_eq!(missing(), ["vmw_vsock_virtio_transport", "tun", "af_packet"]);
     let more = "CONFIG_DM_SNAPSHOT=y\nCONFIG_VIRTIO_VSOCKETS=y\nCONFIG_PACKET=y\n";
     write(&dir.path().join(".config"), format!("{all}{more}"));
     assert_eq!(missing(), Vec::<String>::new());

@@ -1,5 +1,5 @@
-//! What the process may do that speaks to the network for a VM: connect, ask the host's resolver, and write in
-//! one directory. Nothing is executed and no other process is touched.
+//! What the process may do that speaks to the network for a VM: connect, ask the host's resolver, and write
+//! in one directory. Nothing is executed and no other process is touched.
 
 use std::path::Path;
 

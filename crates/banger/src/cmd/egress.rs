@@ -1,6 +1,5 @@
 //! `banger egress`: what there is to write into an egress policy.
 
-use banger_api::egress::EgressSet;
 use clap::{Args, Subcommand};
 
 use super::{Outcome, block_on};
@@ -27,14 +26,37 @@ pub(crate) fn run(command: &EgressCommand) -> Outcome {
         ui::json(&sets)?;
         return Ok(0);
     }
-    ui::print(table(&sets))?;
+    for set in &sets {
+        ui::line(format_args!("{}  {}", ui::paint(ui::GOOD, &set.name), set.about))?;
+        for names in lines(&set.entries) {
+            ui::line(format_args!("    {names}"))?;
+        }
+    }
     Ok(0)
 }
 
-fn table(sets: &[EgressSet]) -> ui::Table {
-    let mut table = ui::Table::new(&["SET", "ABOUT", "NAMES"]);
-    for set in sets {
-        table.row([set.name.clone(), set.about.clone(), set.entries.join(" ")]);
+/// As many names on a line as fit.
+fn lines(names: &[String]) -> Vec<String> {
+    const WIDTH: usize = 96;
+    let mut lines: Vec<String> = Vec::new();
+    for name in names {
+        match lines.last_mut().filter(|line| line.len() + 1 + name.len() <= WIDTH) {
+            Some(line) => *line += &format!(" {name}"),
+            None => lines.push(name.clone()),
+        }
     }
-    table
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_is_wider_than_a_terminal_and_no_name_is_lost() {
+        let names: Vec<String> = (0..50).map(|number| format!("name-{number}.example.org")).collect();
+        let lines = lines(&names);
+        assert!(lines.iter().all(|line| line.len() <= 96) && lines.len() > 5);
+        assert_eq!(lines.join(" "), names.join(" "));
+    }
 }

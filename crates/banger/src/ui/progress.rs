@@ -256,6 +256,7 @@ mod tests {
             disk_mib: 8192,
             vmm: VmmKind::Qemu,
             network: NetworkMode::User,
+            egress: vec!["internet".into()],
             init: InitChoice::Auto,
             publish: Vec::new(),
             auto_forward: false,

@@ -162,6 +162,7 @@ pub(crate) fn vm(id: &str, name: &str, image_id: Option<&str>, kernel_id: Option
             disk_mib: 8192,
             vmm: "qemu".into(),
             network: Network::User,
+            egress: Vec::new(),
             init: Init::Auto,
             lifetime: Lifetime::Kept,
             publish: Vec::new(),

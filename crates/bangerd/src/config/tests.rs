@@ -30,6 +30,7 @@ disk_size = "20GiB"
 
 [network]
 mode = "none"
+egress = ["github.com", "host:11434"]
 
 [dns]
 listen = "127.0.0.2:5300"
@@ -59,6 +60,8 @@ fn every_key_has_its_effect() {
     assert_eq!(config.qemu_bin, Setting::configured("/opt/qemu/bin/qemu-system-x86_64".into()));
     assert_eq!((config.vcpu, config.memory_mib, config.disk_mib), (Some(3), Some(1024), Some(20 << 10)));
     assert_eq!(config.network.value.mode(), NetworkMode::None);
+    assert_eq!(config.egress.value.to_string(), "github.com,host:11434");
+    assert_eq!(parse("network.egress = \"all\"").unwrap().egress.value.to_string(), "all");
     assert_eq!(config.dns_listen, Setting::configured("127.0.0.2:5300".parse().ok()));
     assert_eq!(parse("dns.listen = \"off\"").unwrap().dns_listen.value, None);
     assert_eq!(config.log_level, Setting::configured(LogLevel::Debug));
@@ -90,7 +93,7 @@ fn complaints_name_the_place_and_the_way_out() {
         (
             "[network]\nbridge = \"br0\"",
             "config.toml:2:1: unknown key `bridge` in [network]",
-            Some("these are known in [network]: mode"),
+            Some("these are known in [network]: mode, egress"),
         ),
         (
             "vm_defaults.memory_mb = 1",

@@ -1,7 +1,6 @@
 //! Is this host ready? One file per check. Looks only: nothing is made, repaired or started, whether a daemon
 //! runs or not.
 
-mod agent;
 mod catalogs;
 mod config_file;
 mod defaults;
@@ -12,6 +11,7 @@ mod files;
 mod image_build;
 mod kvm;
 mod leftovers;
+mod programs;
 mod qemu;
 mod sandbox;
 mod ssh;
@@ -31,6 +31,7 @@ use crate::config::{Config, ConfigError};
 use crate::download::{Downloads, Web};
 use crate::image::ImageService;
 use crate::kernel::KernelService;
+use crate::network;
 use crate::paths::Paths;
 use crate::store::{Store, StoreError};
 
@@ -105,7 +106,8 @@ pub async fn run(paths: &Paths) -> Report {
         image.check,
         kernel.check,
         catalogs::check(&host.catalog).await,
-        agent::check(&host.agent()),
+        programs::check("guest agent", &host.agent()),
+        programs::check("gateway", &host.program.with_file_name(network::PROGRAM)),
         vm_defaults::check(&host, &probe),
         leftovers::check(&host),
         dns::check(host.config.dns_listen.value).await,

@@ -143,6 +143,7 @@ impl Gateways {
         loop {
             let process = current.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let since = std::time::Instant::now();
+            // One that cannot be waited for any more is gone.
             let status = process.wait_exit().await.unwrap_or_default();
             if since.elapsed() > RESTART_FORGET {
                 pause = RESTART_FIRST;

@@ -1,5 +1,5 @@
-//! The network of VMs in `user` mode: a gateway for each, beside its VMM (the crate `banger-gateway`), and what
-//! it wrote down of what the VM contacted.
+//! The network of VMs in `user` mode: a gateway for each, beside its VMM (the crate `banger-gateway`), and
+//! what it wrote down of what the VM contacted.
 
 mod contacts;
 mod error;

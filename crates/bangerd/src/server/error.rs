@@ -182,6 +182,9 @@ fn vm_hint(error: &VmError) -> Option<String> {
         VmError::UnknownSignal { .. } => "one of KILL, TERM, INT, QUIT, HUP, STOP, CONT".into(),
         VmError::BranchWithPatch => "ask for one of them".into(),
         VmError::Forward { guest, source } => source.hint(*guest),
+        VmError::EgressWithoutNetwork { .. } => "leave out --egress, or --network none".into(),
+        VmError::NoNetwork { .. } => "it was made with --network none; one made anew has a network".into(),
+        VmError::Network(error) => error.hint()?,
         VmError::NotLost { .. } => "`banger lost-found list` shows what is there".into(),
         VmError::NeedsImage { .. } => {
             "name the image that it was made of: `banger lost-found restore NAME --image IMAGE`".into()

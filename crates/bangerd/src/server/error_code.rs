@@ -14,6 +14,7 @@ use crate::artifact::{ArchiveError, ArtifactError, BundleError};
 use crate::guest::GuestError;
 use crate::image::{ImageError, ImportError};
 use crate::kernel::{InitramfsFileError, KernelError};
+use crate::network::NetworkError;
 use crate::vm::VmError;
 use crate::vmm::VmmError;
 use crate::workspace::WorkspaceError;
@@ -100,10 +101,14 @@ fn bundle_code(error: &BundleError) -> ErrorCode {
 
 pub(super) fn vm_code(error: &VmError) -> ErrorCode {
     match error {
-        VmError::EgressWithoutNetwork { .. } | VmError::Egress(_) => ErrorCode::Usage,
-        VmError::Name { .. } | VmError::Size { .. } | VmError::Ambiguous { .. } => ErrorCode::Usage,
+        VmError::Name { .. }
+        | VmError::Size { .. }
+        | VmError::Ambiguous { .. }
+        | VmError::EgressWithoutNetwork { .. }
+        | VmError::Egress(_) => ErrorCode::Usage,
         VmError::NotFound { .. } => ErrorCode::NotFound,
         VmError::NoWorkspace { .. }
+        | VmError::NoNetwork { .. }
         | VmError::IncompleteWorkspace { .. }
         | VmError::WouldLoseChanges { .. }
         | VmError::UnknownChanges { .. }
@@ -123,7 +128,8 @@ pub(super) fn vm_code(error: &VmError) -> ErrorCode {
         VmError::Cancelled => ErrorCode::Cancelled,
         VmError::NoRoom(_)
         | VmError::PausedWhileStarting(Pause::HostDiskFull)
-        | VmError::Vmm(VmmError::Missing { .. }) => ErrorCode::HostNotReady,
+        | VmError::Vmm(VmmError::Missing { .. })
+        | VmError::Network(NetworkError::Program { .. }) => ErrorCode::HostNotReady,
         VmError::Guest(GuestError::Refused { kind: GuestErrorKind::NotFound, .. }) => ErrorCode::NotFound,
         VmError::Guest(GuestError::Refused { kind: GuestErrorKind::Refused, .. }) => ErrorCode::Refused,
         _ => ErrorCode::Failed,

@@ -141,8 +141,8 @@ impl Actor {
                         self.waiters.push(Waiter { pending, reason: WaitReason::None });
                     }
                     Some(Mail::SetEgress { texts, reply }) => {
-                        // Who has gone away meanwhile needs no answer.
                         let kept = egress::keep(&self.services, &self.row, self.workspace.current(), texts);
+                        // Who has gone away meanwhile needs no answer.
                         let _ = reply.send(kept.map(|row| self.row = row));
                     }
                     // The daemon is going down.

@@ -244,7 +244,8 @@ fn vm_of(found: &FoundProcess) -> Option<VmId> {
     found.argv.iter().any(|arg| arg.to_str() == Some(&marker)).then_some(id)
 }
 
-/// The gateway of a VM that runs, a new one where it has lost it. A VM that cannot have one is of use without.
+/// The gateway of a VM that runs, a new one where it has lost it. A VM that cannot have one is of use
+/// without.
 pub(super) fn adopt_gateway(
     services: &Services,
     row: &VmRow,

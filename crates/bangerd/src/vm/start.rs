@@ -319,10 +319,10 @@ async fn undo_boot(start: &mut Start) -> Result<(), VmError> {
 /// Gives the guest's network its end on the host, before the guest has one.
 fn connect(start: &mut Start) -> StepFuture<'_> {
     Box::pin(async {
+        let vmm = &made(start.launched.as_ref(), "the VMM's process")?.process;
         if start.row.spec.network == words::Network::None {
             return Ok(());
         }
-        let vmm = &made(start.launched.as_ref(), "the VMM's process")?.process;
         let config = gateway_config(&start.row, &start.services, start.reporter.environment())?;
         start.gateway = Some(start.services.gateways.start(&start.row.id, &start.dir, vmm, &config)?);
         Ok(())

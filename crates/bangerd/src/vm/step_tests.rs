@@ -25,6 +25,7 @@ use crate::config::{Config, FileSync, HostSize, Setting};
 use crate::identity::{ImageRef, VmId, VmName};
 use crate::image::{ImageService, WantedImage};
 use crate::kernel::KernelService;
+use crate::network::Gateways;
 use crate::operation::{Operations, Reporter};
 use crate::paths::{Paths, VmDir};
 use crate::ssh::Ssh;
@@ -80,8 +81,7 @@ impl Bench {
         let agent = root.join("banger-agent");
         std::fs::write(&agent, "agent").unwrap();
         let vmm = root.join("vmm");
-        // One process with QEMU's arguments, as a VMM is: `exec sleep` would lose them, and `sleep` be a
-        // second one.
+        // One process with QEMU's arguments, as a VMM is: `exec sleep` would lose them.
         std::fs::write(&vmm, "#!/bin/sh\nkill -STOP $$\n").unwrap();
         std::fs::set_permissions(&vmm, std::fs::Permissions::from_mode(0o755)).unwrap();
 
@@ -123,6 +123,7 @@ impl Bench {
                 disk_mib: 64,
                 vmm: self.vmm.name().into(),
                 network: Network::None,
+                egress: Vec::new(),
                 init: Init::Auto,
                 lifetime: Lifetime::Kept,
                 publish: Vec::new(),

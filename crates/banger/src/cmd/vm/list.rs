@@ -90,7 +90,7 @@ mod tests {
         insta::assert_snapshot!(table(&[running, stopped]).to_string(), @r"
         NAME          STATE     IMAGE           VCPU   MEM       DISK    IP           WORKSPACE       UPTIME
         brave-otter   running   debian-trixie   4      8 GiB     8 GiB   198.18.0.2   otter@0123456   3m 12s
-        x             stopped   debian-trixie   4      512 MiB   8 GiB   -           -               -
+        x             stopped   debian-trixie   4      512 MiB   8 GiB   -            -               -
         ");
     }
 }

@@ -29,8 +29,8 @@ pub(crate) struct MachineArgs {
     /// Network: through a gateway on this host, or none [default: as configured, else user]
     #[arg(long, value_enum)]
     network: Option<Network>,
-    /// What the VM may reach: internet, none, all, learn, or a list such as github.com,*.debian.org,host:11434,@npm
-    /// [default: as configured, else internet]
+    /// What the VM may reach: internet, none, all, learn, or a list such as
+    /// github.com,*.debian.org,host:11434,@npm [default: as configured, else internet]
     #[arg(long, value_name = "POLICY", value_delimiter = ',')]
     egress: Option<Vec<String>>,
     /// Reach a port of the VM at a port of this host, whenever the VM runs; 0 for LOCAL is any that is free

@@ -265,7 +265,7 @@ async fn create(State(app): State<App>, Json(request): Json<CreateVm>) -> Respon
 pub(crate) fn vm(id: &str, name: &str, lifetime: Lifetime) -> Vm {
     serde_json::from_value(json!({
         "id": id, "name": name, "image": "debian-trixie", "kernel": "debian-6.12", "vcpu": 2, "memory_mib": 1024,
-        "disk_mib": 8192, "vmm": "qemu", "network": "user", "init": "auto", "state": "running", "lifetime": lifetime,
+        "disk_mib": 8192, "vmm": "qemu", "network": "user", "egress": ["internet"], "init": "auto", "state": "running", "lifetime": lifetime,
         "created_at_unix_ms": 0, "uptime_ms": 1000, "vmm_pid": 7, "acceleration": "tcg", "address": null,
         "guest_init": "/sbin/init", "disk_used_bytes": null, "last_error": null
     }))
