@@ -18,7 +18,7 @@
 //!
 //! | variable | meaning |
 //! |---|---|
-//! | `BANGER_E2E_BIN_DIR` | where the three programs are; `target/dist` when absent |
+//! | `BANGER_E2E_BIN_DIR` | where the programs are; `target/dist` when absent |
 //! | `BANGER_E2E_SEED` | a seed to use as it is, instead of one that matches the recipes |
 #![allow(clippy::print_stderr, reason = "a failed scenario shows the logs of its home")]
 

@@ -1,6 +1,8 @@
 use std::path::{Path, PathBuf};
 
-/// Where `banger` and the programs that belong beside it are.
+const ALL: [&str; 4] = ["banger", "bangerd", "banger-gateway", "banger-agent"];
+
+/// Where the programs are.
 #[derive(Clone, Debug)]
 pub struct Programs {
     dir: PathBuf,
@@ -17,7 +19,7 @@ impl Programs {
             Some(dir) => PathBuf::from(dir),
             None => target_dir().join("dist"),
         };
-        for name in ["banger", "bangerd", "banger-gateway", "banger-agent"] {
+        for name in ALL {
             let path = dir.join(name);
             assert!(path.is_file(), "{} is missing: build it with `cargo xtask dist`", path.display());
         }
@@ -31,7 +33,7 @@ impl Programs {
     /// When they cannot be copied.
     pub fn copy_to(&self, dir: &Path) -> Self {
         std::fs::create_dir_all(dir).expect("a directory for the programs' copies");
-        for name in ["banger", "bangerd", "banger-gateway", "banger-agent"] {
+        for name in ALL {
             std::fs::copy(self.dir.join(name), dir.join(name)).expect("a copy of a program");
         }
         Self { dir: dir.into() }

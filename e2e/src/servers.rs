@@ -50,8 +50,8 @@ impl Servers {
         Self { requests }
     }
 
-    /// `ADDRESS PORT` for each connection to one of ours so far, and `ADDRESS PORT: REQUEST LINE, HOST` for each
-    /// request.
+    /// `ADDRESS PORT` for each connection to one of ours so far, and `ADDRESS PORT: REQUEST LINE, HOST` for
+    /// each request.
     pub fn requests(&self) -> Vec<String> {
         self.requests.lock().expect("servers do not panic").clone()
     }
@@ -131,7 +131,8 @@ fn answer_http(mut stream: TcpStream, requests: &Requests) -> io::Result<()> {
             }
             None => {
                 let body = format!("you reached {here}\n");
-                write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())?;
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+                stream.write_all((head + &body).as_bytes())?;
             }
         }
     }

@@ -19,7 +19,8 @@ use crate::servers::Servers;
 use crate::wait::until;
 use crate::wire;
 
-/// Sets both up. `$WORLD` is a process of the second one. The host's resolver knows names of `/etc/hosts` only.
+/// Sets both up. `$WORLD` is a process of the second one. The host's resolver knows names of `/etc/hosts`
+/// only.
 const SET_UP: &str = r#"
 set -eu
 in_world() { nsenter "--net=/proc/$WORLD/ns/net" ip "$@"; }
@@ -48,7 +49,7 @@ const OWN6: &str = "2a00:44::1/64 fd44::1/64";
 /// Addresses of the world: public, private, carrier's, metadata, documentation, future use.
 const FOREIGN: &str = "44.0.0.2/24 44.0.0.3/24 10.9.0.2/24 192.168.77.2/32 172.16.5.2/32 100.64.0.2/32 \
     169.254.169.254/32 168.63.129.16/32 100.100.100.200/32 203.0.113.9/32";
-/// The same, and addresses with 10.9.0.2 inside: IPv4-mapped ones need none, the kernel turns those into IPv4.
+/// The same, and addresses with 10.9.0.2 inside. (IPv4-mapped ones need none: the kernel dials IPv4 then.)
 const FOREIGN6: &str = "2a00:44::2/64 fd44::2/64 fd00:ec2::254/128 64:ff9b::a09:2/128 2002:a09:2::1/128";
 
 /// Both namespaces, their servers, and what was sent. They last as long as this value.
@@ -104,8 +105,8 @@ impl World {
         &self.servers
     }
 
-    /// To whom anything was sent from the host so far, be it the host itself: `tcp ADDRESS PORT`, `udp ADDRESS
-    /// PORT`, `icmp ADDRESS`, `protocol NUMBER ADDRESS`. What servers answer does not count.
+    /// To whom anything was sent from the host so far, be it the host itself: `tcp ADDRESS PORT`,
+    /// `udp ADDRESS PORT`, `icmp ADDRESS`, `protocol NUMBER ADDRESS`. What servers answer does not count.
     pub fn sent(&self) -> BTreeSet<String> {
         self.sent.lock().expect("the watch does not panic").clone()
     }

@@ -13,7 +13,7 @@ use tokio::net::UdpSocket;
 use crate::dial::{DialError, Peer, refuse_own};
 use crate::dns;
 use crate::gateway::Gateway;
-use crate::log::{Attempt, Protocol, now};
+use crate::log::{Attempt, Protocol, UNDECIDED, Verdict, now};
 use crate::policy::{Destination, Transport};
 
 /// How many there may be; beyond them the one that was used least recently goes.
@@ -33,7 +33,12 @@ type Pair = (SocketAddrV4, SocketAddrV4);
 #[derive(Debug, Default)]
 pub(crate) struct Datagrams {
     pairs: RefCell<HashMap<Pair, Rc<Conversation>>>,
+    /// Those that are over and not gone yet are counted as well.
+    living: Cell<usize>,
 }
+
+/// How many there may be together with those that are just going.
+const LIVING_MAX: usize = 2 * SOCKETS_MAX;
 
 #[derive(Debug)]
 struct Conversation {
@@ -41,21 +46,34 @@ struct Conversation {
     /// What came while there was none.
     waiting: RefCell<Vec<Vec<u8>>>,
     used: Cell<Instant>,
-    sent: Cell<u64>,
-    received: Cell<u64>,
+    /// What the log will have, as of now.
+    attempt: RefCell<Attempt>,
+    began: Instant,
     over: tokio::sync::Notify,
 }
 
 impl Conversation {
-    fn new() -> Self {
+    fn new(port: u16) -> Self {
         Self {
             socket: RefCell::default(),
             waiting: RefCell::default(),
             used: Cell::new(Instant::now()),
-            sent: Cell::new(0),
-            received: Cell::new(0),
+            attempt: RefCell::new(Attempt {
+                time: now(),
+                protocol: Protocol::Udp,
+                verdict: Verdict::Failed,
+                reason: Some(UNDECIDED.into()),
+                port: Some(port),
+                count: 1,
+                ..Attempt::default()
+            }),
+            began: Instant::now(),
             over: tokio::sync::Notify::new(),
         }
+    }
+
+    fn attempt(&self) -> Attempt {
+        Attempt { duration_ms: self.began.elapsed().as_millis() as u64, ..self.attempt.borrow().clone() }
     }
 
     /// Sends a datagram; one that does not go at once is lost, as datagrams are.
@@ -64,7 +82,7 @@ impl Conversation {
         match &*self.socket.borrow() {
             Some(socket) => {
                 if socket.try_send(data).is_ok() {
-                    self.sent.set(self.sent.get() + data.len() as u64);
+                    self.attempt.borrow_mut().sent += data.len() as u64;
                 }
             }
             None => {
@@ -88,13 +106,18 @@ pub(crate) fn take(gateway: &Rc<Gateway>, datagram: Datagram<'_>) {
     if let Some(conversation) = known {
         return conversation.send(data);
     }
+    if gateway.datagrams.living.get() >= LIVING_MAX {
+        return;
+    }
     make_room(&gateway.datagrams);
-    let conversation = Rc::new(Conversation::new());
+    let conversation = Rc::new(Conversation::new(peer.port()));
+    gateway.datagrams.living.set(gateway.datagrams.living.get() + 1);
     conversation.send(data);
     gateway.datagrams.pairs.borrow_mut().insert(pair, conversation.clone());
     let gateway = gateway.clone();
     tokio::task::spawn_local(async move {
         converse(&gateway, pair, &conversation).await;
+        gateway.datagrams.living.set(gateway.datagrams.living.get() - 1);
         let mut pairs = gateway.datagrams.pairs.borrow_mut();
         if pairs.get(&pair).is_some_and(|current| Rc::ptr_eq(current, &conversation)) {
             pairs.remove(&pair);
@@ -114,34 +137,52 @@ fn make_room(datagrams: &Datagrams) {
 
 /// Cuts the conversations that are not allowed any more; says how many.
 pub(crate) fn cut_refused(gateway: &Gateway) -> usize {
-    let pairs = gateway.datagrams.pairs.borrow();
-    let refused = pairs.iter().filter(|((_, peer), _)| !gateway.allows(*peer, Transport::Udp));
-    refused.map(|(_, conversation)| conversation.over.notify_one()).count()
+    let mut pairs = gateway.datagrams.pairs.borrow_mut();
+    let before = pairs.len();
+    pairs.retain(|(_, to), conversation| {
+        let dialled = conversation.attempt.borrow().address;
+        let stays = gateway.allows(&gateway.peer(*to.ip()), to.port(), Transport::Udp, dialled);
+        if !stays {
+            conversation.over.notify_one();
+        }
+        stays
+    });
+    before - pairs.len()
+}
+
+/// Those that last, as the log will have them.
+pub(crate) fn attempts(gateway: &Gateway) -> Vec<Attempt> {
+    gateway.datagrams.pairs.borrow().values().map(|conversation| conversation.attempt()).collect()
 }
 
 async fn converse(gateway: &Gateway, (guest, peer): Pair, conversation: &Conversation) {
-    let began = Instant::now();
-    let mut attempt = Attempt { time: now(), protocol: Protocol::Udp, count: 1, ..Attempt::default() };
-    match open(gateway, peer, &mut attempt).await {
-        Ok(socket) => {
+    let mut attempt = conversation.attempt.borrow().clone();
+    (attempt.verdict, attempt.reason) = (Verdict::Allowed, None);
+    let opened = tokio::select! {
+        biased;
+        () = conversation.over.notified() => None,
+        opened = open(gateway, peer, &mut attempt) => Some(opened),
+    };
+    match opened {
+        Some(Ok(socket)) => {
+            *conversation.attempt.borrow_mut() = attempt;
             let socket = Rc::new(socket);
             *conversation.socket.borrow_mut() = Some(socket.clone());
             for data in conversation.waiting.take() {
                 conversation.send(&data);
             }
             if let Err(error) = receive(gateway, (guest, peer), conversation, &socket).await {
-                attempt.detail = Some(error.to_string());
+                conversation.attempt.borrow_mut().detail = Some(error.to_string());
             }
         }
-        Err(error) => {
+        Some(Err(error)) => {
             error.describe(&mut attempt);
+            *conversation.attempt.borrow_mut() = attempt;
             refuse(gateway, guest, peer);
         }
+        None => conversation.attempt.borrow_mut().reason = Some("given-up".into()),
     }
-    attempt.sent = conversation.sent.get();
-    attempt.received = conversation.received.get();
-    attempt.duration_ms = began.elapsed().as_millis() as u64;
-    gateway.log.borrow_mut().write(attempt);
+    gateway.log.borrow_mut().write(conversation.attempt());
 }
 
 fn refuse(gateway: &Gateway, guest: SocketAddrV4, peer: SocketAddrV4) {
@@ -205,7 +246,7 @@ async fn receive(
         match socket.try_recv(&mut buffer) {
             Ok(len) => {
                 conversation.used.set(Instant::now());
-                conversation.received.set(conversation.received.get() + len as u64);
+                conversation.attempt.borrow_mut().received += len as u64;
                 let data = &buffer[..len.min(Datagram::DATA_MAX_LEN)];
                 let datagram = Datagram { guest, peer, data };
                 gateway.outbox.offer(Kind::Datagram, &[&datagram.head(), data]);

@@ -1,7 +1,7 @@
 //! From "TCP to this address and port" to a connection, or the reason why there is none.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use banger_guest_protocol::flow::addresses;
@@ -33,6 +33,8 @@ pub(crate) enum DialError {
     NoSuchName,
     #[error("the host's resolver could not be asked")]
     Resolver,
+    #[error("too many names are being looked up already")]
+    Busy,
     #[error(transparent)]
     Proxy(#[from] ProxyError),
     #[error("could not connect: {0}")]
@@ -45,7 +47,7 @@ impl DialError {
         match self {
             Self::Refused(_) | Self::Proxy(_) => true,
             Self::Connect(error) => error.kind() == io::ErrorKind::ConnectionRefused,
-            Self::NoSuchName | Self::Resolver => false,
+            Self::NoSuchName | Self::Resolver | Self::Busy => false,
         }
     }
 
@@ -55,6 +57,7 @@ impl DialError {
             Self::Refused(refusal) => Some(refusal.code.as_str().to_owned()),
             Self::NoSuchName => Some("no-such-name".to_owned()),
             Self::Resolver => Some("resolver".to_owned()),
+            Self::Busy => Some("busy".to_owned()),
             Self::Proxy(_) => Some("proxy".to_owned()),
             Self::Connect(_) => Some("connect".to_owned()),
         };
@@ -87,13 +90,16 @@ impl Gateway {
     /// # Errors
     ///
     /// When it may not, or cannot.
-    pub(crate) async fn dial(&self, to: SocketAddrV4, attempt: &mut Attempt) -> Result<Reached, DialError> {
-        let port = to.port();
-        attempt.port = Some(port);
-        match self.peer(*to.ip()) {
-            Peer::Name(name) => {
+    pub(crate) async fn dial(
+        &self,
+        peer: &Peer,
+        port: u16,
+        attempt: &mut Attempt,
+    ) -> Result<Reached, DialError> {
+        match *peer {
+            Peer::Name(ref name) => {
                 attempt.name = Some(name.to_string());
-                self.dial_name(&name, port, attempt).await
+                self.dial_name(name, port, attempt).await
             }
             Peer::Address(address) => {
                 attempt.address = Some(address.into());
@@ -147,7 +153,10 @@ impl Gateway {
             Err(error) => return Err(error),
         }
         attempt.detail = Some(format!("through the proxy {}", proxy.address()));
-        Ok(proxy.connect(name, port).await?)
+        let connected = tokio::time::timeout(LAST_TRY_LIMIT, proxy.connect(name, port)).await;
+        let stream = connected.map_err(|late| DialError::Connect(late.into()))??;
+        prepare(&stream).map_err(DialError::Connect)?;
+        Ok(stream)
     }
 
     /// The addresses of a name that it may be reached at.
@@ -160,6 +169,7 @@ impl Gateway {
             Resolved::Addresses(found) => found,
             Resolved::Nothing => return Err(DialError::NoSuchName),
             Resolved::Failed => return Err(DialError::Resolver),
+            Resolved::Busy => return Err(DialError::Busy),
         };
         let mut permitted = Vec::new();
         let mut first_refusal = None;

@@ -44,7 +44,7 @@ impl Default for Allowance {
 }
 
 impl Allowance {
-    fn take(&self) -> bool {
+    pub(crate) fn take(&self) -> bool {
         let earned = self.filled.replace(Instant::now()).elapsed().as_secs_f64() * NAMES_PER_SECOND;
         let left = (self.left.get() + earned).min(NAMES_BURST);
         let has_one = left >= 1.0;
@@ -168,7 +168,7 @@ async fn foreign_address(gateway: &Gateway, name: &Name, rule: String) -> Result
         Resolved::Nothing | Resolved::Failed if has_proxy => None,
         Resolved::Nothing => Some(ResponseCode::NXDomain),
         Resolved::Failed if is_known => None,
-        Resolved::Failed => Some(ResponseCode::ServFail),
+        Resolved::Busy | Resolved::Failed => Some(ResponseCode::ServFail),
     };
     if let Some(code) = code {
         write(gateway, name, Verdict::Failed, |attempt| {

@@ -95,6 +95,12 @@ async fn permitted(gateway: &Gateway, peer: Ipv4Addr, attempt: &mut Attempt) -> 
                 Refusal::new(RefusalCode::PrivateAddress, sentence)
             })?;
             attempt.address = Some(address.into());
+            // An address that is denied is not asked by a name either.
+            if let Err(refusal) = gateway.policy().by_address(address, 0, Transport::Tcp)
+                && refusal.code == RefusalCode::Denied
+            {
+                return Err(refusal.into());
+            }
             refuse_own(address.into())?;
             Ok(address)
         }

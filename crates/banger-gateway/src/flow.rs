@@ -1,7 +1,6 @@
 //! A TCP connection of the guest's: what its frames say, and from when to when it lasts.
 
 use std::cell::RefCell;
-use std::net::SocketAddrV4;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -10,9 +9,10 @@ use banger_guest_protocol::flow::{
 };
 use tokio::sync::Notify;
 
+use crate::dial::Peer;
 use crate::dns_stream;
 use crate::gateway::Gateway;
-use crate::log::{Attempt, Verdict, now};
+use crate::log::{Attempt, UNDECIDED, Verdict, now};
 use crate::policy::{self, RefusalCode};
 use crate::relay::Relay;
 
@@ -21,7 +21,9 @@ const DNS_PORT: u16 = 53;
 /// A flow, as far as the guest's frames go.
 #[derive(Debug)]
 pub(crate) struct FlowState {
-    pub(crate) to: SocketAddrV4,
+    /// Whom the guest means.
+    pub(crate) peer: Peer,
+    pub(crate) port: u16,
     pub(crate) said: RefCell<Said>,
     pub(crate) changed: Notify,
     /// What the log will have, as of now.
@@ -45,10 +47,14 @@ pub(crate) struct Said {
 }
 
 impl FlowState {
-    fn new(open: Open) -> Self {
-        let attempt = Attempt { time: now(), port: Some(open.to.port()), count: 1, ..Attempt::default() };
+    fn new(open: Open, peer: Peer) -> Self {
+        let port = open.to.port();
+        let (verdict, reason) = (Verdict::Failed, Some(UNDECIDED.into()));
+        let attempt =
+            Attempt { time: now(), port: Some(port), verdict, reason, count: 1, ..Attempt::default() };
         Self {
-            to: open.to,
+            peer,
+            port,
             said: RefCell::new(Said { credit: open.credit as usize, ..Said::default() }),
             changed: Notify::new(),
             attempt: RefCell::new(attempt),
@@ -110,7 +116,7 @@ pub(crate) fn begin(gateway: &Rc<Gateway>, id: u32, open: Open) {
     if gateway.flows.borrow().len() >= FLOWS_MAX {
         return refuse();
     }
-    let state = Rc::new(FlowState::new(open));
+    let state = Rc::new(FlowState::new(open, gateway.peer(*open.to.ip())));
     gateway.flows.borrow_mut().insert(id, state.clone());
     let gateway = gateway.clone();
     tokio::task::spawn_local(async move {
@@ -126,8 +132,9 @@ pub(crate) fn begin(gateway: &Rc<Gateway>, id: u32, open: Open) {
 
 async fn run(gateway: &Rc<Gateway>, id: u32, state: &FlowState) {
     let mut attempt = state.attempt.borrow().clone();
+    (attempt.verdict, attempt.reason) = (Verdict::Allowed, None);
     let dialled = tokio::select! {
-        dialled = gateway.dial(state.to, &mut attempt) => Some(dialled),
+        dialled = gateway.dial(&state.peer, state.port, &mut attempt) => Some(dialled),
         () = state.until_over() => None,
     };
     let outcome = match dialled {

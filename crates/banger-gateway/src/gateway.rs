@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::flow::{self, FlowState};
 use crate::log::{Attempt, Log};
 use crate::names::Names;
 use crate::outbox::Outbox;
-use crate::policy::{Name, Policy, Transport};
+use crate::policy::{ByName, Destination, Name, Policy, Transport};
 use crate::proxy::Proxies;
 use crate::resolver::Resolver;
 
@@ -102,6 +102,9 @@ impl Gateway {
     /// Takes the guest's frames until it is gone.
     pub(crate) async fn serve(self: &Rc<Self>, mut incoming: Incoming) -> ChannelError {
         loop {
+            self.outbox.no_flood().await;
+            // Frames that wait in our own buffer take no time: others would never have their turn.
+            tokio::task::consume_budget().await;
             let outcome = match incoming.next().await {
                 Ok((header, body)) => self.frame(header, body).map_err(ChannelError::Frame),
                 Err(error) => Err(error),
@@ -135,14 +138,25 @@ impl Gateway {
         Ok(())
     }
 
-    /// Does the policy have nothing against such connections, as far as that is known without a lookup?
-    pub(crate) fn allows(&self, to: SocketAddrV4, transport: Transport) -> bool {
-        if *to.ip() == addresses::GATEWAY {
-            return true;
-        }
-        match self.peer(*to.ip()) {
-            Peer::Name(name) => self.policy().by_name(&name, to.port(), transport).is_ok(),
-            Peer::Address(address) => self.policy().by_address(address, to.port(), transport).is_ok(),
+    /// Does the policy have nothing against such a connection, as far as that is known without a lookup? It
+    /// may stand already, with the address that was `dialled`.
+    pub(crate) fn allows(
+        &self,
+        peer: &Peer,
+        port: u16,
+        transport: Transport,
+        dialled: Option<IpAddr>,
+    ) -> bool {
+        match peer {
+            Peer::Address(addresses::GATEWAY) => true,
+            Peer::Address(address) => self.policy().by_address(*address, port, transport).is_ok(),
+            Peer::Name(name) => match self.policy().by_name(name, port, transport) {
+                Ok(ByName { destination: Destination::Addresses(reach), .. }) => {
+                    dialled.is_none_or(|address| reach.permits(address).is_ok())
+                }
+                Ok(_) => true,
+                Err(_) => false,
+            },
         }
     }
 
@@ -161,9 +175,10 @@ impl Gateway {
     }
 
     fn attempts(&self) -> Vec<Attempt> {
-        let is_dns = |flow: &FlowState| *flow.to.ip() == addresses::GATEWAY;
+        let is_dns = |flow: &FlowState| flow.peer == Peer::Address(addresses::GATEWAY);
         let flows = self.flows.borrow();
-        flows.values().filter(|flow| !is_dns(flow)).map(|flow| flow.attempt()).collect()
+        let flows = flows.values().filter(|flow| !is_dns(flow)).map(|flow| flow.attempt());
+        flows.chain(datagrams::attempts(self)).collect()
     }
 
     fn reload(&self) -> Result<usize, SetupError> {
@@ -171,7 +186,11 @@ impl Gateway {
         *self.proxies.borrow_mut() = Rc::new(Proxies::new(&config.proxy));
         *self.config.borrow_mut() = Rc::new(config);
         let flows = self.flows.borrow();
-        let refused: Vec<_> = flows.values().filter(|flow| !self.allows(flow.to, Transport::Tcp)).collect();
+        let is_refused = |flow: &&Rc<FlowState>| {
+            let dialled = flow.attempt.borrow().address;
+            !self.allows(&flow.peer, flow.port, Transport::Tcp, dialled)
+        };
+        let refused: Vec<_> = flows.values().filter(is_refused).collect();
         refused.iter().for_each(|flow| flow.cut());
         Ok(refused.len() + datagrams::cut_refused(self))
     }

@@ -21,6 +21,8 @@ mod datagrams;
 mod dial;
 mod dns;
 mod dns_stream;
+#[cfg(test)]
+mod dns_tests;
 mod echo;
 mod flow;
 mod gateway;

@@ -93,6 +93,9 @@ pub enum Verdict {
 /// What makes two refusals the same.
 type Repeat = (Protocol, Option<String>, Option<IpAddr>, Option<u16>, Option<String>);
 
+/// The reason of an attempt of which it is not known yet what comes of it.
+pub(crate) const UNDECIDED: &str = "undecided";
+
 /// The file.
 #[derive(Debug)]
 pub(crate) struct Log {
@@ -164,6 +167,17 @@ impl Log {
                 self.write_line(&attempt, Instant::now());
             }
         }
+        self.write_omitted(now());
+    }
+
+    fn write_omitted(&mut self, time: String) {
+        if self.omitted == 0 {
+            return;
+        }
+        let omitted = std::mem::take(&mut self.omitted);
+        let detail = Some(format!("{omitted} attempts that came faster than they are written down"));
+        let (verdict, reason) = (Verdict::Refused, Some("omitted".to_owned()));
+        self.append(&Attempt { time, verdict, reason, detail, count: omitted, ..Attempt::default() });
     }
 
     fn write_line(&mut self, attempt: &Attempt, now: Instant) {
@@ -175,20 +189,7 @@ impl Log {
             return;
         }
         self.lines_left -= 1.0;
-        if self.omitted > 0 {
-            let omitted = std::mem::take(&mut self.omitted);
-            let detail = Some(format!("{omitted} attempts that came faster than they are written down"));
-            let reason = Some("omitted".to_owned());
-            let line = Attempt {
-                time: attempt.time.clone(),
-                verdict: Verdict::Refused,
-                reason,
-                detail,
-                count: omitted,
-                ..Attempt::default()
-            };
-            self.append(&line);
-        }
+        self.write_omitted(attempt.time.clone());
         self.append(attempt);
     }
 
@@ -220,4 +221,66 @@ fn open_log(dir: &OwnedFd) -> io::Result<File> {
 /// Now, as [`Attempt::time`] has it.
 pub(crate) fn now() -> String {
     humantime::format_rfc3339_millis(SystemTime::now()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log() -> (Log, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = OwnedFd::from(File::open(dir.path()).unwrap());
+        (Log::open(opened).unwrap(), dir)
+    }
+
+    fn attempt(port: u16, verdict: Verdict) -> Attempt {
+        Attempt { time: now(), port: Some(port), verdict, count: 1, ..Attempt::default() }
+    }
+
+    fn lines(dir: &tempfile::TempDir, name: &str) -> Vec<Attempt> {
+        let text = std::fs::read_to_string(dir.path().join(name)).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn refusals_that_repeat_are_one_line_more_and_what_was_allowed_is_a_line_each() {
+        let (mut log, dir) = log();
+        for _ in 0..500 {
+            log.write(attempt(22, Verdict::Refused));
+            log.write(attempt(443, Verdict::Allowed));
+        }
+        log.finish();
+        let lines = lines(&dir, LOG);
+        let refused: Vec<u64> =
+            lines.iter().filter(|line| line.port == Some(22)).map(|line| line.count).collect();
+        assert_eq!(refused, [1, 499]);
+        assert_eq!(lines.iter().filter(|line| line.port == Some(443)).count(), 500);
+    }
+
+    #[test]
+    fn a_flood_leaves_files_of_a_bounded_size_and_says_how_much_is_missing() {
+        let (mut log, dir) = log();
+        for number in 0..30_000_u32 {
+            log.write(attempt(number as u16, Verdict::Allowed));
+        }
+        log.lines_left = LINES_BURST;
+        log.write(attempt(1, Verdict::Allowed));
+        let lines = lines(&dir, LOG);
+        assert!(lines.len() < 5_000, "{}", lines.len());
+        let omitted = lines.iter().find(|line| line.reason.as_deref() == Some("omitted")).unwrap();
+        assert!(omitted.count > 20_000);
+        for name in [LOG, FORMER_LOG] {
+            let len = dir.path().join(name).metadata().map_or(0, |meta| meta.len());
+            assert!(len <= FILE_MAX_LEN, "{name}: {len}");
+        }
+    }
+
+    #[test]
+    fn a_full_file_becomes_the_former_one() {
+        let (mut log, dir) = log();
+        let long = Attempt { detail: Some("x".repeat(100_000)), ..attempt(1, Verdict::Allowed) };
+        (0..100).for_each(|_| log.write(long.clone()));
+        assert!(lines(&dir, FORMER_LOG).len() > 30 && !lines(&dir, LOG).is_empty());
+        assert!(dir.path().join(LOG).metadata().unwrap().len() <= FILE_MAX_LEN);
+    }
 }

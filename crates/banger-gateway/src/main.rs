@@ -9,6 +9,11 @@ use std::process::ExitCode;
 use banger_gateway::{GatewayError, NETWORK_DIR};
 use rustix::fs::{Mode, OFlags};
 
+/// More than lookups at once; a thread does nothing else.
+const THREADS_MAX: usize = 16;
+/// What the C library's resolver needs, several times over.
+const STACK_LEN: usize = 512 * 1024;
+
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     // The first one names the VM, for whoever looks for this process.
@@ -47,7 +52,11 @@ fn run(socket: &str, control: RawFd) -> Result<(), Box<dyn Error>> {
     let dir = rustix::fs::open(NETWORK_DIR, flags, Mode::empty())?;
     let status = banger_host::sandbox::gateway::confine(Path::new(NETWORK_DIR))?;
     tracing::info!(?status, "confined");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(THREADS_MAX)
+        .thread_stack_size(STACK_LEN)
+        .build()?;
     let local = tokio::task::LocalSet::new();
     let served = banger_gateway::serve(port.into(), dir, control);
     match local.block_on(&runtime, served) {

@@ -9,6 +9,9 @@ use tokio::sync::Notify;
 /// Beyond this many bytes connections wait, and datagrams are dropped.
 const HIGH_WATER: usize = 256 * 1024;
 
+/// A guest that does not read what it is owed beyond this many bytes is not listened to any more either.
+const FLOOD: usize = 2 * HIGH_WATER;
+
 /// A bounded queue of bytes; one task empties it.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
@@ -43,6 +46,13 @@ impl Outbox {
     /// Waits until there is room.
     pub(crate) async fn room(&self) {
         while !self.has_room() {
+            self.emptied.notified().await;
+        }
+    }
+
+    /// Waits until the guest has read what it is owed.
+    pub(crate) async fn no_flood(&self) {
+        while self.queue.borrow().len() >= FLOOD {
             self.emptied.notified().await;
         }
     }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _, UdpSocket};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
@@ -24,7 +25,7 @@ const LOOKUP_LIMIT: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(crate) struct Resolver {
     answers: RefCell<HashMap<Name, (Instant, Vec<IpAddr>)>>,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
 }
 
 /// What the host's resolver says of a name.
@@ -35,11 +36,13 @@ pub(crate) enum Resolved {
     Nothing,
     /// It could not be asked.
     Failed,
+    /// It is still asked for others, for too long.
+    Busy,
 }
 
 impl Default for Resolver {
     fn default() -> Self {
-        Self { answers: RefCell::default(), permits: Semaphore::new(LOOKUPS_MAX) }
+        Self { answers: RefCell::default(), permits: Arc::new(Semaphore::new(LOOKUPS_MAX)) }
     }
 }
 
@@ -50,14 +53,20 @@ impl Resolver {
         {
             return Resolved::Addresses(addresses.clone());
         }
+        let permit = tokio::time::timeout(LOOKUP_LIMIT, self.permits.clone().acquire_owned()).await;
+        // The semaphore is never closed.
+        let Ok(Ok(permit)) = permit else { return Resolved::Busy };
         let lookup = async {
-            // The semaphore is never closed.
-            let _permit = self.permits.acquire().await.ok()?;
             let name = name.to_string();
             // As the host's users would write it: with a final dot it would not be found in /etc/hosts. The
             // gateway's environment says that there are no search domains.
+            let found = tokio::task::spawn_blocking(move || {
+                // Until the thread is done, whoever asked may have gone.
+                let _permit = permit;
+                look_up(&name)
+            });
             // A lookup that panics has failed.
-            tokio::task::spawn_blocking(move || look_up(&name)).await.ok()
+            found.await.ok()
         };
         let found = tokio::time::timeout(LOOKUP_LIMIT, lookup).await;
         let Ok(Some(resolved)) = found else { return Resolved::Failed };

@@ -30,14 +30,14 @@ fe80::1 link-local6.test
 44.0.0.2 second.test
 ";
 
-const NO_ROOT: &str = "network namespaces take root";
+pub(super) const NO_ROOT: &str = "network namespaces take root";
 
-fn is_root() -> bool {
+pub(super) fn is_root() -> bool {
     tool(&["unshare", "--net", "--mount", "true"]).is_some_and(|(works, _)| works)
 }
 
 /// A home on the host of a world of its own.
-fn golden_home() -> (Home, World) {
+pub(super) fn golden_home() -> (Home, World) {
     let home = Home::golden();
     let world = World::new(&home, HOSTS);
     let [net, mnt] = world.entry();
@@ -55,13 +55,13 @@ fn egress(home: &Home, vm: &str) -> Egress {
 
 /// Runs Python in the guest; its stdout.
 #[track_caller]
-fn python(home: &Home, vm: &str, script: &str) -> String {
+pub(super) fn python(home: &Home, vm: &str, script: &str) -> String {
     home.banger("exec").args([vm, "--", "python3", "-"]).stdin(script).ok().text()
 }
 
 /// What the guest gets from there: a line of it, or why there is none.
 #[track_caller]
-fn get(home: &Home, vm: &str, url: &str) -> String {
+pub(super) fn get(home: &Home, vm: &str, url: &str) -> String {
     home.sh(vm, &format!("curl -sS --max-time 5 {url} 2>&1 || true"))
 }
 
@@ -140,7 +140,7 @@ fn every_way_around_fails(home: &Home, world: &World) {
 
 /// Starts in the guest what goes on after `exec`: that ends with the daemon.
 fn begin_download(home: &Home) {
-    let download = "curl -sS http://open.test/large | sha256sum > /tmp/sum; touch /tmp/done";
+    let download = "curl -sS http://open.test/large | sha256sum > /root/sum; touch /root/done";
     home.banger("exec x -- systemd-run --quiet sh -c").args([download]).ok();
 }
 
@@ -153,10 +153,10 @@ fn a_daemon_comes_and_goes(home: &Home, world: &World) {
     // Asking starts another one.
     home.vm("x");
     home.banger("daemon stop").ok();
-    let first = home.sh("x", "ls /tmp/done 2>&1 || true");
+    let first = home.sh("x", "ls /root/done 2>&1 || true");
     assert!(first.contains("No such file"), "it was over too soon to show anything: {first}");
-    until("the download has ended", Duration::from_secs(30), || home.sh("x", "ls /tmp").contains("done"));
-    assert_eq!(home.sh("x", "cut -d' ' -f1 /tmp/sum"), world.servers().large_sha256());
+    until("the download has ended", Duration::from_secs(30), || home.sh("x", "ls /root").contains("done"));
+    assert_eq!(home.sh("x", "cut -d' ' -f1 /root/sum"), world.servers().large_sha256());
     assert_eq!(requests(), 1);
     assert_eq!(pids(&gateway), pids(&gateways(home)), "a daemon goes on with the gateway that is there");
 }

@@ -11,6 +11,7 @@ mod daemon_identity;
 mod disks;
 mod docker;
 mod egress;
+mod egress_names;
 mod file_sync;
 mod foreign_images;
 mod host_disk;

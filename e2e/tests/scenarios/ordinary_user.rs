@@ -1,3 +1,5 @@
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
 use banger_api::vm::VmState;
@@ -47,8 +49,20 @@ fn needs_root_to_become_an_ordinary_user_who_builds_and_runs() {
         home.banger("run --rm --image debian-trixie-minimal").sh("stat -c %U /etc/shadow").ok().text(),
         "root"
     );
+    its_guest_has_a_network(&home);
     one_directory_that_cannot_be_read_stops_nothing(&home);
     home.assert_no_residue();
+}
+
+/// The gateway needs no more than the user has.
+fn its_guest_has_a_network(home: &Home) {
+    let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = server.local_addr().unwrap().port();
+    let greet = std::thread::spawn(move || server.accept().unwrap().0.write_all(b"hello\n").unwrap());
+    let script = format!("exec 3<>/dev/tcp/host.vm/{port}; cat <&3; ! exec 4<>/dev/tcp/host.vm/{}", port - 1);
+    let run = home.banger(&format!("run --rm --image debian-trixie-minimal --egress host:{port} -- bash -c"));
+    assert_eq!(run.args([script]).ok().text(), "hello");
+    greet.join().unwrap();
 }
 
 /// (Root reads everything.)

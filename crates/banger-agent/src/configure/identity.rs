@@ -74,7 +74,7 @@ pub fn identify(identity: &Identity, former: &FormerIdentity) -> Result<Identifi
     }
     let interface =
         network::replace(identity.network.as_ref(), &mut warnings).map_err(ConfigureError::Network)?;
-    let network = interface.as_deref().zip(identity.network.as_ref());
+    let network = interface.zip(identity.network.as_ref());
     warnings.extend(for_init::replace_network(network).iter().map(|error| console::one_line(error)));
     Ok(Identified { warnings })
 }

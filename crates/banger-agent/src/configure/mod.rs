@@ -111,7 +111,7 @@ pub fn configure(wanted: &Configure, supervisor: &Supervisor) -> Result<Configur
     if let Some(Err(error)) = image.make_working_dir() {
         warnings.push(format!("the image's working directory is not used: it cannot be made: {error}"));
     }
-    let network = interface.as_deref().zip(identity.network.as_ref());
+    let network = interface.zip(identity.network.as_ref());
     warnings.extend(begin_init(init.as_ref(), network, supervisor)?);
     stages.end("init");
     for warning in &warnings {

@@ -59,7 +59,9 @@ pub(super) fn reset_tcp(bytes: &[u8], sink: &mut dyn PacketSink) {
     });
 }
 
-fn tcp_of(bytes: &[u8]) -> Option<(Ipv4Packet<&[u8]>, TcpPacket<&[u8]>)> {
+type Segment<'a> = (Ipv4Packet<&'a [u8]>, TcpPacket<&'a [u8]>);
+
+fn tcp_of(bytes: &[u8]) -> Option<Segment<'_>> {
     // Both were checked when the packet was taken in.
     let ip = Ipv4Packet::new_checked(bytes).ok()?;
     let tcp = TcpPacket::new_checked(ip.payload()).ok()?;

@@ -36,6 +36,7 @@ pub(super) struct Stack {
     timers: BTreeSet<(Instant, u32)>,
     frames: FrameQueue,
     /// Connections that are over, for the next ones: to make one takes longer than all the rest.
+    #[allow(clippy::vec_box, reason = "they come out of boxes and go back into them")]
     spare: Vec<Box<Connection>>,
     /// Since when there is no gateway.
     absent_since: Option<Instant>,
@@ -127,7 +128,7 @@ impl Stack {
         }
         match packet {
             Packet::Tcp { addresses, is_syn, is_reset } => match self.ids.get(&addresses) {
-                Some(id) => self.segment(*id, bytes, is_reset, now, sink),
+                Some(id) => self.segment(*id, bytes, (is_syn, is_reset), now, sink),
                 None if is_syn => self.open(addresses, bytes, sink),
                 None if is_reset => {}
                 None => reply::reset_tcp(bytes, sink),
@@ -194,11 +195,19 @@ impl Stack {
     }
 
     /// A packet of a flow that there is.
-    fn segment(&mut self, id: u32, bytes: &[u8], is_reset: bool, now: Instant, sink: &mut dyn PacketSink) {
+    fn segment(
+        &mut self,
+        id: u32,
+        bytes: &[u8],
+        (is_syn, is_reset): (bool, bool),
+        now: Instant,
+        sink: &mut dyn PacketSink,
+    ) {
         let Some(flow) = self.flows.get_mut(&id) else { return };
         match &mut flow.state {
-            // Asked again, or given up.
             State::Opening(_) if is_reset => self.close(id, Some(Kind::Reset)),
+            // Asked again: maybe for another connection, after the program had given up the first.
+            State::Opening(syn) if is_syn => *syn = bytes.to_vec(),
             State::Opening(_) => {}
             State::Open(connection) => {
                 connection.packet(bytes, clock(self.began, now), sink);

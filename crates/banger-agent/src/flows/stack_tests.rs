@@ -233,6 +233,20 @@ fn both_sides_speak_and_end() {
 }
 
 #[test]
+fn what_a_server_says_at_once_is_not_lost() {
+    let mut bench = Bench::new(22);
+    bench.run();
+    bench.gateway_says(Kind::Opened, 1, &8192_u32.to_le_bytes());
+    bench.gateway_says(Kind::Data, 1, b"SSH-2.0-");
+    bench.gateway_says(Kind::Data, 1, b"server");
+    bench.gateway_says(Kind::End, 1, &[]);
+    assert_eq!(bench.run(), []);
+    let mut said = [0; 32];
+    assert_eq!(bench.kernel.socket().recv_slice(&mut said), Ok(14));
+    assert_eq!(bench.kernel.socket().state(), tcp::State::CloseWait);
+}
+
+#[test]
 fn the_guest_sends_what_the_gateway_takes_and_no_more() {
     let (mut bench, flow) = Bench::connected(80, 1000);
     let sent: Vec<u8> = (0..300_000_u32).map(|number| number as u8).collect();

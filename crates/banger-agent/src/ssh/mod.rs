@@ -1,8 +1,8 @@
 //! The image's own SSH server, started for one connection of the host's: `sshd -i`, with a stream of the
 //! host's in place of a socket. It needs no network, no init and no configuration of the image's.
 //!
-//! Its configuration is banger's alone ([`server_config`]), and so are its host key and the key that may log
-//! in: they are written anew for each connection, whatever the guest has done to `/etc/ssh` or `~/.ssh`.
+//! Its configuration is banger's alone ([`server_config()`]), and so are its host key and the key that may
+//! log in: they are written anew for each connection, whatever the guest has done to `/etc/ssh` or `~/.ssh`.
 
 pub mod package;
 pub mod server_config;

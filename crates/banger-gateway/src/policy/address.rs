@@ -3,7 +3,8 @@
 //!
 //! The ranges are IANA's registries of special-purpose addresses (RFC 6890 and its successors). Where they
 //! know of an exception inside a reserved range that no service is found at (2001::/23, 192.0.0.0/24), the
-//! whole range counts as reserved.
+//! whole range counts as reserved. The ranges for documentation count as public: nobody is there on the
+//! internet, and laboratories and closed build networks have their mirrors at them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -154,10 +155,8 @@ fn of_v4(address: Ipv4Addr) -> AddressKind {
         [10, ..] | [100, 64..=127, ..] | [172, 16..=31, ..] | [192, 168, ..] => Private,
         [198, 18..=19, ..] => Never(Unreachable::Synthetic),
         [224..=239, ..] | [255, 255, 255, 255] => Never(Unreachable::Multicast),
-        // Protocol assignments, documentation, former 6to4 relays, future use.
-        [192, 0, 0 | 2, _] | [198, 51, 100, _] | [203, 0, 113, _] | [192, 88, 99, _] | [240..=255, ..] => {
-            Never(Unreachable::Reserved)
-        }
+        // Protocol assignments, former 6to4 relays, future use.
+        [192, 0, 0, _] | [192, 88, 99, _] | [240..=255, ..] => Never(Unreachable::Reserved),
         _ => Public,
     }
 }
@@ -170,8 +169,8 @@ fn of_v6(address: Ipv6Addr) -> AddressKind {
         [0xfc00..=0xfdff, ..] => Private,
         [0xfe80..=0xfebf, ..] => Never(Unreachable::LinkLocal),
         [0xff00..=0xffff, ..] => Never(Unreachable::Multicast),
-        // Protocol assignments (Teredo was seen before), documentation twice.
-        [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => Never(Unreachable::Reserved),
+        // Protocol assignments (Teredo was seen before).
+        [0x2001, 0..=0x1ff, ..] => Never(Unreachable::Reserved),
         // Only 2000::/3 has been given out for the internet.
         [0x2000..=0x3fff, ..] => Public,
         _ => Never(Unreachable::Reserved),
@@ -207,6 +206,10 @@ mod tests {
             "2001:200::1",
             "2a00::",
             "3ffe::1",
+            "192.0.2.1",
+            "198.51.100.1",
+            "203.0.113.80",
+            "2001:db8::1",
         ] {
             assert_eq!(kind(address), AddressKind::Public, "{address}");
         }
@@ -245,13 +248,8 @@ mod tests {
             ("255.255.255.255", Multicast),
             ("ff02::1", Multicast),
             ("240.0.0.1", Reserved),
-            ("192.0.2.1", Reserved),
-            ("198.51.100.1", Reserved),
-            ("203.0.113.1", Reserved),
             ("192.0.0.192", Reserved),
             ("192.88.99.1", Reserved),
-            ("2001:db8::1", Reserved),
-            ("3fff::1", Reserved),
             ("2001:2::1", Reserved),
             ("100::1", Reserved),
             ("5f00::1", Reserved),

@@ -231,7 +231,7 @@ fn without_modules_the_configuration_must_tell() {
     assert!(matches!(error, KernelDirectoryError::NoModules { .. }), "{error}");
     assert!(error.hint().unwrap().contains("lib/modules/6.12.9-test"));
 
-    let all = "CONFIG_VIRTIO_MMIO=y\nCONFIG_VIRTIO_CONSOLE=y\nCONFIG_VIRTIO_BLK=y\nCONFIG_VIRTIO_NET=y\nCONFIG_EXT4_FS=y\n";
+    let all = "CONFIG_VIRTIO_MMIO=y\nCONFIG_VIRTIO_CONSOLE=y\nCONFIG_VIRTIO_BLK=y\nCONFIG_EXT4_FS=y\n";
     write(&dir.path().join(".config"), format!("{all}CONFIG_DM_SNAPSHOT=m\n"));
     let error = FoundKernel::find(dir.path()).unwrap_err();
     assert!(error.to_string().ends_with("built in: dm_snapshot"), "{error}");
@@ -242,7 +242,7 @@ fn without_modules_the_configuration_must_tell() {
         modules_archive(&built_in.tree, Signatures::Kept).unwrap().missing
     };
     assert_eq!(missing(), ["vmw_vsock_virtio_transport", "tun", "af_packet"]);
-    let more = "CONFIG_DM_SNAPSHOT=y\nCONFIG_VIRTIO_VSOCKETS=y\nCONFIG_PACKET=y\n";
+    let more = "CONFIG_DM_SNAPSHOT=y\nCONFIG_VIRTIO_VSOCKETS=y\nCONFIG_PACKET=y\nCONFIG_TUN=y\n";
     write(&dir.path().join(".config"), format!("{all}{more}"));
     assert_eq!(missing(), Vec::<String>::new());
 

@@ -79,6 +79,10 @@ fn restrict_files(dir: &Path) -> Result<SandboxStatus, SandboxError> {
     })
 }
 
+/// From this version on landlock keeps a process from other Unix sockets than those of the resolver. Without,
+/// there are none: the resolver then asks the servers of `/etc/resolv.conf` itself.
+const UNIX_SOCKETS_ABI: u32 = 9;
+
 /// What is denied a VMM, but for [`ALLOWED`] and more families of sockets: the resolver speaks to its service
 /// over Unix sockets, and asks the kernel about routes. No exec shows a key that nobody knows.
 fn restrict_calls(sandbox: &VmmSandbox) -> Result<(), SandboxError> {
@@ -86,8 +90,13 @@ fn restrict_calls(sandbox: &VmmSandbox) -> Result<(), SandboxError> {
     for call in ALLOWED {
         rules.remove(call);
     }
-    let families = [libc::AF_INET, libc::AF_INET6, libc::AF_UNIX, libc::AF_NETLINK];
-    let other = calls::rule(families.map(|family| calls::number(0, seccompiler::SeccompCmpOp::Ne, family)))?;
+    let mut families = vec![libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+    if inspect::landlock_abi() >= UNIX_SOCKETS_ABI {
+        families.push(libc::AF_UNIX);
+    }
+    let other = calls::rule(
+        families.into_iter().map(|family| calls::number(0, seccompiler::SeccompCmpOp::Ne, family)),
+    )?;
     let raw = calls::rule([
         calls::number(0, seccompiler::SeccompCmpOp::Ne, libc::AF_NETLINK),
         calls::socket_type(libc::SOCK_RAW),

@@ -2,6 +2,8 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -54,6 +56,8 @@ pub struct Gateways {
 pub struct Gateway {
     dir: PathBuf,
     process: Arc<Mutex<ProcessHandle>>,
+    /// It is to end, and no other one to follow.
+    over: Arc<AtomicBool>,
 }
 
 impl Gateways {
@@ -79,7 +83,8 @@ impl Gateways {
         Ok(self.keep(id, dir, vmm, process))
     }
 
-    /// Goes on with the gateway of a VM that was running before this daemon; starts one where it has none.
+    /// Goes on with the gateway of a VM that was running before this daemon; starts one where it has lost it.
+    /// None where it never had one.
     ///
     /// # Errors
     ///
@@ -89,19 +94,28 @@ impl Gateways {
         id: &VmId,
         dir: &VmDir,
         vmm: &ProcessHandle,
-        found: Option<ProcessHandle>,
-    ) -> Result<Gateway, NetworkError> {
-        let process = match found {
-            Some(process) => process,
+        mut found: Vec<ProcessHandle>,
+    ) -> Result<Option<Gateway>, NetworkError> {
+        // Of several the last one has the socket that the daemon speaks over.
+        found.sort_by_key(|process| process.identity().start_time_ticks);
+        let process = match found.pop() {
+            Some(process) => {
+                for other in found {
+                    other.signal(Signal::KILL).map_err(NetworkError::Stop)?;
+                }
+                process
+            }
+            // Started by an earlier banger, whose network had no gateway.
+            None if !dir.file(VmDir::NETWORK_SOCKET).exists() => return Ok(None),
             None => {
                 tracing::warn!(%id, "the VM has no gateway; starting one");
                 self.spawn(id, dir)?
             }
         };
-        Ok(self.keep(id, dir, vmm, process))
+        Ok(Some(self.keep(id, dir, vmm, process)))
     }
 
-    /// The gateways that run in directories below `vms`, by VM.
+    /// The gateways that run in directories of VMs, each of which is directly in `vms`.
     ///
     /// # Errors
     ///
@@ -123,12 +137,16 @@ impl Gateways {
     /// Waits for its end, and starts the next one, until the VM has ended.
     fn keep(&self, id: &VmId, dir: &VmDir, vmm: &ProcessHandle, process: ProcessHandle) -> Gateway {
         let current = Arc::new(Mutex::new(process));
-        let gateway = Gateway { dir: dir.file(NETWORK_DIR), process: current.clone() };
+        let over = Arc::new(AtomicBool::new(false));
+        let gateway = Gateway { dir: dir.file(NETWORK_DIR), process: current.clone(), over: over.clone() };
         let (gateways, id, dir, vmm) = (self.clone(), id.clone(), dir.clone(), vmm.clone());
         tokio::spawn(async move {
             tokio::select! {
-                _ = vmm.wait_exit() => {}
-                () = gateways.restart_when_it_ends(&id, &dir, &current) => {}
+                _ = exit(&vmm) => {}
+                () = gateways.restart_when_it_ends(&id, &dir, &current, &over) => {}
+            }
+            if let Err(error) = forget_config(&dir) {
+                tracing::warn!(%id, causes = ?crate::causes::chain(&error), "a gateway's configuration is left");
             }
             let last = current.lock().unwrap_or_else(PoisonError::into_inner).clone();
             if let Err(error) = end(&last).await {
@@ -138,19 +156,28 @@ impl Gateways {
         gateway
     }
 
-    async fn restart_when_it_ends(&self, id: &VmId, dir: &VmDir, current: &Mutex<ProcessHandle>) {
+    /// Comes back when there is to be none any more.
+    async fn restart_when_it_ends(
+        &self,
+        id: &VmId,
+        dir: &VmDir,
+        current: &Mutex<ProcessHandle>,
+        over: &AtomicBool,
+    ) {
         let mut pause = RESTART_FIRST;
         loop {
             let process = current.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let since = std::time::Instant::now();
-            // One that cannot be waited for any more is gone.
-            let status = process.wait_exit().await.unwrap_or_default();
+            let status = exit(&process).await;
             if since.elapsed() > RESTART_FORGET {
                 pause = RESTART_FIRST;
             }
             // A VM that ends takes its gateway along: the VMM's end shows a moment later.
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(RESTART_LAST);
+            if over.load(Ordering::Relaxed) {
+                return;
+            }
             tracing::warn!(%id, ?status, "the VM's gateway has ended; starting another one");
             match self.spawn(id, dir) {
                 Ok(process) => *current.lock().unwrap_or_else(PoisonError::into_inner) = process,
@@ -188,14 +215,22 @@ impl Gateways {
 }
 
 impl Gateway {
-    /// Has the gateway go by `config` from now on. Answers how many connections were cut that it no longer
-    /// allows.
+    /// What the gateway is to go by: after [`Self::reload`], or when the next one starts.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn set_config(&self, config: &Config) -> Result<(), NetworkError> {
+        write_config(&self.dir, config)
+    }
+
+    /// Has the gateway go by its configuration as it is now. Answers how many connections were cut that it no
+    /// longer allows.
     ///
     /// # Errors
     ///
     /// When the gateway does not answer. The next one goes by it all the same.
-    pub async fn change(&self, config: &Config) -> Result<usize, NetworkError> {
-        write_config(&self.dir, config)?;
+    pub async fn reload(&self) -> Result<usize, NetworkError> {
         match self.ask(Request::Reload).await? {
             Answer::Reloaded { cut } => Ok(cut),
             other => Err(unexpected(other)),
@@ -240,6 +275,7 @@ impl Gateway {
     ///
     /// When it cannot be ended.
     pub async fn end(&self) -> Result<(), NetworkError> {
+        self.over.store(true, Ordering::Relaxed);
         let process = self.process.lock().unwrap_or_else(PoisonError::into_inner).clone();
         end(&process).await
     }
@@ -254,6 +290,28 @@ fn unexpected(answer: Answer) -> NetworkError {
         Answer::Failed(why) => NetworkError::Gateway(why),
         other => NetworkError::Gateway(format!("its answer is to another question: {other:?}")),
     }
+}
+
+/// Waits for the end of a process. That it cannot be waited for now (no descriptors are left, say) is none.
+async fn exit(process: &ProcessHandle) -> Option<ExitStatus> {
+    loop {
+        match process.wait_exit().await {
+            Ok(status) => return status,
+            Err(error) => {
+                tracing::warn!(causes = ?crate::causes::chain(&error), "a process cannot be waited for now");
+                tokio::time::sleep(RESTART_LAST).await;
+            }
+        }
+    }
+}
+
+/// Removes what a gateway goes by: it may have a proxy's password in it, and is written anew at each start.
+///
+/// # Errors
+///
+/// When it cannot be removed.
+pub fn forget_config(dir: &VmDir) -> Result<(), NetworkError> {
+    remove(&dir.file(NETWORK_DIR).join(CONFIG))
 }
 
 /// Lets it write down what it has to, and ends it.

@@ -7,4 +7,4 @@ mod gateway;
 
 pub use contacts::{Contacts, Traffic};
 pub use error::NetworkError;
-pub use gateway::{Gateway, Gateways, PROGRAM, marker};
+pub use gateway::{Gateway, Gateways, PROGRAM, forget_config, marker};

@@ -141,7 +141,7 @@ impl Actor {
                         self.waiters.push(Waiter { pending, reason: WaitReason::None });
                     }
                     Some(Mail::SetEgress { texts, reply }) => {
-                        let kept = egress::keep(&self.services, &self.row, self.workspace.current(), texts);
+                        let kept = egress::keep(&self.services, &self.row, self.state, &self.workspace, texts);
                         // Who has gone away meanwhile needs no answer.
                         let _ = reply.send(kept.map(|row| self.row = row));
                     }
@@ -319,6 +319,7 @@ impl Actor {
         let Started { process, guest, pause_watch, gateway, handles, bound } = started;
         let ports = self.services.host_ports.clone();
         let forwards = Forwards::begin(&self.row, guest.clone(), ports, bound);
+        gateway.iter().for_each(|gateway| egress::catch_up(&self.services, &self.row, gateway));
         let shown = RunningView {
             process,
             acceleration: handles.acceleration.into(),

@@ -10,11 +10,13 @@ use super::VmError;
 use super::mailbox::Mail;
 use super::record::VmRecord;
 use super::registry::{Services, Vms};
+use super::state::State;
 use super::view::VmView;
+use super::workspace::WorkspaceSlot;
 use crate::download::Environment;
-use crate::network::{Contacts, Traffic};
+use crate::network::{Contacts, Gateway, Traffic};
 use crate::store::words::Network;
-use crate::store::{StoredSpec, StoredWorkspace, VmRow};
+use crate::store::{StoredSpec, VmRow};
 
 /// The variables that name a proxy for connections, in the order in which they count.
 const HTTPS_PROXY: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
@@ -47,13 +49,47 @@ pub(super) fn gateway_config(
 pub(super) fn keep(
     services: &Services,
     row: &VmRow,
-    workspace: Option<StoredWorkspace>,
+    state: State,
+    workspace: &WorkspaceSlot,
     texts: Vec<String>,
 ) -> Result<VmRow, VmError> {
+    // What is being made is written by whoever makes it.
+    if matches!(state, State::Creating | State::Deleting | State::Gone) {
+        let name = row.name.to_string();
+        return Err(VmError::Denied { action: "change the egress policy of", name, state });
+    }
     let row = VmRow { spec: StoredSpec { egress: texts, ..row.spec.clone() }, ..row.clone() };
     services.store.rewrite_vm(&row)?;
-    VmRecord::of(&row, workspace).write(&services.paths.vm(&row.id))?;
+    VmRecord::of(&row, workspace.current()).write(&services.paths.vm(&row.id))?;
     Ok(row)
+}
+
+/// Has the gateway of a VM that has come up go by a policy that was changed while it did.
+pub(super) fn catch_up(services: &Services, row: &VmRow, gateway: &Gateway) {
+    let changed = || -> Result<bool, VmError> {
+        let (policy, config) = (policy(row, services)?, gateway.config()?);
+        let is_other = config.egress != policy;
+        if is_other {
+            gateway.set_config(&GatewayConfig { egress: policy, ..config })?;
+        }
+        Ok(is_other)
+    };
+    match changed() {
+        Ok(false) => {}
+        Ok(true) => {
+            let (gateway, name) = (gateway.clone(), row.name.clone());
+            tokio::spawn(async move {
+                if let Err(error) = gateway.reload().await {
+                    let causes = crate::causes::chain(&error);
+                    tracing::error!(vm = %name, ?causes, "its gateway goes by an earlier policy");
+                }
+            });
+        }
+        Err(error) => {
+            let causes = crate::causes::chain(&error);
+            tracing::error!(vm = %row.name, ?causes, "its gateway may go by an earlier policy");
+        }
+    }
 }
 
 impl Vms {
@@ -81,15 +117,24 @@ impl Vms {
         change: &ChangeEgress,
     ) -> Result<EgressChanged, VmError> {
         require_network(view)?;
-        let before = policy(&view.row, &self.services)?;
-        let Edited { policy, remarks } = self.changed(view, before, change).await?;
-        self.store_egress(view, policy.texts()).await?;
-        let mut cut = 0;
-        if let Some(gateway) = view.running.as_ref().and_then(|running| running.gateway.as_ref()) {
-            let config = GatewayConfig { egress: policy.clone(), ..gateway.config()? };
-            cut = gateway.change(&config).await?;
-        }
-        Ok(EgressChanged { policy: policy.texts(), remarks, cut: cut as u64 })
+        let (edited, gateway) = {
+            let _turn = self.egress_turn.lock().await;
+            // As it is now: others may have changed it since it was looked at.
+            let view = self.find(view.row.id.as_str())?;
+            let edited = self.changed(&view, policy(&view.row, &self.services)?, change).await?;
+            self.store_egress(&view, edited.policy.texts()).await?;
+            let gateway = view.running.as_ref().and_then(|running| running.gateway.clone());
+            if let Some(gateway) = &gateway {
+                let egress = edited.policy.clone();
+                gateway.set_config(&GatewayConfig { egress, ..gateway.config()? })?;
+            }
+            (edited, gateway)
+        };
+        let cut = match gateway {
+            Some(gateway) => gateway.reload().await?,
+            None => 0,
+        };
+        Ok(EgressChanged { policy: edited.policy.texts(), remarks: edited.remarks, cut: cut as u64 })
     }
 
     async fn changed(&self, view: &VmView, before: Policy, change: &ChangeEgress) -> Result<Edited, VmError> {
@@ -117,7 +162,10 @@ impl Vms {
             Some(gateway) => gateway.flows().await.unwrap_or_default(),
             None => Vec::new(),
         };
-        Ok(Contacts::read(&self.services.paths.vm(&view.row.id), under_way)?)
+        let dir = self.services.paths.vm(&view.row.id);
+        // Some megabytes of lines.
+        let read = tokio::task::spawn_blocking(move || Contacts::read(&dir, under_way)).await;
+        Ok(read.map_err(|error| VmError::Broke(error.to_string()))??)
     }
 
     async fn store_egress(&self, view: &VmView, texts: Vec<String>) -> Result<(), VmError> {

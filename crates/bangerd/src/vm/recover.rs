@@ -83,8 +83,12 @@ impl Vms {
         }
         self.retain_host_keys();
         self.end_orphans(processes).await?;
+        // As of VMM processes: where the directory is there, nobody is ended.
+        gateways.retain(|id, _| !self.services.paths.vm(id).path().exists());
         for gateway in gateways.into_values().flatten() {
-            kill_and_wait(&gateway).await?;
+            if let Err(error) = kill_and_wait(&gateway).await {
+                tracing::warn!(causes = ?crate::causes::chain(&error), "a gateway is left");
+            }
         }
         Ok(())
     }
@@ -194,10 +198,11 @@ impl Vms {
             return self.remove_rest(row).await;
         }
         let handles = handles.filter(|_| known.is_some());
-        // Of several, or without a VM, they are of attempts that were cut off.
-        let gateway = if chosen.is_some() { gateways.pop() } else { None };
-        for other in &gateways {
-            kill_and_wait(other).await?;
+        // Without a VM they are of an attempt that was cut off.
+        if chosen.is_none() {
+            for left in gateways.drain(..) {
+                kill_and_wait(&left).await?;
+            }
         }
         let vmm = self.services.vmms.named(&row.spec.vmm);
         let initial = match (chosen, handles) {
@@ -211,11 +216,11 @@ impl Vms {
             (Some(process), Some(handles)) if handles.came_up => {
                 let pid = process.identity().pid;
                 tracing::info!(vm = %row.name, pid, stopping = handles.stopping_until_unix_ms, "found running");
-                let gateway = adopt_gateway(&self.services, &row, &dir, &process, gateway);
+                let gateway = adopt_gateway(&self.services, &row, &dir, &process, gateways);
                 Initial::Running(Started::found(vmm?, process, dir, gateway, handles))
             }
             (Some(process), noted) => {
-                let gateway = adopt_gateway(&self.services, &row, &dir, &process, gateway);
+                let gateway = adopt_gateway(&self.services, &row, &dir, &process, gateways);
                 Initial::Adopt(adopt(self.services.clone(), vmm?.clone(), process, dir, gateway, noted))
             }
         };
@@ -251,13 +256,13 @@ pub(super) fn adopt_gateway(
     row: &VmRow,
     dir: &VmDir,
     vmm: &ProcessHandle,
-    found: Option<ProcessHandle>,
+    found: Vec<ProcessHandle>,
 ) -> Option<Gateway> {
     if row.spec.network == Network::None {
         return None;
     }
     match services.gateways.adopt(&row.id, dir, vmm, found) {
-        Ok(gateway) => Some(gateway),
+        Ok(gateway) => gateway,
         Err(error) => {
             tracing::error!(vm = %row.name, causes = ?crate::causes::chain(&error), "it has no network");
             None

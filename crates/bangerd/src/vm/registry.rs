@@ -76,6 +76,8 @@ pub struct Vms {
     pub(super) services: Arc<Services>,
     pub(super) table: VmTable,
     pub(super) patches: PendingPatches,
+    /// Whoever changes an egress policy, of any VM.
+    pub(super) egress_turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// How many VMs there are.
@@ -89,7 +91,12 @@ pub struct Counts {
 
 impl Vms {
     pub fn new(services: Arc<Services>) -> Self {
-        Self { services, table: VmTable::default(), patches: PendingPatches::default() }
+        Self {
+            services,
+            table: VmTable::default(),
+            patches: PendingPatches::default(),
+            egress_turn: Arc::default(),
+        }
     }
 
     /// Takes in a VM that is stopped, as a daemon does when it starts.

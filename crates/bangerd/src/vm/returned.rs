@@ -31,9 +31,17 @@ pub(super) fn running(services: &Services, row: &VmRow) -> Option<Started> {
     let vmm = services.vmms.named(&row.spec.vmm).ok()?;
     let (process, handles) = known(&dir).filter(|(_, handles)| handles.came_up)?;
     tracing::warn!(vm = %row.name, pid = process.identity().pid, "it was running all the while");
-    let found = services.gateways.find(dir.path()).unwrap_or_default();
-    let found = found.into_iter().find(|(id, _)| *id == row.id).map(|(_, gateway)| gateway);
-    let gateway = adopt_gateway(services, row, &dir, &process, found);
+    let gateway = match services.gateways.find(&services.paths.vms()) {
+        Ok(found) => {
+            let own = found.into_iter().filter(|(id, _)| *id == row.id).map(|(_, gateway)| gateway);
+            adopt_gateway(services, row, &dir, &process, own.collect())
+        }
+        // Whether it has one is not known: a second one would be in its way.
+        Err(error) => {
+            tracing::error!(vm = %row.name, causes = ?crate::causes::chain(&error), "its network is left alone");
+            None
+        }
+    };
     Some(Started::found(vmm, process, dir, gateway, handles))
 }
 

@@ -10,6 +10,7 @@ use super::VmError;
 use super::handles::{Handles, remove_file};
 use super::view::RunningView;
 use crate::clock::unix_ms;
+use crate::network::forget_config;
 use crate::operation::Reporter;
 use crate::paths::VmDir;
 
@@ -73,6 +74,7 @@ pub(super) async fn is_gone(process: &ProcessHandle, limit: Duration) -> bool {
 /// Removes what only makes sense while a VM runs.
 pub(super) fn clean_up(dir: &VmDir) -> Result<(), VmError> {
     Handles::remove(dir)?;
+    forget_config(dir)?;
     Ok(VmDir::WHILE_RUNNING.iter().try_for_each(|name| remove_file(dir, name))?)
 }
 
