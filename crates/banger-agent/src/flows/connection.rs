@@ -121,6 +121,7 @@ impl Connection {
                 let taken = take(bytes);
                 (taken, taken)
             });
+            // One that was reset meanwhile has nothing to give.
             if taken.unwrap_or_default() == 0 {
                 return;
             }

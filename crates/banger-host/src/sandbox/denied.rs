@@ -182,7 +182,7 @@ pub(super) const PRCTL_OPTIONS: &[libc::c_int] = &[PR_SET_MM, PR_SCHED_CORE];
 const PR_SET_MM: libc::c_int = 35;
 const PR_SCHED_CORE: libc::c_int = 62;
 
-/// TCP, UDP, and the ping of a user-mode network. Not those that come around landlock's rules about TCP.
+/// TCP, UDP, and the ping of a gateway. Not those that come around landlock's rules about TCP.
 pub(super) const PROTOCOLS: &[libc::c_int] =
     &[0, libc::IPPROTO_TCP, libc::IPPROTO_UDP, libc::IPPROTO_ICMP, libc::IPPROTO_ICMPV6];
 

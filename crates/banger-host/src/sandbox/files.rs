@@ -62,7 +62,7 @@ pub(super) fn restrict_self(sandbox: &VmmSandbox, program: &Path) -> Result<Sand
 /// What is denied unless a rule allows it.
 fn ruleset(sandbox: &VmmSandbox) -> Result<RulesetCreated, RulesetError> {
     let network = match sandbox.network {
-        // The user-mode network connects for the guest; nobody outside has to reach it.
+        // Whoever has a network connects for the guest; nobody outside has to reach it.
         true => AccessNet::BindTcp.into(),
         false => AccessNet::from_all(LANDLOCK_ABI),
     };

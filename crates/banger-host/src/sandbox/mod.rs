@@ -66,7 +66,7 @@ pub struct VmmSandbox {
     /// Files to write as well: its disks. They must be there.
     #[serde(with = "crate::path_bytes::list")]
     pub read_write: Vec<PathBuf>,
-    /// It may connect to the network.
+    /// It may connect to the network. No VMM does any more: a guest's network is its gateway's affair.
     pub network: bool,
     /// It may use `/dev/kvm`.
     pub kvm: bool,
